@@ -3,14 +3,14 @@ import type { Credential } from 'node-tpm2';
 import { lengthPrefixed } from '../attest-server/wire/binding.ts';
 import type { Activate, Activated } from '../attest-server/wire/messages.ts';
 
-/** What of a TPM activates: node-tpm2's `Tpm` has it. */
+/** The part of a TPM that activates credentials: node-tpm2's `Tpm` has it. */
 export interface ActivatingTpm {
   activateCredential(credential: Credential): Promise<Buffer>;
 }
 
 /**
  * Proves that attestation key and endorsement key are in one TPM, on this connection and for this hello.
- * @throws ToolError, also where the credential was made for other keys
+ * @throws ToolError, also if the credential was made for other keys
  */
 export async function activate(
   tpm: ActivatingTpm,

@@ -10,16 +10,16 @@ import { AgentError } from './agent-error.ts';
 import type { StateDir } from './state-dir.ts';
 
 /** The authorities that may vouch for the server, as given and as announced since by the server itself. */
-export interface Trust {
+export interface TrustedAuthorities {
   /** PEM of them all. */
   readonly pem: string;
-  /** What `hello` says of them. */
+  /** Their digests, for `hello`. */
   readonly digests: readonly string[];
   /**
    * Takes an announcement that came over a connection to the server with this certificate. A new authority counts by
    * the word of the one that signed this certificate; one that is listed no more counts no longer.
    * @returns whether anything changed
-   * @throws AgentError `server_identity` where nothing of it was taken; `state_dir`
+   * @throws AgentError `server_identity` if nothing of it was taken; `state_dir`
    */
   learn(announced: readonly AnnouncedAuthority[], peer: X509Certificate): Promise<boolean>;
 }
@@ -33,13 +33,16 @@ const shape = z.strictObject({
   /** Given or announced once, and announced no more. */
   retired: z.array(digest).max(16),
 });
-type Kept = z.infer<typeof shape>;
+type KeptAuthorities = z.infer<typeof shape>;
 
 /**
  * @param given what the operator's file holds, or the authority that the join token named
- * @throws AgentError `state_dir` where what was kept is damaged
+ * @throws AgentError `state_dir` if what was kept is damaged
  */
-export async function openTrust(given: readonly X509Certificate[], state: StateDir): Promise<Trust> {
+export async function openTrust(
+  given: readonly X509Certificate[],
+  state: StateDir,
+): Promise<TrustedAuthorities> {
   const text = await state.read('authorities');
   let kept = text === null ? null : parseKept(text);
   // Another file, or a token of another authority, is another beginning.
@@ -66,7 +69,7 @@ export async function openTrust(given: readonly X509Certificate[], state: StateD
     const listed = new Set(shown.map((each) => each.digest));
     const before = kept?.authorities.map((pem) => authorityDigest(new X509Certificate(pem))) ?? [];
     const retired = [...(kept?.retired ?? []), ...before].filter((each) => !listed.has(each));
-    const next: Kept = {
+    const next: KeptAuthorities = {
       anchor: given.some((each) => authorityDigest(each) === by) ? by : (kept?.anchor ?? by),
       authorities: accepted.map(({ authority }) => authority.toString()),
       retired: [...new Set(retired)].slice(-16),
@@ -90,7 +93,7 @@ export async function openTrust(given: readonly X509Certificate[], state: StateD
 }
 
 /** The announced ones first. */
-function allOf(given: readonly X509Certificate[], kept: Kept | null): readonly X509Certificate[] {
+function allOf(given: readonly X509Certificate[], kept: KeptAuthorities | null): readonly X509Certificate[] {
   const byDigest = new Map<string, X509Certificate>();
   for (const pem of kept?.authorities ?? []) {
     const authority = new X509Certificate(pem);
@@ -117,7 +120,7 @@ function parseAuthority(pem: string): X509Certificate {
   return authority;
 }
 
-function parseKept(text: string): Kept {
+function parseKept(text: string): KeptAuthorities {
   try {
     const kept = shape.parse(JSON.parse(text));
     for (const pem of kept.authorities) new X509Certificate(pem);

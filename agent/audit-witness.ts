@@ -10,7 +10,7 @@ import type { StateDir } from './state-dir.ts';
 /**
  * Remembers how long the server's audit log was, so that a cut or rewritten one is noticed. The first key that is
  * seen is pinned, under the word of the TLS authority; later ones count only where the pinned one leads to them. A log
- * of another origin, as a server signs that lost its key, is told of and then witnessed in the place of the old one.
+ * of another origin, as a server signs that lost its key, is told of and then witnessed in place of the old one.
  */
 export interface AuditWitness {
   /** The latest checkpoint that verified, for the hello. */
@@ -26,12 +26,12 @@ const shape = z.strictObject({
   publicKey: z.base64().length(44),
   checkpoint: z.string().max(checkpointLength),
 });
-type Kept = z.infer<typeof shape>;
+type KeptCheckpoints = z.infer<typeof shape>;
 
 /** The log of a busy server grows with each verdict: writing each time would wear the disk for nothing. */
 const writeEveryMs = 5_000;
 
-/** @throws AgentError `state_dir` where the file is damaged: its owner decides whether to begin anew */
+/** @throws AgentError `state_dir` if the file is damaged: its owner decides whether to start over */
 export async function openAuditWitness(
   state: StateDir,
   failed: (error: unknown) => void,
@@ -53,7 +53,7 @@ export async function openAuditWitness(
     );
   };
 
-  /** Told once, then the new origin is what is witnessed. */
+  /** Reports it once; then the new origin is what is witnessed. */
   const beginAnew = (seen: ReturnType<typeof verified>, checkpoint: string) => {
     keepProof();
     kept = { publicKey: seen.publicKey, checkpoint };
@@ -141,7 +141,7 @@ function contradiction(before: Checkpoint, now: Checkpoint): string | null {
     : null;
 }
 
-function parseKept(text: string): { readonly kept: Kept; readonly head: Checkpoint } {
+function parseKept(text: string): { readonly kept: KeptCheckpoints; readonly head: Checkpoint } {
   try {
     const kept = shape.parse(JSON.parse(text));
     return { kept, head: verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64')) };

@@ -1,17 +1,17 @@
 /** Says that something changed. */
-export type SayChange = (what: string) => void;
+export type ReportChange = (what: string) => void;
 
 /** The server takes three at once, and then one a second; more would end the connection. */
 const burst = 3;
 const everyMs = 1_000;
 
 /**
- * That something on this node changed, until the server was told. It is said at once where that is allowed, else later:
- * a change is never lost, but several that wait become one, since each only asks to be challenged.
+ * A change of this node that the server does not know yet. It is reported at once if that is allowed, else later: a change is
+ * never lost, but several that wait become one, since each only asks to be challenged.
  */
-export class Changes {
+export class PendingChanges {
   readonly #now: () => number;
-  #say: SayChange | null = null;
+  #say: ReportChange | null = null;
   #waiting: string | null = null;
   #credit = burst;
   #at: number;
@@ -29,7 +29,7 @@ export class Changes {
   }
 
   /** From now on there is somebody to tell. @returns to be called when there is not any more */
-  connect(say: SayChange): () => void {
+  connect(say: ReportChange): () => void {
     this.#say = say;
     this.#speak();
     return () => {

@@ -43,7 +43,7 @@ export interface FrameTaker {
 export type Frame = string | Buffer;
 
 /** Why a connection is over. */
-export interface Closed {
+export interface ChannelEnd {
   /** The code of a message that could not be read, or `silent`, or `closed`. */
   readonly code: string;
   readonly status: number;
@@ -57,7 +57,7 @@ export interface Channel {
   /** The server's certificate, after it was verified. */
   readonly peer: X509Certificate;
   /** Settles when the connection is over; never rejects. */
-  readonly closed: Promise<Closed>;
+  readonly closed: Promise<ChannelEnd>;
   /** Called once; a message that comes before is out of order and ends the connection. */
   listen(onMessage: (message: ServerMessage) => void): void;
   send(...frames: readonly Frame[]): void;
@@ -165,7 +165,7 @@ function wrap(
     } else if (socket.readyState === socket.OPEN) socket.ping();
   }, pingEveryMs);
 
-  const closed = new Promise<Closed>((resolve) => {
+  const closed = new Promise<ChannelEnd>((resolve) => {
     socket.once('close', (status, reason) => {
       clearInterval(beat);
       options.signal.removeEventListener('abort', onAbort);

@@ -2,7 +2,6 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import {
   type ConfigFile,
-  type LogLevel,
   logLevel,
   path,
   resolveSettings,
@@ -20,38 +19,13 @@ export interface ServerAddress {
   readonly port: number;
 }
 
-/** What an agent needs to know. Paths are absolute. */
-export interface AgentConfig {
-  /** Tried in turn. */
-  readonly servers: readonly ServerAddress[];
-  readonly node: string;
-  readonly tcti: string;
-  /** Socket of the program that holds the TPM; null where the agent opens it itself. */
-  readonly tpmBroker: string | null;
-  /** Socket of the program that reads the rules of the firewall; null where the agent reads them itself. */
-  readonly netfilter: string | null;
-  readonly stateDir: string;
-  /** PEM of the only authority that may vouch for the server; null where the join token names it. */
-  readonly caFile: string | null;
-  readonly joinTokenFile: string | null;
-  /** Token of its service account, bound to the server's audience; null: the server asks for none. */
-  readonly clusterTokenFile: string | null;
-  /** Stands for `/` when /proc, /sys and /etc are read. */
-  readonly sysroot: string;
-  /** Whether it looks once a second for what changed on the node, and says so. */
-  readonly watch: boolean;
-  /** Socket at which it says whether it is alive and ready; null: nowhere. */
-  readonly healthSocket: string | null;
-  readonly logLevel: LogLevel;
-}
-
 const notList = 'not a list of 1 to 16 host:port';
 const notAddress = 'not host:port (an IPv6 address in brackets)';
 /** A name or bracketed address, and a port from 1 to 65535. */
 const address =
   /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(0{0,4}[1-9]|0{0,3}[1-9]\d|0{0,2}[1-9]\d{2}|0?[1-9]\d{3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 
-/** Every key of the agent's configuration; README.md has them as a table. */
+/** Every key of the agent's configuration; docs/reference-configuration.md follows. */
 export const agentSettings = {
   servers: {
     variable: 'ASSAY_AGENT_SERVERS',
@@ -151,7 +125,7 @@ export const agentSettings = {
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
 
@@ -180,25 +154,26 @@ export function agentValues(sources: SettingSources<typeof agentSettings>): Agen
   );
 }
 
-export function configOf(values: AgentValues): AgentConfig {
+/** The configuration of an agent. Paths are absolute, and null if nothing was given. */
+export type AgentConfig = Readonly<ReturnType<typeof configOf>>;
+
+export function configOf(values: AgentValues) {
+  const absolute = (path: string | null) => (path === null ? null : resolve(path));
   return {
+    ...values,
     servers: serverAddresses(values.servers),
-    node: values.node,
-    tcti: values.tcti,
-    tpmBroker: values.tpmBroker === null ? null : resolve(values.tpmBroker),
-    netfilter: values.netfilter === null ? null : resolve(values.netfilter),
+    caFile: absolute(values.caFile),
+    joinTokenFile: absolute(values.joinTokenFile),
+    clusterTokenFile: absolute(values.clusterTokenFile),
+    tpmBroker: absolute(values.tpmBroker),
+    netfilter: absolute(values.netfilter),
     stateDir: resolve(values.stateDir),
-    caFile: values.caFile === null ? null : resolve(values.caFile),
-    joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),
-    clusterTokenFile: values.clusterTokenFile === null ? null : resolve(values.clusterTokenFile),
     sysroot: resolve(values.sysroot),
-    watch: values.watch,
-    healthSocket: values.healthSocket === null ? null : resolve(values.healthSocket),
-    logLevel: values.logLevel,
+    healthSocket: absolute(values.healthSocket),
   };
 }
 
-/** Of texts that the setting `servers` takes. */
+/** The addresses in the texts of the setting `servers`. */
 export function serverAddresses(texts: readonly string[]): readonly ServerAddress[] {
   return texts.map(addressOf).filter((address) => address !== null);
 }

@@ -3,7 +3,7 @@ import { plainNames } from '../attest-server/wire/certificates.ts';
 /** The message where a server does not open the WebSocket in time. */
 export const openedLate = 'it took too long to open the connection';
 
-/** What kept the agent from a server, for whoever reads its log: what is wrong, and what to do. */
+/** Why the agent did not reach a server, for whoever reads its log: what is wrong, and what to do. */
 export function connectFault(error: Error): string {
   const code = textOf(error, 'code');
   if (code === 'ECONNREFUSED')

@@ -14,31 +14,32 @@ import type {
 } from '../attest-server/wire/messages.ts';
 import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/wire/messages.ts';
 import { Rejection } from '../attest-server/wire/rejection.ts';
+import type { Role } from '../attest-server/wire/roles.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
-import type { Channel, Closed } from './channel.ts';
+import type { Channel, ChannelEnd } from './channel.ts';
 import { answer, type QuotingTpm, raced } from './evidence.ts';
 import type { Identity } from './identity.ts';
 import type { ReadNode } from './node-reader.ts';
 
-/** What one conversation needs of the agent. */
+/** The parts of the agent that one conversation needs. */
 export interface ConversationParts {
   /** Default: the agent. */
-  readonly role?: 'agent' | 'gate';
+  readonly role?: Role;
   readonly node: string;
   readonly program: string;
   readonly identity: Identity;
   /** Null on a machine without a usable TPM. */
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
-  /** `<id>.<secret>`; null where none is to be shown. */
+  /** `<id>.<secret>`; null if none is to be shown. */
   readonly joinToken: string | null;
-  /** Of its service account in a cluster; null where none is to be shown. */
+  /** The token of its service account in a cluster; null if none is to be shown. */
   readonly clusterToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
-  /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
+  /** Reads the node, again for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
   readonly on: ConversationEvents;
 }
@@ -56,7 +57,7 @@ export interface ConversationEvents {
 
 export interface Conversation {
   /** Settles with the connection. */
-  readonly closed: Promise<Closed>;
+  readonly closed: Promise<ChannelEnd>;
   /** "Something moved, challenge me now." Only once accepted, three times at once and once a second. */
   changed(what: string): void;
   /** Tells the server that its audit log is not the one that was seen before. */

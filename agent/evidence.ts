@@ -15,15 +15,15 @@ import {
 } from '../attest-server/wire/messages.ts';
 import { Rejection } from '../attest-server/wire/rejection.ts';
 import type { Frame } from './channel.ts';
-import type { Collected, FoundSupplements } from './node-reader.ts';
+import type { CollectedEvidence, FoundSupplements } from './node-reader.ts';
 
-/** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
+/** The part of a TPM that seals evidence: node-tpm2's `Tpm` has it. */
 export interface QuotingTpm {
   quote(request: QuoteRequest): Promise<Quote>;
 }
 
-/** What the node says in this answer, and on which connection. */
-export interface Situation extends Collected {
+/** The node's claims in this answer, and the connection that they are made on. */
+export interface AnswerContext extends CollectedEvidence {
   readonly node: string;
   /** The connection's exporter value, 32 bytes. */
   readonly channel: Buffer;
@@ -46,7 +46,7 @@ export const raced: readonly Frame[] = [
  */
 export async function answer(
   challenge: Challenge,
-  situation: Situation,
+  situation: AnswerContext,
   tpm: QuotingTpm,
 ): Promise<Iterable<Frame>> {
   const nonce = Buffer.from(challenge.nonce, 'base64');
@@ -99,7 +99,7 @@ function saidOf(found: FoundSupplements): NonNullable<EvidenceMessage['supplemen
 
 /** A frame is a copy of what it carries: of many, one is made at a time. @param asFiles to a server of 0.3.0 */
 function* framesOf(
-  parts: readonly NamedPart[],
+  parts: readonly PartEntry[],
   found: FoundSupplements,
   asFiles: boolean,
   evidence: EvidenceMessage,
@@ -110,21 +110,21 @@ function* framesOf(
   yield JSON.stringify(evidence);
 }
 
-interface NamedPart {
+interface PartEntry {
   readonly name: PartName;
   readonly digest: string;
   readonly bytes: Buffer;
 }
 
-function partsOf(parts: ReadonlyMap<PartName, Buffer>): readonly NamedPart[] {
+function partsOf(parts: ReadonlyMap<PartName, Buffer>): readonly PartEntry[] {
   return [...parts].map(([name, bytes]) => ({ name, digest: hash('sha256', bytes, 'hex'), bytes }));
 }
 
 /** One JSON object; what ties it to the conversation comes first. */
 function factsText(
   challenge: Challenge,
-  { node, bootId, helloDigest, host, unavailable }: Situation,
-  parts: readonly NamedPart[],
+  { node, bootId, helloDigest, host, unavailable }: AnswerContext,
+  parts: readonly PartEntry[],
 ): string {
   const facts: Facts = { purpose: challenge.purpose, node, bootId, helloDigest };
   if (host !== null) facts.host = host;
@@ -134,7 +134,7 @@ function factsText(
   return JSON.stringify(facts);
 }
 
-/** Null where a selected PCR was extended during every attempt: the nonce is still unanswered. */
+/** Null if a selected PCR was extended during every attempt: the nonce is still unanswered. */
 async function quoteInPeace(tpm: QuotingTpm, request: QuoteRequest): Promise<Quote | null> {
   for (let attempt = 0; attempt <= repeats; attempt++) {
     try {

@@ -16,16 +16,16 @@ export interface GuardedSocket {
 }
 
 /** A fault that says what is wrong with the socket or its folder. */
-export type Refused = (text: string, cause?: unknown) => Error;
+export type SocketFault = (text: string, cause?: unknown) => Error;
 
 /**
  * Listens on a Unix socket that the group of this process may use, and nobody else: its mode and its folder are the
  * guard, since Node.js does not tell who is at the other end.
- * @throws what `refused` makes, where others could put another socket in its place, or one is answered there already
+ * @throws what `refused` makes, if others could put another socket in its place, or one is answered there already
  */
 export async function listenGuarded(
   path: string,
-  refused: Refused,
+  refused: SocketFault,
   lookEvery = usuallyEvery,
 ): Promise<GuardedSocket> {
   const socket = resolve(path);
@@ -61,7 +61,7 @@ export async function listenGuarded(
 const usuallyEvery = 5_000;
 
 /** Each folder on the way is a real one that only root or this user can change; /tmp protects what is in it. */
-async function checkFolder(folder: string, refused: Refused): Promise<void> {
+async function checkFolder(folder: string, refused: SocketFault): Promise<void> {
   await mkdir(folder, { mode: 0o750 }).catch((cause: unknown) => {
     if (!isCode(cause, 'EEXIST')) throw refused(`the folder ${folder} could not be made`, cause);
   });
@@ -85,7 +85,7 @@ async function checkFolder(folder: string, refused: Refused): Promise<void> {
 }
 
 /** Removes the socket of a program that died. */
-async function removeStale(socket: string, taken: string, refused: Refused): Promise<void> {
+async function removeStale(socket: string, taken: string, refused: SocketFault): Promise<void> {
   const found = await lstat(socket).catch((cause: unknown) => {
     if (isCode(cause, 'ENOENT')) return null;
     throw refused(`${socket} could not be looked at`, cause);
@@ -109,7 +109,7 @@ function isAnswered(socket: string): Promise<boolean> {
   });
 }
 
-async function bind(server: Server, socket: string, refused: Refused): Promise<void> {
+async function bind(server: Server, socket: string, refused: SocketFault): Promise<void> {
   // The socket is made within `listen`, so it never has another mode.
   const before = process.umask(0o117);
   const listening = new Promise<void>((resolve, reject) => {
@@ -131,7 +131,7 @@ async function bind(server: Server, socket: string, refused: Refused): Promise<v
 async function watchPlace(
   socket: string,
   every: number,
-  refused: Refused,
+  refused: SocketFault,
 ): Promise<{ readonly lost: AbortSignal; readonly stop: () => void }> {
   const lost = new AbortController();
   const { dev, ino } = await lstat(socket);

@@ -1,7 +1,7 @@
 import type { AttestationKey, Capabilities, EndorsementKey } from 'node-tpm2';
 import type { Hello } from '../attest-server/wire/messages.ts';
 
-/** What of a TPM makes up an identity: node-tpm2's `Tpm` has it. */
+/** The part of a TPM that makes up an identity: node-tpm2's `Tpm` has it. */
 export interface IdentityTpm {
   readCapabilities(): Promise<Pick<Capabilities, 'banks'>>;
   readEndorsementKey(): Promise<Pick<EndorsementKey, 'publicArea' | 'certificate' | 'chain'>>;
@@ -10,7 +10,7 @@ export interface IdentityTpm {
 
 export type Identity = Pick<Hello, 'ek' | 'ak' | 'banks'>;
 
-/** What a machine without a usable TPM says; the server then records `unsupported_tpm`. */
+/** The identity of a machine without a usable TPM; the server then records `unsupported_tpm`. */
 export const noIdentity: Identity = { ek: null, ak: null, banks: [] };
 
 /** The keys and banks of this TPM. @throws ToolError */

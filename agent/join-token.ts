@@ -24,7 +24,7 @@ export function parseJoinToken(text: string): JoinToken {
   return { presented, authorityDigest: digest };
 }
 
-/** Null where the file is not there: once enrolled, the token is of no use and may be removed. */
+/** Null if the file is not there: once enrolled, the token is of no use and may be removed. */
 export async function readJoinToken(path: string): Promise<JoinToken | null> {
   try {
     const bytes = await readFile(path);

@@ -18,7 +18,7 @@ program
   .description('connect to the server and answer its challenges until stopped')
   .option(
     '--config <file>',
-    'configuration (YAML; README.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
   )
   .exitOverride()
   .action(async ({ config: path }: { readonly config?: string }) => {
@@ -27,7 +27,7 @@ program
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const file = path === undefined ? null : await readConfig(path);
     const settings = agentValues({ file, environment: process.env, flags: { logLevel } });
-    const logger = await createLogger(settings.logLevel, { node: settings.node });
+    const logger = await loggerOf(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
     await run(configOf(settings), logger);
   });
@@ -46,7 +46,7 @@ program
     const { runBroker } = await import('./tpm-broker/run.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const config = brokerConfig(process.env, { ...flags, logLevel });
-    const logger = await createLogger(config.logLevel, {});
+    const logger = await loggerOf(config.logLevel, {});
     await runBroker(config, { logger, signal: stopSignal(), environment: process.env });
   });
 
@@ -80,7 +80,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
       { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
       () => [],
     );
-    process.exitCode = await runInspect({ ...flags, parts }, await createLogger(level, {}), process.stdout);
+    process.exitCode = await runInspect({ ...flags, parts }, await loggerOf(level, {}), process.stdout);
     // A program that waits for a device that hangs must not keep this one.
     setTimeout(() => process.exit(), 1_000).unref();
   });
@@ -110,7 +110,7 @@ program
     const { runNetfilter } = await import('./netfilter/serve.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const config = netfilterConfig(process.env, { ...flags, logLevel });
-    await runNetfilter(config, { logger: await createLogger(config.logLevel, {}), signal: stopSignal() });
+    await runNetfilter(config, { logger: await loggerOf(config.logLevel, {}), signal: stopSignal() });
   });
 
 interface NetfilterFlags {
@@ -126,7 +126,7 @@ program
   )
   .option(
     '--config <file>',
-    'configuration (YAML; docs/gate.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
   )
   .option('--timeout <seconds>', 'hold kubelet for good after this time (ASSAY_GATE_TIMEOUT)')
   .addHelpText(
@@ -144,7 +144,7 @@ command line or configuration.`,
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
     const settings = gateValues({ file, environment: process.env, flags: { logLevel, timeout } });
-    const logger = await createLogger(settings.logLevel, { node: settings.node });
+    const logger = await loggerOf(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
     process.exitCode = await runGate(gateConfigOf(settings), {
       logger,
@@ -206,15 +206,10 @@ program
     process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
   });
 
-/** What writes the log is loaded by no program that ends at once. */
-async function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
-  const { pino } = await import('pino');
-  const { logLines } = await import('../attest-server/settings/log-lines.ts');
-  const sync = pino.destination({ dest: 2, sync: true });
-  return pino(
-    { level, base: { ...base }, formatters: logLines.formatters, timestamp: logLines.timestamp },
-    sync,
-  );
+/** Makes the logger, which no program loads that ends at once. */
+async function loggerOf(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
+  const { createLogger, writtenAtOnce } = await import('../attest-server/settings/logger.ts');
+  return createLogger(level, base, writtenAtOnce());
 }
 
 function stopSignal(): AbortSignal {
@@ -223,7 +218,7 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-/** What reads YAML is loaded only where there is a file. */
+/** Reads the configuration; the YAML parser is loaded only if there is a file. */
 async function readConfig(path: string): Promise<ConfigFile> {
   const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
   return readConfigFile(path, () => readFile(path, 'utf8'));

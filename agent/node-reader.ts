@@ -15,12 +15,12 @@ import {
   Unavailable,
 } from './collectors/collector.ts';
 
-/** What the collectors gave for one answer. */
-export interface Collected {
+/** The evidence that the collectors gave for one answer. */
+export interface CollectedEvidence {
   readonly bootId: string;
-  /** Null where no collector could say anything. */
+  /** Null if no collector could say anything. */
   readonly host: HostFacts | null;
-  /** Those that are read before the quote. */
+  /** Parts that are read before the quote. */
   readonly parts: ReadonlyMap<PartName, Buffer>;
   /** The same of supplements that were asked for, as far as they were found. */
   readonly supplements?: FoundSupplements;
@@ -32,17 +32,17 @@ export interface Collected {
 
 export type FoundSupplements = ReadonlyMap<SupplementName, FoundSupplement>;
 
-/** What is read after the quote. */
+/** Evidence that is read after the quote. */
 export interface GrownEvidence {
   readonly parts: ReadonlyMap<PartName, Buffer>;
   readonly supplements?: FoundSupplements;
 }
 
-/** What a challenge asks for. */
-export interface Asked {
+/** The evidence that a challenge asks for. */
+export interface RequestedEvidence {
   /** Names of the parts that the server takes. */
   readonly parts: readonly string[];
-  /** What of each supplement it asks for; default none. */
+  /** The piece of each supplement that it asks for; default none. */
   readonly supplements?: AskedSupplements;
   /** Paths that its policy protects; default none. */
   readonly paths?: readonly string[];
@@ -52,8 +52,8 @@ export interface Asked {
 
 type AskedSupplements = Readonly<NonNullable<Challenge['supplements']>>;
 
-/** Reads the node anew. @throws AgentError `facts_unavailable` */
-export type ReadNode = (asked: Asked) => Promise<Collected>;
+/** Reads the node again. @throws AgentError `facts_unavailable` */
+export type ReadNode = (asked: RequestedEvidence) => Promise<CollectedEvidence>;
 
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
 const usualMs = 250;
@@ -65,13 +65,13 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       (collector): collector is FactsCollector =>
         collector.part === null && collector.supplement === undefined,
     )
-    .map((collector) => new Asking(collector, sysroot, logger));
+    .map((collector) => new CollectorRun(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
-    .map((collector) => ({ collector, asking: new Asking(readerOf(collector), sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new CollectorRun(readerOf(collector), sysroot, logger) }));
   const supplements = list
     .filter((collector): collector is SupplementCollector => collector.supplement !== undefined)
-    .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new CollectorRun(collector, sysroot, logger) }));
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -79,7 +79,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     toldMissing.add(name);
     logger.warn({ code: missing.code }, missing.text);
   };
-  const readParts = async (asked: typeof parts, by: PartsBy) => {
+  const readParts = async (asked: typeof parts, by: RequestedParts) => {
     const found = new Map<PartName, Buffer>();
     const values = await Promise.all(
       asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), by)),
@@ -139,21 +139,21 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   };
 }
 
-interface Timed {
+interface ScheduledCollector {
   readonly collector: { readonly after?: 'quote' };
 }
-const isAfter = ({ collector }: Timed) => collector.after === 'quote';
-const isBefore = (each: Timed) => !isAfter(each);
+const isAfter = ({ collector }: ScheduledCollector) => collector.after === 'quote';
+const isBefore = (each: ScheduledCollector) => !isAfter(each);
 
-/** What a challenge says of the parts that it asks for. */
-interface PartsBy {
+/** The part of a challenge that describes the parts it asks for. */
+interface RequestedParts {
   readonly paths: readonly string[];
   readonly local: boolean;
 }
 
 function readerOf(
   collector: PartCollector,
-): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, PartsBy> {
+): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, RequestedParts> {
   const { name, within } = collector;
   return {
     name,
@@ -162,10 +162,10 @@ function readerOf(
   };
 }
 
-/** One collector, over all answers: each fault of it is told once. */
-class Asking<Value, For> {
+/** One collector, over all answers: each fault of it is reported once. */
+class CollectorRun<Value, For> {
   readonly name: string;
-  /** Why the last reading gave nothing; null where it did. */
+  /** Why the last reading gave nothing; null if it did. */
   fault: string | null = null;
   readonly #collector: Pick<Collector, 'name' | 'within'> & Reader<Value, For>;
   readonly #sysroot: string;
@@ -184,14 +184,14 @@ class Asking<Value, For> {
     this.#logger = logger;
   }
 
-  /** @param objection what is wrong with a value; null where nothing is */
+  /** @param objection what is wrong with a value; null if nothing is */
   async ask(objection: (value: Value) => string | null, asked: For): Promise<Value | Unavailable> {
     const value = await this.#read(asked);
     this.note(value instanceof Unavailable ? value.cause : objection(value));
     return this.fault === null ? value : new Unavailable(this.fault);
   }
 
-  /** What is said of it from now on. */
+  /** Notes its present fault. */
   note(fault: string | null): void {
     this.fault = fault === null ? null : printable(fault);
     if (this.fault !== null) this.#tell(this.fault);
@@ -230,7 +230,7 @@ class Asking<Value, For> {
   }
 }
 
-/** Different faults of one collector that are told: a text that is new each time would fill the log. */
+/** Different faults of one collector that are reported: a text that is new each time would fill the log. */
 const mostTold = 16;
 
 interface Reader<Value, For> {

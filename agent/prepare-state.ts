@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from './agent-error.ts';
 
-/** Of the group alone, and nobody removes what another user made: as /tmp has it for all. */
+/** For the group alone, and nobody removes what another user made: as /tmp has it for all. */
 const wanted = 0o1770;
 
 /**
@@ -11,7 +11,7 @@ const wanted = 0o1770;
  * group can make folders of their own in it. Needs no capability: the folder is this user's.
  * @param user whose folders may stand in it beside this user's own
  * @returns a line that says what it is now
- * @throws AgentError `state_dir` where it is a link or somebody else's, or holds what is not of one of these programs
+ * @throws AgentError `state_dir` if it is a link or somebody else's, or holds what is not of one of these programs
  */
 export async function prepareState(path: string, user: number): Promise<string> {
   const folder = await openFolder(path);

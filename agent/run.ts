@@ -9,7 +9,7 @@ import type { ActivatingTpm } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
-import { Changes } from './changes.ts';
+import { PendingChanges } from './changes.ts';
 import { type FrameTaker, openChannel } from './channel.ts';
 import { readClusterToken } from './cluster-token.ts';
 import type { Collector } from './collectors/collector.ts';
@@ -28,9 +28,10 @@ import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
 import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
-import { startWatch, type Watch, watched } from './watch/watch.ts';
+import { watched } from './watch/list.ts';
+import { startWatch, type Watch } from './watch/watch.ts';
 
-/** What an agent does, as it does it; the verdict is the server's word. */
+/** The steps of an agent as it takes them; the verdict is the server's word. */
 export type AgentState =
   | { readonly phase: 'connecting' | 'offline' }
   | { readonly phase: 'sent'; readonly what: 'hello' | 'activated' | 'evidence' | 'evidence_raced' }
@@ -48,9 +49,9 @@ export interface AgentDependencies {
 }
 
 /**
- * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until
- * the signal. It listens on no network; to whoever asks at its health socket it says how it is.
- * @throws AgentError that no waiting mends: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
+ * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until the signal. It
+ * listens on no network; to whoever asks at its health socket it says how it is.
+ * @throws AgentError that no waiting fixes: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies): Promise<void> {
   const agent = new Agent(config, dependencies);
@@ -61,7 +62,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 }
 
-/** What the agent needs of a TPM: its own, or that of the broker. */
+/** The part of a TPM that the agent needs: its own TPM, or that of the broker. */
 interface AgentTpm extends IdentityTpm, ActivatingTpm, QuotingTpm {
   close(): Promise<void>;
 }
@@ -85,7 +86,7 @@ const takes: ReadonlyMap<number, FrameTaker> = new Map();
 class Agent {
   readonly #config: AgentConfig;
   readonly #with: AgentDependencies;
-  readonly #changes = new Changes();
+  readonly #changes = new PendingChanges();
   readonly #ended = new AbortController();
   readonly #progress = new Progress(() => performance.now(), Date.now);
   #watching: Promise<void> = Promise.resolve();
@@ -166,7 +167,7 @@ class Agent {
     return serveHealth(socket, () => this.#progress.look());
   }
 
-  /** What changes is told from now on, as far as there is somebody who asks. */
+  /** Reports changes from now on, as far as there is somebody who asks. */
   #watch(paths: () => readonly string[]): Watch {
     this.#watchFirewall();
     return startWatch(
@@ -311,7 +312,7 @@ class Agent {
     if (this.#tpm === null) {
       const opened = this.#readTpm();
       this.#tpm = opened;
-      // Whoever awaits it is told; a failed one is opened anew the next time.
+      // Whoever awaits it is told; a failed one is opened again the next time.
       opened.catch(() => {
         if (this.#tpm === opened) this.#tpm = null;
       });
@@ -363,7 +364,7 @@ const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsuppor
 
 const noUsableTpm: ReadonlySet<string> = new Set(['no_tpm', 'missing_program', 'no_endorsement_key']);
 
-/** The TPM, or the broker that holds it: what is known of its keys is asked anew. */
+/** The TPM, or the broker that holds it: what is known of its keys is asked again. */
 function isOfTpm(error: unknown): boolean {
   return error instanceof ToolError || (error instanceof AgentError && error.code === 'tpm_broker');
 }

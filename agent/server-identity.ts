@@ -7,7 +7,7 @@ import { authorityDigest } from '../attest-server/wire/authority.ts';
 import { dateFault } from '../attest-server/wire/certificate-dates.ts';
 import { chainFrom, parseCertificates } from '../attest-server/wire/certificates.ts';
 import { AgentError } from './agent-error.ts';
-import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
+import { isSignedBy, openTrust, type TrustedAuthorities } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
 import { connectFault, notForHost } from './connect-fault.ts';
 import type { JoinToken } from './join-token.ts';
@@ -24,14 +24,14 @@ export interface TrustSource {
  * The only authorities that may vouch for the server. Given are all of the file (while one follows another, both), else
  * the one kept from an earlier start, else the one among those that the server shows whose key the join token names;
  * what the server announced since, under one of these, adds to them and takes away.
- * @throws AgentError `ca_file` (retryable where a server of the cluster writes it), `join_token`, `server_identity`,
+ * @throws AgentError `ca_file` (retryable if a server of the cluster writes it), `join_token`, `server_identity`,
  * `connect_failed` (retryable), `state_dir`
  */
 export async function readTrust(
   source: TrustSource,
   server: ServerAddress,
   signal: AbortSignal,
-): Promise<Trust> {
+): Promise<TrustedAuthorities> {
   return openTrust(await readGiven(source, server, signal), source.state);
 }
 

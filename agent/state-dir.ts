@@ -8,20 +8,20 @@ const files = {
   serverCa: 'server-ca.pem',
   enrolled: 'enrolled',
   audit: 'audit-checkpoint.json',
-  /** Of a log that the server gave up: for a person, nothing reads it. */
+  /** The checkpoint of a log that the server gave up: for a person, nothing reads it. */
   auditEarlier: 'audit-checkpoint.earlier.json',
   authorities: 'server-authorities.json',
-  /** Of a gate: what the server last told it. */
+  /** The gate's memory: the server's latest order. */
   gate: 'gate.json',
 } as const;
 type FileName = keyof typeof files;
 
 /**
- * What an agent keeps: the server's authority and those announced since, that the server knows this node, and how long
- * its audit log was.
+ * The state of an agent: the server's authority and those announced since, that the server knows this node, and how long its
+ * audit log was.
  */
 export interface StateDir {
-  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  /** The files that a kubelet had opened to the group of its volume, and that are closed again; null if there were none. */
   readonly wasOpened: OpenedToGroup | null;
   read(name: FileName): Promise<string | null>;
   /** Whole or not at all, mode 0600. */
@@ -31,7 +31,7 @@ export interface StateDir {
 
 /**
  * Opens the folder, or makes it.
- * @throws AgentError `state_dir` where others may read or change it: who writes there names the server's authority
+ * @throws AgentError `state_dir` if others may read or change it: who writes there names the server's authority
  */
 export async function openStateDir(path: string): Promise<StateDir> {
   let wasOpened: OpenedToGroup | null = null;

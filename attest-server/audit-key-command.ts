@@ -4,27 +4,31 @@ import { join } from 'node:path';
 import { AuditLog } from './audit/audit-log.ts';
 import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
+import type { ServerConfig } from './config.ts';
+import { openCustody } from './custody/open.ts';
 import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
 
 const longestReason = 200;
 
+type Folders = Pick<ServerConfig, 'stateDir' | 'keysDir'>;
+
 /** What a person does on the machine of the server, beside a server that is stopped. */
-export async function startAuditLogAnew(stateDir: string, reason: string): Promise<void> {
+export async function startAuditLogAnew({ stateDir, keysDir }: Folders, reason: string): Promise<void> {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
   if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
     throw new Error(`--reason is one line of at most ${longestReason} characters`);
-  const { origin, keyId } = await replaceLostKey(stateDir, reason, Date.now());
+  const { origin, keyId, path } = await replaceLostKey({ stateDir, keysDir }, reason, Date.now());
   process.stdout.write(
-    `the audit log is signed by the key ${keyId} of ${origin} from now on; back up audit.key of the state folder\n`,
+    `the audit log is signed by the key ${keyId} of ${origin} from now on; back up ${path}\n`,
   );
 }
 
 async function replaceLostKey(
-  stateDir: string,
+  { stateDir, keysDir }: Folders,
   reason: string,
   at: number,
-): Promise<{ readonly origin: string; readonly keyId: string }> {
+): Promise<{ readonly origin: string; readonly keyId: string; readonly path: string }> {
   const path = join(stateDir, 'assay.db');
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
   await using _state = await openState(stateDir);
@@ -34,17 +38,20 @@ async function replaceLostKey(
     onUnreadable: () => {},
     watch: { failed: () => {}, isFull: () => false, isLow: () => false },
   });
-  const { origin } = await startAnew({ store: store.audit, stateDir, actor: whoIsThis(), reason, at });
+  await using custody = openCustody(keysDir, stateDir);
+  const { audit: keys } = custody;
+  const { origin } = await startAnew({ store: store.audit, keys, actor: whoIsThis(), reason, at });
   const rolledBack: string[] = [];
   const log = await AuditLog.open({
     store: store.audit,
     stateDir,
+    keys,
     now: () => Date.now(),
     signed: () => {},
     rolledBack: (text) => rolledBack.push(text),
   });
   if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
-  return { origin, keyId: log.keyId };
+  return { origin, keyId: log.keyId, path: keys.path };
 }
 
 function whoIsThis(): string {

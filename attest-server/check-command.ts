@@ -1,12 +1,13 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { type CheckedKey, checkKeys } from './check-keys.ts';
 import type { serverValues } from './config.ts';
 import { readDirectory } from './declared/read-directory.ts';
 import { isKeyFile, readSigners } from './declared/read-signers.ts';
 import { snapshotOf } from './declared/snapshot.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { declaredFiles } from './formats/declared.ts';
-import type { Bound } from './formats/enrolment-method.ts';
+import type { EnrolmentMethod } from './formats/enrolment-method.ts';
 import { policyLabel } from './formats/policy-label.ts';
 import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
 import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
@@ -36,6 +37,8 @@ export interface CheckedConfiguration {
   readonly policy: string | null;
   readonly faults: readonly Found[];
   readonly warnings: readonly Found[];
+  /** Of keys and database on this machine; empty where there are none yet. */
+  readonly keys: readonly CheckedKey[];
   /** Files that are not on this machine, and were not looked into: whoever checks may not have what the server has. */
   readonly absent: readonly { readonly setting: string; readonly path: string }[];
 }
@@ -51,6 +54,7 @@ export async function checkConfiguration(
   const faults: Found[] = [];
   const warnings: Found[] = [];
   const absent: { readonly setting: string; readonly path: string }[] = [];
+  const checkedKeys: CheckedKey[] = [];
   let policy: string | null = null;
   if (read instanceof Error) faults.push(...foundIn(read));
   else {
@@ -94,6 +98,14 @@ export async function checkConfiguration(
         field: 'trial',
         text: 'the server would be on trial: no verdict counts, and nothing is marked',
       });
+    await tryOut(
+      'keysDir',
+      async () =>
+        checkedKeys.push(...(await checkKeys(settings.keysDir ?? settings.stateDir, settings.stateDir))),
+      faults,
+    );
+    for (const { path, fits, text } of checkedKeys)
+      if (fits === false) faults.push({ file: path, line: null, field: 'keysDir', text });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
     if (cloudProgram !== null)
       await part('cloudProgram', [cloudProgram], () => accessSync(cloudProgram, constants.X_OK));
@@ -109,14 +121,17 @@ export async function checkConfiguration(
       faults,
     );
   }
-  return { valid: faults.length === 0, policy, faults, warnings, absent };
+  return { valid: faults.length === 0, policy, faults, warnings, keys: checkedKeys, absent };
 }
 
 /** For a person; the last line says how it ended. */
-export function checkedText({ valid, policy, faults, warnings, absent }: CheckedConfiguration): string {
+export function checkedText({ valid, policy, faults, warnings, keys, absent }: CheckedConfiguration): string {
   const lines = [
     ...faults.map(lineOf),
     ...warnings.map((warning) => `warning: ${lineOf(warning)}`),
+    ...keys.flatMap(({ name, path, fits, text }) =>
+      fits === false ? [] : [`the key ${name} (${path}): ${text}`],
+    ),
     ...absent.map(({ setting, path }) => `not looked at: ${setting}: ${path} is not on this machine`),
     valid
       ? `the configuration is valid; policy ${policy}`
@@ -125,7 +140,7 @@ export function checkedText({ valid, policy, faults, warnings, absent }: Checked
   return `${lines.join('\n')}\n`;
 }
 
-function methodsOf(settings: Values): readonly Bound[] {
+function methodsOf(settings: Values): readonly EnrolmentMethod[] {
   const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;
   return offeredMethods({
     isInCluster: api !== 'none',
@@ -140,7 +155,7 @@ interface PolicySource {
   readonly text: string | null;
 }
 
-function policyOf({ name, text }: PolicySource, methods: readonly Bound[]) {
+function policyOf({ name, text }: PolicySource, methods: readonly EnrolmentMethod[]) {
   const builtIn = text === null ? builtInPolicy(name) : null;
   if (builtIn !== null) return { name: policyLabel(builtIn), warnings: [] };
   const { policy, warnings } = checkPolicy(text ?? textOf(name), name, methods);

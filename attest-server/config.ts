@@ -1,15 +1,11 @@
 import { z } from 'zod';
 import type { DeclaredConfig } from './declared/open.ts';
-import type { SourceBounds } from './door/bounds.ts';
 import { defaultTaintKeys, tokenAudience } from './formats/marks.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
-import type { MarkingConfig } from './marking/open.ts';
-import type { PresenceConfig } from './presence/presence.ts';
 import {
   type ConfigFile,
   type Contradiction,
   type FormerSettings,
-  type LogLevel,
   logLevel,
   path,
   resolveSettings,
@@ -20,71 +16,6 @@ import {
 } from './settings/settings.ts';
 import type { WebhookConfig } from './webhook/endpoint.ts';
 import { limits, timings } from './wire/limits.ts';
-
-/** What the server needs to start; built from file, environment and flags, complete and checked. */
-export interface ServerConfig {
-  readonly stateDir: string;
-  /** Interface that agents and the API's callers reach. */
-  readonly host: string;
-  readonly agentPort: number;
-  readonly apiPort: number;
-  readonly metricsPort: number;
-  /** Host names and addresses in the server's certificate. */
-  readonly names: readonly string[];
-  /** `observe`, `strict`, or a file. */
-  readonly policy: string;
-  /** The TPMs of its nodes may be programs: no verdict counts, nothing is marked, and what enrols now is refused later. */
-  readonly trial: boolean;
-  readonly logLevel: LogLevel;
-  /** Whom we trust to endorse TPMs: `builtin` and folders of *.pem; empty: nobody. */
-  readonly endorsementRoots: readonly string[];
-  /** Absolute path of the program that knows whose TPM a machine of the cloud has; null: the cloud is not asked. */
-  readonly cloudProgram: string | null;
-  /** Null: the server is in no cluster. */
-  readonly kubernetes: KubernetesConfig | null;
-  /** How its Nodes are marked. */
-  readonly marking: MarkingConfig;
-  /** Nodes that are gone from the cluster. */
-  readonly presence: PresenceConfig;
-  /** Whom to tell what happens; null: nobody. */
-  readonly webhook: WebhookConfig | null;
-  /** Milliseconds. */
-  readonly challengeEvery: number;
-  readonly answerWithin: number;
-  readonly unknownAfter: number;
-  /** From one row of the history to the next of a node whose verdict stays the same. */
-  readonly summaryEvery: number;
-  /** How long a new connection may take to say who it is. */
-  readonly helloWithin: number;
-  /** What one source may have on one port. */
-  readonly sources: SourceBounds;
-  /** How long evidence is kept, and that of changes of state. */
-  readonly evidenceFor: number;
-  readonly transitionEvidenceFor: number;
-  /** Bytes of IMA's list that are kept of one node and boot. */
-  readonly imaList: number;
-  /** Bytes that may be kept of one node, of all kinds together, where the file system is large enough. */
-  readonly nodeDisk: number;
-  /** Initrds that nodes send at a time, and bytes that are kept of what is in them. */
-  readonly initrdUploads: number;
-  readonly initrdManifests: number;
-  /** How many nodes of one address, or network of IPv6, may be bound by first use. */
-  readonly firstUsePerSource: number;
-  /** Whether the metrics have series of each node. */
-  readonly metricsPerNode: boolean;
-  /** Milliseconds for which the text of one scrape is that of all. */
-  readonly scrapeKeptFor: number;
-  /** Milliseconds after which is looked again whether the certificate is due. */
-  readonly certificateLookedAtEvery: number;
-  /** Who captured a reference may not approve it; a capture is then always staged. */
-  readonly separateApprovals: boolean;
-  /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
-  readonly refusedPolicyShare: number;
-  /** Milliseconds for which a start waits for what a new policy would do. */
-  readonly policyComparedWithin: number;
-  /** A signed directory of references, pins and policy; null: there is none. */
-  readonly declared: DeclaredConfig | null;
-}
 
 const notPort = 'not a port: a whole number from 0 to 65535';
 const port = z.int(notPort).min(0, notPort).max(65_535, notPort);
@@ -121,12 +52,21 @@ const webhookUrl = z
   )
   .refine((text) => URL.canParse(text), notWebhook);
 
-/** Every key of the server's configuration; README.md has them as a table. */
+/** Every key of the server's configuration; docs/reference-configuration.md follows. */
 export const serverSettings = {
   stateDir: {
     variable: 'ASSAY_STATE_DIR',
     flag: '--state-dir',
     schema: path.default('/var/lib/assay').describe('folder of the store, keys and tokens; mode 0700'),
+  },
+  keysDir: {
+    variable: 'ASSAY_KEYS_DIR',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'folder of the audit key and the TLS authorities, which several servers may share; mode 0700; without it the state folder',
+      ),
   },
   host: {
     variable: 'ASSAY_HOST',
@@ -367,7 +307,7 @@ export const serverSettings = {
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('`fatal`, `error`, `warn`, `info`, `debug`, `trace`, `silent`'),
+    schema: logLevel,
   },
   challengeEverySeconds: {
     variable: 'ASSAY_CHALLENGE_EVERY_SECONDS',
@@ -515,9 +455,15 @@ export function serverValues(sources: SettingSources<typeof serverSettings>): Se
   return resolveSettings(serverSettings, sources, contradictionsIn, formerServerSettings);
 }
 
-export function configOf(values: ServerValues): ServerConfig {
+/** What the server needs to start, complete and checked. Times are in milliseconds, sizes in bytes. */
+export type ServerConfig = Readonly<ReturnType<typeof configOf>>;
+
+export function configOf(values: ServerValues) {
+  // How long a new connection may take to say who it is; tests have others.
+  const helloWithin: number = timings.helloWithin;
   return {
     stateDir: values.stateDir,
+    keysDir: values.keysDir ?? values.stateDir,
     host: values.host,
     agentPort: values.agentPort,
     apiPort: values.apiPort,
@@ -526,21 +472,11 @@ export function configOf(values: ServerValues): ServerConfig {
     policy: values.policy,
     trial: values.trial,
     logLevel: values.logLevel,
+    /** Empty: nobody endorses TPMs. */
     endorsementRoots: values.endorsementRoots.filter((name) => name !== 'none'),
     cloudProgram: values.cloudProgram,
-    kubernetes:
-      values['kubernetes.api'] === 'none'
-        ? null
-        : {
-            api: values['kubernetes.api'],
-            host: values['kubernetes.host'],
-            port: values['kubernetes.port'],
-            namespace: values['kubernetes.namespace'],
-            agentAccount: values['kubernetes.agentAccount'],
-            agentTokens: values['kubernetes.agentTokens'],
-            operators: operatorsOf(values['kubernetes.operatorAudience']),
-            authorityConfigMap: values['kubernetes.authorityConfigMap'],
-          },
+    /** Null: the server is in no cluster. */
+    kubernetes: kubernetesOf(values),
     marking: {
       keys: {
         pending: values['marks.pendingTaint'],
@@ -558,7 +494,7 @@ export function configOf(values: ServerValues): ServerConfig {
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
-    helloWithin: timings.helloWithin,
+    helloWithin,
     sources: {
       connections: values['sources.connections'],
       perSecond: values['sources.connectionsPerSecond'],
@@ -573,12 +509,31 @@ export function configOf(values: ServerValues): ServerConfig {
     initrdManifests: values.initrdManifestsMiB * 1024 * 1024,
     firstUsePerSource: values.firstUsePerSource,
     metricsPerNode: values['metrics.perNode'],
+    /** For how long the text of one scrape is that of all. */
     scrapeKeptFor: 1000,
+    /** After which time the certificate is looked at again. */
     certificateLookedAtEvery: 3_600_000,
+    sharedKeysLookedAtEvery: 5000,
     separateApprovals: values['approvals.separate'],
+    /** 1: a policy may make all trusted nodes untrusted. */
     refusedPolicyShare: values['breaker.refusePolicyPercent'] / 100,
+    /** For how long a start waits for what a new policy would do. */
     policyComparedWithin: 10_000,
     declared: declaredOf(values),
+  };
+}
+
+function kubernetesOf(values: ServerValues): KubernetesConfig | null {
+  if (values['kubernetes.api'] === 'none') return null;
+  return {
+    api: values['kubernetes.api'],
+    host: values['kubernetes.host'],
+    port: values['kubernetes.port'],
+    namespace: values['kubernetes.namespace'],
+    agentAccount: values['kubernetes.agentAccount'],
+    agentTokens: values['kubernetes.agentTokens'],
+    operators: operatorsOf(values['kubernetes.operatorAudience']),
+    authorityConfigMap: values['kubernetes.authorityConfigMap'],
   };
 }
 

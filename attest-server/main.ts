@@ -10,7 +10,7 @@ const program = new Command('assay-server')
   .version(version)
   .option(
     '--config <file>',
-    'configuration (YAML; README.md lists the keys); environment variables win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); environment variables win over it',
   )
   .option('--state-dir <dir>', 'folder of keys, tokens and the store; default: /var/lib/assay')
   .option('--policy <name>', 'observe, strict, or a policy file (YAML); default: observe')
@@ -23,9 +23,10 @@ program
   .requiredOption('--start-anew', 'make a new key with a new origin; each agent reports that once')
   .requiredOption('--reason <text>', 'the reason, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
-    const { stateDir } = (await readSettings(command.optsWithGlobals())).values;
+    const { configOf } = await import('./config.ts');
+    const config = configOf((await readSettings(command.optsWithGlobals())).values);
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
-    await startAuditLogAnew(stateDir, reason);
+    await startAuditLogAnew(config, reason);
   });
 program
   .command('check')
@@ -108,14 +109,12 @@ async function run(flags: Flags): Promise<void> {
   const { values: settings, ignored } = await readSettings(flags);
   started = settings;
   const { configOf } = await import('./config.ts');
-  const { pino } = await import('pino');
-  const { logLines } = await import('./settings/log-lines.ts');
+  const { createLogger } = await import('./settings/logger.ts');
   const { keepHeapSmall } = await import('./heap.ts');
   keepHeapSmall();
   const { startServer } = await import('./server.ts');
   const { cloudEnvironment } = await import('./cloud-environment.ts');
-  const { formatters, timestamp } = logLines;
-  const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
+  const logger = createLogger(settings.logLevel, null);
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
   for (const setting of ignored)
     logger.warn(

@@ -2,31 +2,48 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
+import { attestFigures, attestReport } from './attest/telemetry.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
+import { auditFigures, auditReport } from './audit/telemetry.ts';
 import { openChannel } from './channel/open.ts';
+import { channelFigures, channelReport } from './channel/telemetry.ts';
 import type { ServerConfig } from './config.ts';
+import { openCustody } from './custody/open.ts';
 import { openDeclared } from './declared/open.ts';
+import { declaredReport } from './declared/telemetry.ts';
 import { openDoors } from './door/open.ts';
+import { doorFigures, doorReport } from './door/telemetry.ts';
 import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
+import { enrolmentReport } from './enrolment/telemetry.ts';
 import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
+import { healthReport } from './health/telemetry.ts';
 import { openHttp } from './http/open.ts';
+import { httpReport } from './http/telemetry.ts';
 import { openInForce } from './in-force/open.ts';
+import { inForceFigures, inForceReport } from './in-force/telemetry.ts';
 import { openKubernetes } from './kubernetes/open.ts';
+import { kubernetesReport } from './kubernetes/telemetry.ts';
 import { openMarking } from './marking/open.ts';
+import { markingFigures, markingReport } from './marking/telemetry.ts';
 import { nextStep } from './policy/advice.ts';
 import { openPresence } from './presence/open.ts';
+import { presenceFigures, presenceReport } from './presence/telemetry.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
+import { stateReport } from './state/telemetry.ts';
 import { openStore } from './store/open.ts';
+import { storeReport } from './store/telemetry.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
+import { tlsReport } from './tls/telemetry.ts';
 import { version } from './version.ts';
 import { openWebhook } from './webhook/open.ts';
+import { webhookFigures, webhookReport } from './webhook/telemetry.ts';
 
 export interface RunningServer extends AsyncDisposable {
   readonly agentPort: number;
@@ -58,20 +75,24 @@ export interface ServerOptions {
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
-  const { stateDir, policy, cloudProgram, names, challengeEvery } = config;
+  const { stateDir, keysDir, policy, cloudProgram, names, challengeEvery, trial } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { metrics, report, auditTo } = rooms.use(
-    openTelemetry({ logger, version, perNode: config.metricsPerNode, challengeEvery, now, recorded }),
+  const telemetry = rooms.use(
+    openTelemetry({ logger, version, trial, perNode: config.metricsPerNode, challengeEvery, now }),
   );
-  metrics.trial(config.trial);
-  if (config.trial) logger.warn({ code: 'trial' }, onTrial);
-  if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
-  const { fault } = report;
+  const { reporting, auditTo } = telemetry;
+  const { figures, fault } = reporting;
+  if (trial) logger.warn({ code: 'trial' }, onTrial);
+  if (state.wasOpened !== null) stateReport(reporting).stateWasOpened(state.wasOpened);
+  const keys = rooms.use(openCustody(keysDir, stateDir));
+  if (keys.wasOpened !== null) stateReport(reporting).stateWasOpened(keys.wasOpened);
+  // Also outside of a cluster: there its figures are 0, as are those of marks.
+  const metrics = kubernetesReport(figures);
   const kubernetes =
     config.kubernetes &&
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
@@ -82,8 +103,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     cloudProgram,
     hasRoots: config.endorsementRoots.length > 0,
   });
-  const onUnreadable = report.unreadable;
-  const health = rooms.use(openHealth({ state, now, report }));
+  const faults = healthReport(reporting);
+  const health = rooms.use(openHealth({ state, now, report: faults }));
+  const { unreadable: onUnreadable } = storeReport(reporting);
   const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   // Not before the store is ours: a server that is refused leaves no mark.
@@ -94,19 +116,22 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openAudit({
       store,
       stateDir,
+      keys: keys.audit,
       now,
       monotonic,
       keeper: kubernetes?.checkpoints ?? null,
       logger,
-      report,
+      report: auditReport(reporting),
     }),
   );
   auditTo(audit);
-  metrics.auditRollback(audit.ports.rollback);
-  const expire = metrics.certificatesExpire;
+  auditFigures(figures, audit);
+  const certificates = tlsReport(reporting);
   const tls = rooms.use(
     await openTls({
       stateDir,
+      keys: keys.tls,
+      followEvery: keys.isShared ? config.sharedKeysLookedAtEvery : null,
       names,
       enrolment: store.enrolment,
       audit: store.audit,
@@ -115,8 +140,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       monotonic,
       lookEvery: config.certificateLookedAtEvery,
       logger,
-      expire,
-      report,
+      expire: certificates.expire,
+      report: certificates,
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
@@ -131,23 +156,23 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ownNode: config.marking.ownNode,
       now,
       monotonic,
-      report: report.presence,
+      report: presenceReport(reporting),
     }),
   );
-  metrics.presence(presence.figures);
+  presenceFigures(figures, presence.figures);
   const declared = rooms.use(
     await openDeclared(config.declared, {
       store: store.declared,
       methods,
       now,
-      inForce: metrics.declaredSerial,
+      ...declaredReport(figures),
       fault,
     }),
   );
   const inForce = rooms.use(
     await openInForce({
       policy,
-      trial: config.trial,
+      trial,
       declared: declared.policy,
       methods,
       store,
@@ -162,11 +187,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       now,
       monotonic,
       logger,
-      report,
+      report: { ...inForceReport(reporting), fault },
     }),
   );
-  metrics.faultyParts(inForce.faulty);
-  metrics.policyHistory(inForce.history);
+  inForceFigures(figures, inForce);
+  const outcomes = attestReport(reporting, { recorded, failed: faults.failed });
   const attest = rooms.use(
     await openAttest(config, {
       verdicts: store.verdicts,
@@ -181,19 +206,14 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf,
       systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
-      duration: metrics.duration,
-      answered: report.answered,
-      recorded: report.recorded,
-      gateOpened: report.gateOpened,
+      ...outcomes,
       storageFault: health.fault,
       presence,
       fault,
     }),
   );
-  if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
-  metrics.initrds(attest.initrdFigures);
-  metrics.flapping(attest.flapping);
-  metrics.judging(attest.judgingFigures);
+  if (!trial) await attest.endTrialOf(await store.enrolment.ofTrial());
+  attestFigures(figures, attest);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -228,10 +248,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       eraseEvidence: (node, actor) => evidence.share.erase(node, actor),
       checkWitness: audit.checkWitness,
       status: attest.status,
-      report,
+      report: { ...enrolmentReport(reporting), refused: outcomes.refused, fault },
     }),
   );
-  metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   await declared.begin({
     nodeByEk: store.enrolment.nodeByEk,
     declared: references.life.declared,
@@ -240,6 +259,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     adopt: inForce.adopt,
     told: inForce.told,
   });
+  const marks = markingReport(reporting);
   const marking =
     kubernetes &&
     rooms.use(
@@ -247,7 +267,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         nodes: kubernetes.nodes,
         writer: kubernetes.writer,
         admission: kubernetes.admission,
-        trial: config.trial,
+        trial,
         committed: attest,
         store: store.marking,
         inForce,
@@ -255,10 +275,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         upgradedFor,
         now,
         monotonic,
-        report: report.marking,
+        report: marks,
       }),
     );
-  if (marking !== null) metrics.marking.figures(marking.figures);
+  markingFigures(figures, marking?.figures ?? null);
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
       store: store.webhook,
@@ -267,12 +287,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       now,
       monotonic,
       audit: audit.write,
-      report: report.webhook,
+      report: webhookReport(reporting),
     }),
   );
-  metrics.webhook.figures(webhook.figures);
-  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
-  metrics.unproven(doors.unproven);
+  webhookFigures(figures, webhook);
+  const { turnedAway } = doorReport(reporting);
+  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway }));
+  doorFigures(figures, doors);
   const agents = rooms.use(
     await openChannel(config, tls.identity, doors.agents, {
       identify: enrolment.identify,
@@ -286,17 +307,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       announce: tls.announce,
       trusts: tls.trusts,
       gateOf: inForce.groups.gateOf,
-      gateOpened: report.gateSaid,
+      gateOpened: outcomes.gateSaid,
       refused: enrolment.refused,
-      gaveWay: (source) => report.turnedAway('agents', 'proven_bytes', source),
-      failed: report.failed,
+      gaveWay: (source) => turnedAway('agents', 'proven_bytes', source),
+      failed: outcomes.failed,
       nodeFailed: attest.failed,
-      connections: metrics.agents,
+      ...channelReport(figures),
       now: monotonic,
       wallClock: now,
     }),
   );
-  metrics.openAnswers(() => agents.openAnswerBytes);
+  channelFigures(figures, agents);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
@@ -333,7 +354,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
-        trial: config.trial,
+        trial,
         declared: declared.shown,
         policySource: inForce.source,
         policySince: inForce.since,
@@ -343,10 +364,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         certificates: tls.expiries,
         connections: () => doors.connections(agents.proven),
       },
-      metrics,
+      metrics: telemetry.scraped({
+        flapping: attest.flapping,
+        unenrolled: () => presence.figures().unenrolled(),
+        claimedWithoutTpm: enrolment.claimedWithoutTpm,
+      }),
       now,
-      answered: metrics.request,
-      refused: report.denied,
+      ...httpReport(reporting),
       fault,
     }),
   );

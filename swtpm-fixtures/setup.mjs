@@ -28,7 +28,7 @@ const verbs = {
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
-  manifests: { program: ['test/manifests/write.ts'], debian: true, tests: true, helm: true },
+  generate: { program: ['test/generated/main.ts'], debian: true, tests: true, helm: true },
   pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
   'release:check': { program: ['test/release/main.ts'], debian: false },

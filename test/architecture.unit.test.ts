@@ -22,7 +22,11 @@ interface Rule {
 }
 
 const server = 'attest-server';
-const protocol = `${server}/protocol`;
+/** What agent and server say to one another; documents, and words of the server; answers of the API; configuration. */
+const wire = `${server}/wire`;
+const formats = `${server}/formats`;
+const api = `${server}/api`;
+const settings = `${server}/settings`;
 const runner = 'agent/node-tpm2';
 const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
 /** Each has one opener, in `open.ts`, which server.ts calls. */
@@ -31,6 +35,7 @@ const openedRooms = rooms(
     'attest',
     'audit',
     'channel',
+    'custody',
     'declared',
     'enrolment',
     'evidence',
@@ -42,77 +47,98 @@ const openedRooms = rooms(
   ...['door', 'health', 'kubernetes', 'marking', 'presence', 'state', 'store', 'telemetry', 'tls', 'webhook'],
 );
 /** What one room needs of another is a port that it declares, and server.ts fills: types at most. */
-const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
+const types = [...openedRooms, ...rooms('verify', 'policy')];
 /** The loose files that others may import; what these alone use may lie beside them. */
 const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${server}/${name}.ts`);
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command'].map((name) => `${server}/${name}.ts`),
+  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys'].map(
+    (name) => `${server}/${name}.ts`,
+  ),
 ];
 const rules: readonly Rule[] = [
-  // Configuration files are YAML; nothing that a peer sends is.
-  { room: `${protocol}/config-file`, values: [protocol], packages: ['yaml'] },
-  { room: `${protocol}/yaml-offset`, values: [], packages: ['yaml'] },
-  { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
+  { room: wire, values: [], packages: ['zod', 'node:crypto'] },
+  // Files of people are YAML; nothing that a peer sends is.
+  { room: `${formats}/yaml-offset`, values: [], packages: ['yaml'] },
+  // A reference or a bundle holds what evidence holds.
+  { room: formats, values: [wire], packages: ['zod', 'node:crypto'] },
+  { room: api, values: [wire, formats], packages: ['zod'] },
+  { room: `${settings}/config-file`, values: [settings, `${formats}/yaml-offset`], packages: ['yaml'] },
+  { room: `${settings}/logger`, values: [], types: [settings], packages: ['pino'] },
+  // A key that is misspelt is answered as any other word is.
+  { room: settings, values: [`${formats}/nearest`], packages: ['zod'] },
   // Unpacks what a node sent, in memory.
   {
     room: `${server}/verify/initrd`,
-    values: [protocol],
+    values: [wire, formats],
     packages: ['node:crypto', 'node:util', 'node:zlib'],
     pure: true,
   },
-  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },
+  {
+    room: `${server}/verify`,
+    values: [wire, formats, `${server}/verify/initrd/packed-manifest`],
+    packages: ['node:crypto', 'lru-cache'],
+    pure: true,
+  },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {
     room: `${server}/policy`,
-    values: [protocol],
+    values: [wire, formats],
     types: [`${server}/verify`],
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
-  ...rooms('channel', 'door', 'health', 'telemetry', 'marking', 'presence', 'keys', 'webhook').map(
-    (room) => ({
-      room,
-      values: [protocol],
-      types,
-    }),
-  ),
+  ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
+  { room: `${server}/health`, values: [formats], types },
+  { room: `${server}/presence`, values: [formats], types },
+  ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
+  { room: `${server}/telemetry`, values: [wire, formats], types },
   // The errors of the port that it fills are those of marking, which declares it.
-  { room: `${server}/kubernetes`, values: [protocol, `${server}/marking/ports`], types },
+  { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [protocol, runner] },
-  { room: `${server}/tls`, values: [protocol, `${server}/state`, runner], types },
-  ...rooms('audit', 'store', 'http').map((room) => ({ room, values: [protocol, `${server}/state`], types })),
-  { room: `${server}/enrolment`, values: [protocol, `${server}/verify`, runner], types },
-  ...rooms('evidence', 'roots').map((room) => ({ room, values: [protocol, `${server}/verify`], types })),
-  ...rooms('references', 'in-force', 'attest', 'declared').map((room) => ({
+  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
+  { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
+  { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
+  ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
+  { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
+  { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
+  { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
+  { room: `${server}/roots`, values: [`${server}/verify`], types },
+  ...rooms('attest', 'declared', 'in-force').map((room) => ({
     room,
-    values: [protocol, ...rooms('verify', 'policy')],
+    values: [wire, formats, ...rooms('verify', 'policy')],
     types,
   })),
-  { room: `${server}/dashboard`, values: [], types: [protocol] },
+  {
+    room: `${server}/references`,
+    values: [wire, formats, ...rooms('verify', 'policy')],
+    types: [`${api}/candidates-api`, ...types],
+  },
   {
     room: `${server}/cli/offline`,
     values: [
       `${server}/cli`,
-      protocol,
-      ...rooms('verify', 'policy', 'audit', 'declared', 'keys', 'roots', 'kubernetes', 'marking'),
-      'agent/collectors',
+      ...[wire, formats, api],
+      ...rooms('verify', 'policy', 'audit', 'declared', 'roots', 'kubernetes', 'marking'),
       'agent/node-tpm2',
     ],
   },
-  { room: `${server}/cli`, values: [protocol, `${server}/version`] },
+  { room: `${server}/cli`, values: [wire, formats, api, `${server}/cli/offline`, `${server}/version`] },
   // Loose files; those that join rooms are in the list below.
-  { room: server, values: [protocol, `${server}/policy/file`, ...looseFiles], types },
+  {
+    room: server,
+    values: [`${wire}/limits`, formats, settings, ...rooms('policy/file', 'policy/policy', 'policy/shipped')],
+    types,
+  },
   { room: 'agent/node-tpm2', values: [] },
   // A socket of this machine, and nothing of a network.
   {
     room: 'agent/tpm-broker',
     values: [
       runner,
-      `${protocol}/settings`,
+      `${settings}/settings`,
       ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
         (file) => `agent/${file}`,
       ),
@@ -120,25 +146,25 @@ const rules: readonly Rule[] = [
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
   // What a kubelet does to a private folder it does to that of both sides.
-  { room: 'agent', values: ['agent', protocol, `${server}/state/volume-group`] },
+  { room: 'agent', values: ['agent', wire, settings, `${server}/state/volume-group`] },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
-  // Built by people, and run by nobody else: it knows with which flags programs start.
-  { room: 'manifests/images', values: [runner, 'swtpm-fixtures/set-up/agent-flags.ts'] },
+  // Run by people, and by nobody else: it knows with which flags programs start, and which packages are in them.
+  {
+    room: 'manifests/images',
+    values: [runner, ...['agent-flags', 'bundle'].map((file) => `swtpm-fixtures/set-up/${file}.ts`)],
+  },
   {
     room: 'swtpm-fixtures',
     values: [
       'agent/node-tpm2',
       'agent/collectors',
       'agent/inspect',
-      'agent/main.ts',
       `${server}/verify/tpm`,
       `${server}/verify/boot/pe-image`,
-      protocol,
-      `${server}/policy`,
+      ...[wire, `${formats}/marks`, settings],
       `${server}/server.ts`,
       `${server}/config.ts`,
-      `${server}/cli/main.ts`,
     ],
   },
 ];
@@ -183,13 +209,18 @@ describe('the architecture', () => {
 
   for (const rule of rules) {
     const its = files.filter((file) => ruleOf(file) === rule);
-    it(`${rule.room} imports only what it may`, () => {
+    it(`${rule.room} imports only what it may, and all of it`, () => {
       const faults = its.flatMap((file) =>
         importsOf(read(file))
           .filter((statement) => !isAllowed(file, statement, rule))
           .map((statement) => `${file} -> ${statement.typeOnly ? 'type ' : ''}${statement.from}`),
       );
       assert.deepEqual(faults, []);
+      const imported = its
+        .filter((file) => !compositionRoots.includes(file))
+        .flatMap((file) => importsOf(read(file)).flatMap(({ from }) => resolve(file, from) ?? []));
+      const unneeded = rule.values.filter((room) => !imported.some((target) => isWithin(target, room)));
+      assert.deepEqual(unneeded, [], 'nobody needs these any more');
     });
     if (!rule.pure) continue;
     it(`${rule.room} is pure`, () => {
@@ -201,6 +232,19 @@ describe('the architecture', () => {
       assert.deepEqual(faults, []);
     });
   }
+
+  it('has no circle of imports, of types neither', () => {
+    const targets = new Map(
+      files.map((file) => [
+        file,
+        importsOf(read(file)).flatMap(({ from }) => {
+          const target = resolve(file, from);
+          return target === null || target === file ? [] : [target];
+        }),
+      ]),
+    );
+    assert.deepEqual(circlesOf(targets), []);
+  });
 
   it('keeps loose files of the server to main, config, server, version and what they alone use', () => {
     const isLoose = (file: string) => dirname(file) === server;
@@ -222,7 +266,7 @@ describe('the architecture', () => {
     );
   });
 
-  it('opens each room of the server by its one opener, in server.ts', () => {
+  it('opens each room of the server by its one opener, in server.ts, which gives it what it declares to telemetry', () => {
     const opened = importsOf(read(`${server}/server.ts`))
       .filter(({ typeOnly }) => !typeOnly)
       .flatMap(({ from }) => resolve(`${server}/server.ts`, from) ?? [])
@@ -232,6 +276,7 @@ describe('the architecture', () => {
       // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
+        ...openedRooms.map((room) => `${room}/telemetry.ts`).filter((file) => files.includes(file)),
         `${server}/audit/chain.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
@@ -273,7 +318,7 @@ describe('the architecture', () => {
 
   it('gives no two types that its files export one name, in the server and in the agent', () => {
     const declared = files
-      .filter((file) => /^(agent|attest-server)\//.test(file) && !file.startsWith(`${runner}/`))
+      .filter((file) => /^(agent|attest-server)\//.test(file))
       .flatMap((file) =>
         [...read(file).matchAll(/^export (?:abstract )?(?:class|interface|type) (\w+)/gm)].map(
           ([, name = '']) => ({ file, name, side: file.slice(0, file.indexOf('/')) }),
@@ -282,8 +327,7 @@ describe('the architecture', () => {
     const several = [...Map.groupBy(declared, ({ side, name }) => `${side} ${name}`)]
       .filter(([, those]) => those.length > 1)
       .map(([key]) => key);
-    // An aspect's name, and what it is; what an aspect says, and the answer on a connection.
-    assert.deepEqual(several.sort(), ['attest-server Aspect', 'attest-server Judgement']);
+    assert.deepEqual(several.sort(), []);
   });
 
   it('reads the environment in main files only', () => {
@@ -316,11 +360,21 @@ describe('the architecture', () => {
       /^agent\/node-tpm2\/(?!run|pcrs|tool-error|response-code)/,
       /^agent\/netfilter\/(?!client|messages|netfilter-fault)/,
       /^agent\/tpm-broker\/(?!client|frames|messages)/,
-      /^attest-server\/protocol\/config-file\.ts$/,
+      /^attest-server\/(api\/|formats\/(?!nearest)|settings\/config-file)/,
     ];
     assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
     assert.deepEqual(
       [...loaded].filter((file) => forOthers.some((pattern) => pattern.test(file))),
+      [],
+    );
+  });
+
+  it('knows in telemetry alone how metrics are kept', () => {
+    const importers = files.filter((file) =>
+      importsOf(read(file)).some(({ from }) => from === 'prom-client'),
+    );
+    assert.deepEqual(
+      importers.filter((file) => !file.startsWith(`${server}/telemetry/`)),
       [],
     );
   });
@@ -368,6 +422,16 @@ describe('the architecture', () => {
       );
     });
     assert.deepEqual(faults, []);
+  });
+});
+
+describe('the search for circles', () => {
+  it('finds each whole, and nothing that only leads to one', () => {
+    const imports = { a: ['b'], b: ['c', 'd'], c: ['b'], d: ['e'], e: ['f'], f: ['d', 'g'], g: [] };
+    assert.deepEqual(circlesOf(new Map(Object.entries(imports))), [
+      ['b', 'c'],
+      ['d', 'e', 'f'],
+    ]);
   });
 });
 
@@ -420,6 +484,31 @@ import * as k from 'node:fs';`;
   });
 });
 
+/** Files each of which leads to each other one: strongly connected components, in order. */
+function circlesOf(targets: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const circles: string[][] = [];
+  const numbers = new Map<string, number>();
+  const open: string[] = [];
+  /** Gives the lowest number that the file leads to, of those that are open. */
+  function visit(file: string): number {
+    const own = numbers.size;
+    numbers.set(file, own);
+    open.push(file);
+    let lowest = own;
+    for (const target of targets.get(file) ?? []) {
+      if (!numbers.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (open.includes(target)) lowest = Math.min(lowest, numbers.get(target)!);
+    }
+    if (lowest === own) {
+      const circle = open.splice(open.indexOf(file));
+      if (circle.length > 1) circles.push(circle.sort());
+    }
+    return lowest;
+  }
+  for (const file of targets.keys()) if (!numbers.has(file)) visit(file);
+  return circles.sort();
+}
+
 function isBuilt(path: string): boolean {
   return /(^|\/)(node_modules|dist)\//.test(path);
 }
@@ -455,7 +544,7 @@ function isAllowed(file: string, { from, typeOnly }: Import, rule: Rule): boolea
   const target = resolve(file, from);
   if (target === null) return rule.packages === undefined || rule.packages.includes(from);
   if (compositionRoots.includes(file)) return true;
-  if (isWithin(target, rule.room)) return true;
+  if (ruleOf(target) === rule) return true;
   const allowed = typeOnly ? [...rule.values, ...(rule.types ?? [])] : rule.values;
   return allowed.some((room) => isWithin(target, room));
 }

@@ -2,15 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
-import { z } from 'zod';
-import { agentSettings } from '../agent/config.ts';
-import { gateSettings } from '../agent/gate/config.ts';
 import { netfilterConfig } from '../agent/netfilter/config.ts';
-import { brokerSettings } from '../agent/tpm-broker/config.ts';
-import { serverSettings } from '../attest-server/config.ts';
 import { builtAspects } from '../attest-server/policy/aspects.ts';
 import { knownKeys } from '../attest-server/policy/file/policy-schema.ts';
-import type { Setting, Settings } from '../attest-server/settings/settings.ts';
 import { schemaVersion } from '../attest-server/store/sqlite/migrations.ts';
 import { partNames } from '../attest-server/wire/evidence.ts';
 import { facts } from '../attest-server/wire/facts.ts';
@@ -18,19 +12,6 @@ import { facts } from '../attest-server/wire/facts.ts';
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const documents = globSync('{*,{docs,manifests}/*,manifests/*/*,docs/runbooks/*}.md', { cwd: root }).sort();
-
-describe('the tables of settings', () => {
-  for (const [program, settings, document] of [
-    ['server', serverSettings, 'README.md'],
-    ['agent', agentSettings, 'README.md'],
-    ['TPM broker', brokerSettings, 'docs/privileges.md'],
-    ['gate', gateSettings, 'docs/gate.md'],
-  ] as const)
-    it(`have every setting of the ${program} as it is`, () => {
-      const table = settingsTable(settings);
-      assert.ok(read(document).includes(`\n${table}\n`), `${document} wants this table:\n\n${table}\n`);
-    });
-});
 
 describe('docs/privileges.md', () => {
   const sectionOf = (heading: string) =>
@@ -156,22 +137,6 @@ describe('the documents', () => {
     assert.deepEqual(linksIn('[a](b.md) `[c](d.md)` [e](f.md#g) <https://h.example>'), ['b.md', 'f.md#g']);
   });
 });
-
-function settingsTable(settings: Settings): string {
-  const rows = Object.entries(settings).map(([key, setting]) => {
-    const { variable, flag, unit = '', schema } = setting;
-    const also = flag === undefined ? `\`${variable}\`` : `\`${variable}\`, \`${flag}\``;
-    return `| \`${key}\` | ${also} | ${defaultOf(setting)} | ${unit} | ${schema.description} |`;
-  });
-  return ['| key | variable, flag | default | unit | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
-}
-
-function defaultOf({ schema }: Setting): string {
-  if (!(schema instanceof z.ZodDefault)) return 'required';
-  const value: unknown = schema.parse(undefined);
-  if (value === null) return 'none';
-  return (Array.isArray(value) ? value : [value]).map((one) => `\`${one}\``).join(', ');
-}
 
 function repeated(lines: readonly string[]): readonly string[] {
   const heads = lines.map((line) => line.split('|')[1]);

@@ -8,7 +8,7 @@ const mostLinks = 40;
  * Where a path of the node leads that is seen below `sysroot`: its symbolic links are followed as the node follows them,
  * so that an absolute one stays below the root. What is not there is where it would be.
  * @param path from the root, without a leading slash
- * @throws Error where the links lead round in a circle; what the file system throws
+ * @throws Error if the links lead round in a circle; what the file system throws
  */
 export async function resolveBelow(sysroot: string, path: string): Promise<string> {
   if (sysroot === '/') return join('/', path);

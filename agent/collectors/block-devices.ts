@@ -32,8 +32,9 @@ export class BlockDevices {
   }
 
   /**
-   * What a mount stands on. The device of btrfs is anonymous: it is told as one that is made of the devices that the
-   * kernel lists for that file system. Of ZFS, and of file systems over a network, sysfs says nothing, so none is told.
+   * Adds the devices that a mount stands on. The device of btrfs is anonymous: it is sent as one that is made of the devices
+   * that the kernel lists for that file system. Of ZFS, and of file systems over a network, sysfs says nothing, so none is
+   * sent.
    * @returns files that back loop devices among them
    * @throws DeviceGone
    */
@@ -136,7 +137,7 @@ export class BlockDevices {
     return null;
   }
 
-  /** Of a small file, without the line's end; null where it is not there, or the device went. */
+  /** The text of a small file, without the line's end; null if it is not there, or the device went. */
   async #text(path: string): Promise<string | null> {
     const bytes = await readBounded(path, mostOfFile, this.#signal).catch(notThere);
     return bytes?.toString('utf8').replace(/\n$/, '') ?? null;
@@ -149,7 +150,7 @@ const mostOfFile = 8192;
 
 const nothing = { partitionOf: null, mapping: null, loop: null, raid: null };
 
-/** What goes while it is read fails in one of these ways. */
+/** Errors of a device that goes while it is read. */
 const gone = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'EIO']);
 
 function notThere(error: unknown): null {

@@ -4,12 +4,12 @@ import type { AskedSupplement } from '../../attest-server/wire/messages.ts';
 import type { ArrivedSupplement, SupplementName } from '../../attest-server/wire/supplements.ts';
 
 /**
- * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
+ * Reads one thing of the machine, again for each answer. One that fails, by Unavailable or by an exception, or that is
  * late, costs what it reads and nothing else.
  */
 export type Collector = PartCollector | FactsCollector | SupplementCollector;
 
-interface Reads<Value> {
+interface BaseCollector<Value> {
   /** The part's name, or `host`: facts say by it what is unavailable. */
   readonly name: string;
   /** Milliseconds that an answer waits for it; default 250. */
@@ -18,13 +18,13 @@ interface Reads<Value> {
   read(sysroot: string, signal: AbortSignal): Promise<Value | Unavailable>;
 }
 
-/** Null where the machine has no such thing, which is a fact. */
-export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
+/** Null if the machine has no such thing, which is a fact. */
+export interface PartCollector extends Omit<BaseCollector<Buffer | null>, 'read'> {
   readonly part: PartName;
   readonly supplement?: never;
-  /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
+  /** A part that grows is read after the quote, so that nothing that the quote covers is missing; any other is read before. */
   readonly after?: 'quote';
-  /** What may be wrong where the machine has no such thing, for the log. */
+  /** The fault to log if the machine has no such thing. */
   readonly missing?: { readonly code: string; readonly text: string };
   /**
    * @param paths that the policy protects: the part of the disks is about these
@@ -38,18 +38,18 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   ): Promise<Buffer | null | Unavailable>;
 }
 
-export interface FactsCollector extends Reads<HostFacts> {
+export interface FactsCollector extends BaseCollector<HostFacts> {
   readonly part: null;
   readonly supplement?: never;
 }
 
-/** What a server asks for after an answer, from where it has it; null where the machine has none. */
-export interface SupplementCollector extends Omit<Reads<FoundSupplement | null>, 'read'> {
+/** Evidence that a server asks for after an answer, from where it has it; null if the machine has none. */
+export interface SupplementCollector extends Omit<BaseCollector<FoundSupplement | null>, 'read'> {
   readonly part: null;
   readonly supplement: SupplementName;
   /** As with a part. */
   readonly after?: 'quote';
-  /** What it could not read is said also with answers that it is not asked for. */
+  /** A part that it could not read is reported also with answers that do not ask for it. */
   readonly faultStays?: true;
   read(
     sysroot: string,

@@ -32,9 +32,9 @@ import { readBounded } from './read-bounded.ts';
 import { resolveAllBelow } from './resolve-below.ts';
 
 /**
- * What lies below the paths that a policy protects, read from files alone: the mounts as the host sees them, and every
- * block device under these. Which mounts are left out says protected-mounts.ts; of all others those are sent that a
- * protected path stands on, that lie at or below one, and that their overlays and loop files lie on.
+ * The disks below the paths that a policy protects, read from files alone: the mounts as the host sees them, and every block
+ * device under these. Which mounts are left out says protected-mounts.ts; of all others those are sent that a protected path
+ * stands on, that lie at or below one, and that their overlays and loop files lie on.
  */
 export const disk: PartCollector = {
   name: 'disk',
@@ -82,7 +82,7 @@ async function readDisk(
   const standing = new Set(protectedPaths.map(find).filter((mount) => mount !== null));
   const around: MountsAround = { find, standing, byId };
 
-  // What lies on these is to be told: more come with overlays and loop files.
+  // What lies on these is to be reported: more come with overlays and loop files.
   const told = new Set<Mount>(standing);
   for (const mount of table)
     if (protectedPaths.some((path) => isToldOf(mount, path, around))) told.add(mount);
@@ -118,14 +118,14 @@ async function readDisk(
   };
 }
 
-/** `inspect` saw the swap some time ago. What the paths lie on is told all the same, and the swap without its device. */
+/** `inspect` saw the swap some time ago. What the paths lie on is reported all the same, and the swap without its device. */
 function goneSince(error: unknown): readonly string[] {
   if (error instanceof DeviceGone) return [];
   throw error;
 }
 
 /**
- * Why one of these places is another one for this program than for the host; null where none is.
+ * Why one of these places is another one for this program than for the host; null if none is.
  * @param find in the host's mount table
  */
 async function hiddenFromUs(
@@ -172,7 +172,7 @@ function isAbsolute(path: string): boolean {
   return path.startsWith('/');
 }
 
-interface InspectedNow {
+interface InspectionResult {
   readonly inspected: DiskPart['inspected'];
   readonly tables: InspectedFile['tables'];
   readonly tablesUnread: string | null;
@@ -190,9 +190,9 @@ function withoutTables(
   return { ...saw, unreadable: unreadable.slice(0, 64) };
 }
 
-/** What only root can read, as `assay-agent inspect` wrote it; or why that is not there, or does not count. */
-async function readInspected(root: string, signal: AbortSignal): Promise<InspectedNow> {
-  const none = (cause: string): InspectedNow => ({
+/** The facts that only root can read, as `assay-agent inspect` wrote them; or why they are not there, or do not count. */
+async function readInspected(root: string, signal: AbortSignal): Promise<InspectionResult> {
+  const none = (cause: string): InspectionResult => ({
     inspected: { cause: outsideText(cause) },
     tables: {},
     tablesUnread: null,

@@ -37,7 +37,7 @@ export function firewall(socket: string | null): PartCollector {
   };
 }
 
-/** What reads rules is loaded only where nobody else does: 0.3 MiB, held for as long as the node runs. */
+/** A reader of rules, loaded only if nobody else reads them: 0.3 MiB, held for as long as the node runs. */
 async function readerOfOwn(): Promise<RuleReader> {
   const { RuleReader } = await import('../netfilter/rule-reader.ts');
   return new RuleReader({ netns: null });

@@ -10,11 +10,11 @@ import {
 import { Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** Of a machine that runs, below a root: in a pod only those of its paths are there that are mounted. */
+/** A running machine, below a root: in a pod only those of its paths are there that are mounted. */
 export interface HostView {
   /**
    * Why what this program sees at a place of the host is not what the host has there, so that what it does not find may
-   * be there all the same; null where it is the same.
+   * be there all the same; null if it is the same.
    * @param place absolute, without links
    */
   hides(place: string): string | null;
@@ -28,7 +28,7 @@ export const mostOfMountTable = 16 * 1024 * 1024;
  * Null below a root that is no running machine, such as a recorded tree: there all is as it is.
  * @param root without links
  * @param known in the host's table of mounts, for who has read it already
- * @throws Error where a table of mounts cannot be read
+ * @throws Error if a table of mounts cannot be read
  */
 export async function readHostView(
   root: string,
@@ -69,13 +69,13 @@ export function showsProcesses(root: string): Promise<boolean> {
   return isOfKernel(root, 'proc');
 }
 
-/** Why a file that was not found may be there all the same; null where the host has none, or all is as it is. */
+/** Why a file that was not found may be there all the same; null if the host has none, or all is as it is. */
 export async function whyHidden(root: string, place: string, signal?: AbortSignal): Promise<string | null> {
   if (root === '/') return null;
   return (await readHostView(root, signal))?.hides(place) ?? null;
 }
 
-/** For a part that was not found: null where the machine has none. */
+/** For a part that was not found: null if the machine has none. */
 export async function unlessHidden(
   root: string,
   place: string,

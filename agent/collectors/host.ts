@@ -4,7 +4,7 @@ import type { HostFacts } from '../../attest-server/wire/facts.ts';
 import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** What the machine says of itself and of its kernel; what cannot be told is left out. */
+/** Facts on the machine and its kernel; what cannot be determined is left out. */
 export const host: FactsCollector = {
   name: 'host',
   part: null,
@@ -40,7 +40,7 @@ export const host: FactsCollector = {
   },
 };
 
-/** Of one file. */
+/** The most bytes of one file. */
 const most = 16_384;
 
 function plain(text: string | null | undefined, longest: number): string | undefined {
@@ -60,7 +60,7 @@ function switchOf(text: string | null): boolean | undefined {
   return digit === '0' || digit === '1' ? digit === '1' : undefined;
 }
 
-/** Of all that could be, the one that is in brackets: none [integrity] confidentiality */
+/** The level in brackets among all that could be: none [integrity] confidentiality */
 function levelOf(text: string | null): HostFacts['lockdown'] {
   const level = /\[(\w+)\]/.exec(text ?? '')?.[1];
   return level === 'none' || level === 'integrity' || level === 'confidentiality' ? level : undefined;

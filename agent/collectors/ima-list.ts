@@ -8,7 +8,7 @@ import { imaLogPath } from './ima-log.ts';
 import { openIfThere } from './read-bounded.ts';
 
 /**
- * IMA's list from where the server has it, opened anew for each answer. To find the offset, the kernel makes all entries before it
+ * IMA's list from where the server has it, opened again for each answer. To find the offset, the kernel makes all entries before it
  * once more: some 0.5 ms for 1,000. A file that stays open spares that only where nothing was added since the last answer.
  * @param patienceMs after which the rest is left for the next answer
  */
@@ -24,7 +24,7 @@ export function imaList(patienceMs = 5_000): SupplementCollector {
       const file = await openIfThere(path);
       if (file === null) return unlessHidden(sysroot, `/${imaLogPath}`, signal);
       try {
-        const reading = new Reading(file, most, signal, performance.now() + patienceMs);
+        const reading = new ListReader(file, most, signal, performance.now() + patienceMs);
         const isOfThisBoot = from > 0 && bootId === (await readBootId(sysroot));
         // One that is shorter than what the server has is another one.
         const start = isOfThisBoot && (await reading.has(from - 1)) ? from : 0;
@@ -37,7 +37,7 @@ export function imaList(patienceMs = 5_000): SupplementCollector {
   };
 }
 
-class Reading {
+class ListReader {
   readonly #file: FileHandle;
   readonly #most: number;
   readonly #signal: AbortSignal;
@@ -72,7 +72,7 @@ class Reading {
     return performance.now() >= this.#until;
   }
 
-  /** The kernel gives 4 KiB a call, and finds its place by walking from the list's begin: on long lists it takes long. */
+  /** The kernel gives 4 KiB a call, and finds its place by walking from the list's start: on long lists it takes long. */
   async #piece(from: number, most: number): Promise<Buffer> {
     let buffer = Buffer.allocUnsafeSlow(Math.min(firstBytes, most));
     let size = 0;

@@ -7,14 +7,14 @@ import { type FoundSupplement, type SupplementCollector, Unavailable } from './c
 import { hashes, identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';
 
 /** An initrd by its digest, the byte to begin at, and how many may come. */
-interface AskedImage {
+interface RequestedImage {
   readonly digest: string;
   readonly from: number;
   readonly most: number;
 }
 
 /** A file whose digest was computed, as long as it stays what it was. */
-interface Hashed {
+interface HashedFile {
   readonly identity: string;
   readonly digest: string;
 }
@@ -25,7 +25,7 @@ interface Hashed {
  */
 export function initrd(): SupplementCollector {
   /** By path and kind of digest. */
-  const hashed = new Map<string, Hashed>();
+  const hashed = new Map<string, HashedFile>();
   return {
     name: 'initrd',
     part: null,
@@ -33,7 +33,7 @@ export function initrd(): SupplementCollector {
     // Some machines have five of them, of a hundred megabytes each.
     within: 20_000,
     async read(sysroot, signal, { of: [digest = ''], from, most }) {
-      const asked: AskedImage = { digest, from, most };
+      const asked: RequestedImage = { digest, from, most };
       const faults: string[] = [];
       for await (const path of candidates(sysroot, digest, signal, faults)) {
         const found = await pieceOf(path, asked, hashed, signal).catch((error: unknown) => {
@@ -72,11 +72,11 @@ async function* candidates(
   if (typeof copies === 'string') faults.push(copies);
 }
 
-/** Null where the file is another one. */
+/** Null if the file is another one. */
 async function pieceOf(
   path: string,
-  { digest, from, most }: AskedImage,
-  hashed: Map<string, Hashed>,
+  { digest, from, most }: RequestedImage,
+  hashed: Map<string, HashedFile>,
   signal: AbortSignal,
 ): Promise<FoundSupplement | null> {
   const file = await openRegular(path);

@@ -1,9 +1,9 @@
 import { baseboard, bios, blockDevices, osInfo, system, versions } from 'systeminformation';
 
 /**
- * What is in the machine that it runs on, as one JSON object on standard output. A program of its own: the package and what
- * it reads would make the agent larger by a third, for good. With the argument `container` it leaves out what would be said
- * of the agent's image.
+ * The inventory of the machine that it runs on, as one JSON object on standard output. A program of its own: the package and
+ * what it reads would make the agent larger by a third, for good. With the argument `container` it leaves out what would be
+ * said of the agent's image.
  */
 const isContainer = process.argv[2] === 'container';
 const [machine, firmware, board, devices, os, programs] = await Promise.all([
@@ -34,14 +34,14 @@ process.stdout.write(
   }),
 );
 
-/** Null where it fails or gives no answer: the rest is worth having without it. */
+/** Null if it fails or gives no answer: the rest is worth having without it. */
 function orNothing<Value>(asked: Promise<Value>): Promise<Value | null> {
   const late = Promise.withResolvers<null>();
   const timer = setTimeout(late.resolve, 15_000, null);
   return Promise.race([asked.catch(() => null), late.promise]).finally(() => clearTimeout(timer));
 }
 
-/** Those that say something, as one line of bounded length. */
+/** The texts that say something, as one line of bounded length. */
 function texts(of: object, names: readonly string[]): Readonly<Record<string, string>> {
   const given = new Map<string, unknown>(Object.entries(of));
   return Object.fromEntries(

@@ -11,9 +11,9 @@ export type TakeInventory = (sysroot: string) => Promise<Buffer>;
 const hour = 3_600_000;
 
 /**
- * What is in the machine, for people: the last inventory, at most an hour old or as old as the last answer. An answer
- * starts the next one and does not wait for it, so that the first answer has none. Its text holds no time, so that what did not
- * change is not sent again.
+ * The inventory of the machine, for people: the last one, at most an hour old or as old as the last answer. An answer starts
+ * the next one and does not wait for it, so that the first answer has none. Its text holds no time, so that an unchanged one
+ * is not sent again.
  * @param clock milliseconds that never go back
  */
 export function inventory(

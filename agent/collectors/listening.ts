@@ -14,7 +14,7 @@ export interface ListeningSocket {
 /**
  * TCP sockets that listen in the host's network, that of process 1: a pod has another one. A recorded tree may hold the
  * tables in proc/net itself, where a running kernel has a link to the network of whoever looks.
- * @throws Error where the host's table is not there or may not be read, or is in no form of Linux
+ * @throws Error if the host's table is not there or may not be read, or is in no form of Linux
  */
 export async function readListening(
   sysroot: string,
@@ -49,7 +49,7 @@ async function hostNetwork(sysroot: string): Promise<string> {
 const mostBytes = 16 * 1024 * 1024;
 const mostSockets = 8192;
 
-/** Null where there is no such table. */
+/** Null if there is no such table. */
 async function readTable(
   path: string,
   family: 4 | 6,
@@ -78,7 +78,7 @@ async function readTable(
   }
 }
 
-/** What stands in one table of the kernel: /proc/net/tcp or tcp6. @throws Error naming the line and field */
+/** The sockets of one table of the kernel: /proc/net/tcp or tcp6. @throws Error naming the line and field */
 export function parseListening(text: string, family: 4 | 6): readonly ListeningSocket[] {
   const table = new ListeningTable(family === 4 ? 'tcp' : 'tcp6', family);
   table.add(text);

@@ -16,7 +16,7 @@ export const loaderFiles: SupplementCollector = {
   faultStays: true,
   within: 10_000,
   async read(sysroot, signal, { of, most }) {
-    const sent = new Sent(of, most);
+    const sent = new AnswerBudget(of, most);
     const found = (unread: string | null) => ({ from: 0, more: false, pieces: sent.files(), unread });
     const faults: string[] = [];
     for await (const path of loaderTree(sysroot, isReadByGrub, signal, faults)) {
@@ -47,8 +47,8 @@ export const loaderFiles: SupplementCollector = {
   },
 };
 
-/** What goes into one answer. */
-class Sent {
+/** The files and bytes that fit into one answer. */
+class AnswerBudget {
   readonly #wanted: Set<string>;
   readonly #files: Buffer[] = [];
   readonly #blocks: Buffer[] = [];

@@ -6,7 +6,7 @@ import { whyHidden } from './host-view.ts';
 
 /** Where GRUB has what it reads, below the root: its folder, loader entries, and the EFI system partition. */
 const places = ['boot', 'efi'] as const;
-/** What GRUB reads besides kernels and initrds. */
+/** Files that GRUB reads besides kernels and initrds. */
 const readByGrub = /(?:\.(?:cfg|conf|lst|mod|pf2)|^grub\.cfg-[^/]*|^grubenv)$/;
 const environment = /^grubenv$/;
 const environmentBytes = 1024;
@@ -103,12 +103,12 @@ export async function openRegular(path: string): Promise<FileHandle | null> {
   return null;
 }
 
-/** Another one once its bytes may be others. */
+/** The identity of a file: another one once its bytes may have changed. */
 export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
-/** Null where there is no such thing, or it may not be seen, which is said. */
+/** Null if there is no such thing, or it may not be seen, which is said. */
 function notThere(error: unknown, faults: string[]): null {
   const code = error instanceof Error && 'code' in error ? error.code : '';
   if (code !== 'ENOENT' && code !== 'ENOTDIR')

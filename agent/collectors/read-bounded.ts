@@ -1,8 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises';
 
 /**
- * A file's bytes; null where it does not exist. Files of the kernel tell no size, so it is read to its end.
- * @throws RangeError where it is longer than `most`; the signal's reason; what the file system throws
+ * A file's bytes; null if it does not exist. Files of the kernel tell no size, so it is read to its end.
+ * @throws RangeError if it is longer than `most`; the signal's reason; what the file system throws
  */
 export async function readBounded(path: string, most: number, signal?: AbortSignal): Promise<Buffer | null> {
   const file = await openIfThere(path);
@@ -24,7 +24,7 @@ export async function readBounded(path: string, most: number, signal?: AbortSign
   }
 }
 
-/** Null where it does not exist. @throws what the file system throws */
+/** Null if it does not exist. @throws what the file system throws */
 export async function openIfThere(path: string): Promise<FileHandle | null> {
   try {
     return await open(path, 'r');

@@ -6,7 +6,7 @@ import { readBounded } from './read-bounded.ts';
 /** An SSH daemon that runs in the host's network. */
 export interface SshDaemon {
   readonly name: string;
-  /** Where it listens; null where the agent may not see which sockets it has. */
+  /** Where it listens; null if the agent may not see which sockets it has. */
   readonly sockets: readonly string[] | null;
 }
 
@@ -19,7 +19,7 @@ const mostDescriptors = 1024;
 const together = 16;
 
 /**
- * The SSH daemons among the processes, looked for anew each time: systemd starts one with a socket that it opened long before,
+ * The SSH daemons among the processes, looked for again each time: systemd starts one with a socket that it opened long before,
  * so that no other socket listens afterwards. 1,000 processes take some 30 ms.
  */
 export async function findDaemons(
@@ -42,7 +42,7 @@ export async function findDaemons(
   return daemons.filter(({ sockets }) => sockets === null || sockets.length > 0).slice(0, mostDaemons);
 }
 
-/** Null where the process is none, is in another network such as a container's, or has ended. */
+/** Null if the process is none, is in another network such as a container's, or has ended. */
 async function daemonOf(
   proc: string,
   id: string,
@@ -59,7 +59,7 @@ async function daemonOf(
   return { name, sockets: await socketsOf(proc, id, listening) };
 }
 
-/** The kernel shows the sockets of each network at an inode of its own, to everybody; null where it shows none. */
+/** The kernel shows the sockets of each network at an inode of its own, to everybody; null if it shows none. */
 async function networkOf(proc: string, id: string): Promise<number | null> {
   return stat(join(proc, id, 'net/tcp')).then(
     ({ ino }) => ino,

@@ -5,14 +5,14 @@ export interface SshPort {
   readonly source: string;
 }
 
-/** A port as sshd reads it; null where it is none that this file knows. */
+/** A port as sshd reads it; null if it is none that this file knows. */
 export function portOf(word: string): number | null {
   if (word === 'ssh') return 22;
   const port = /^\d{1,5}$/.test(word) ? Number(word) : 0;
   return port >= 1 && port <= 65_535 ? port : null;
 }
 
-/** The port of `0.0.0.0:22`, `[::]:22` or `host:22`; undefined where it names none. */
+/** The port of `0.0.0.0:22`, `[::]:22` or `host:22`; undefined if it names none. */
 export function portBehind(address: string): string | undefined {
   const bracketed = /^\[[^\]]*\](?::(.*))?$/.exec(address);
   if (bracketed !== null) return bracketed[1];

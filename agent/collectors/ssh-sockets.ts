@@ -21,8 +21,8 @@ const mostUnits = 32;
 const mostDropIns = 64;
 
 /**
- * The ports of systemd's socket units for SSH, with their drop-ins; empty where there are none. A unit that is masked has none.
- * @throws Error where a unit or a folder may not be read, is none of systemd's, or there are too many
+ * The ports of systemd's socket units for SSH, with their drop-ins; empty if there are none. A unit that is masked has none.
+ * @throws Error if a unit or a folder may not be read, is none of systemd's, or there are too many
  */
 export async function readSocketPorts(sysroot: string, signal?: AbortSignal): Promise<readonly SshPort[]> {
   const units = new Map<string, string>();
@@ -55,7 +55,7 @@ export async function readSocketPorts(sysroot: string, signal?: AbortSignal): Pr
   return ports;
 }
 
-/** Of all folders, by name: a file of the folder that wins hides those of its name. */
+/** The drop-ins of all folders, by name: a file of the folder that wins hides others of its name. */
 async function dropInsOf(
   sysroot: string,
   folders: readonly string[],

@@ -10,7 +10,7 @@ import { portOf, type SshPort } from './ssh-ports.ts';
 import { readSocketPorts } from './ssh-sockets.ts';
 import { readSshdPorts } from './sshd-config.ts';
 
-/** What listens on the host, where SSH is configured to, and why some of that could not be seen. */
+/** The listening sockets of the host, where SSH is configured to listen, and why some of that could not be seen. */
 export interface SshFacts extends Pick<HostFacts, 'listening' | 'ssh'> {
   readonly unread: Readonly<Record<string, string>>;
 }
@@ -61,7 +61,7 @@ const places = [
   '/etc/default',
 ] as const;
 
-/** @throws Error where the host may have what is not shown to this program */
+/** @throws Error if the host may have what is not shown to this program */
 async function checkIsShown(sysroot: string, signal?: AbortSignal): Promise<void> {
   if (sysroot === '/') return;
   const root = await realpath(sysroot);

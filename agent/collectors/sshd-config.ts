@@ -6,7 +6,7 @@ import { portBehind, portOf, type SshPort } from './ssh-ports.ts';
 
 /** Below the root; some systems have the one of the vendor below /usr. */
 const sshdConfigs = ['etc/ssh/sshd_config', 'usr/etc/ssh/sshd_config'];
-/** Of one file. */
+/** The most bytes of one file. */
 const mostBytes = 128 * 1024;
 const mostFiles = 128;
 /** As sshd has it (SERVCONF_MAX_DEPTH). */
@@ -14,9 +14,9 @@ const deepest = 16;
 const mostEntries = 4096;
 
 /**
- * The ports in sshd's configuration with all that it includes; empty where there is none. sshd adds up every `Port` and
+ * The ports in sshd's configuration with all that it includes; empty if there is none. sshd adds up every `Port` and
  * every port of a `ListenAddress`; both are allowed under `Match all` alone.
- * @throws Error where a file may not be read, is none of sshd's, or there are too many
+ * @throws Error if a file may not be read, is none of sshd's, or there are too many
  */
 export async function readSshdPorts(sysroot: string, signal?: AbortSignal): Promise<readonly SshPort[]> {
   const ports: SshPort[] = [];

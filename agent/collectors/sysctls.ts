@@ -6,7 +6,7 @@ import { readBounded } from './read-bounded.ts';
 
 export interface Sysctls {
   readonly values: Readonly<Partial<Record<SysctlName, string>>>;
-  /** Why some could not be read; null where all that the kernel has are there. */
+  /** Why some could not be read; null if all that the kernel has are there. */
   readonly unread: string | null;
 }
 

@@ -5,7 +5,7 @@ import { compareKernels, parseKernelRelease } from '../../attest-server/wire/ker
 import { whyHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** How well a machine is kept, as far as files say it. No verdict rests on it, so what cannot be told is left out. */
+/** How well a machine is kept, as far as files say it. No verdict rests on it, so what cannot be determined is left out. */
 export type Upkeep = Pick<HostFacts, 'timeSync' | 'rebootRequired' | 'newestKernel' | 'updates' | 'runtimes'>;
 
 /** For one agent: what it remembers of packages is its own. */
@@ -74,7 +74,7 @@ async function readNewestKernel(sysroot: string): Promise<string | null> {
   return first?.text ?? null;
 }
 
-/** What Ubuntu's update-notifier wrote when it last looked; apt's own lists are too large to be read here. */
+/** The updates that Ubuntu's update-notifier saw when it last looked; apt's own lists are too large to be read here. */
 async function readUpdates(sysroot: string, signal?: AbortSignal): Promise<Upkeep['updates'] | null> {
   const path = join(sysroot, 'var/lib/update-notifier/updates-available');
   const text = (await readBounded(path, 4096, signal).catch(() => null))?.toString('utf8') ?? '';
@@ -99,7 +99,7 @@ const runtimePackages: ReadonlySet<string> = new Set([
 ]);
 const mostStatusBytes = 16 * 1024 * 1024;
 
-/** Of dpkg's status, which is some MB long: it is read again only when it is another file. */
+/** The runtimes in dpkg's status, which is some MB long: it is read again only when it is another file. */
 function packagedRuntimes(): (sysroot: string, signal?: AbortSignal) => Promise<Upkeep['runtimes'] | null> {
   let last: { readonly key: string; readonly runtimes: NonNullable<Upkeep['runtimes']> } | null = null;
   return async (sysroot, signal) => {

@@ -1,7 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import {
-  type LogLevel,
   logLevel,
   path,
   resolveSettings,
@@ -9,25 +8,10 @@ import {
   type Settings,
   type SettingValues,
 } from '../../attest-server/settings/settings.ts';
-import { agentSettings, type ServerAddress, serverAddresses } from '../config.ts';
+import { agentSettings, serverAddresses } from '../config.ts';
 import { tcti } from '../tcti-setting.ts';
 
-/** What a gate needs to know. Paths are absolute. */
-export interface GateConfig {
-  readonly servers: readonly ServerAddress[];
-  readonly node: string;
-  /** PEM of the only authorities that may vouch for the server. */
-  readonly caFile: string;
-  readonly tcti: string;
-  readonly stateDir: string;
-  readonly openFile: string;
-  /** Seconds; null: as the policy says. */
-  readonly timeout: number | null;
-  readonly sysroot: string;
-  readonly logLevel: LogLevel;
-}
-
-/** Every setting of the gate; docs/gate.md has them as a table. */
+/** Every setting of the gate; docs/reference-configuration.md follows. */
 export const gateSettings = {
   servers: {
     variable: 'ASSAY_GATE_SERVERS',
@@ -78,7 +62,7 @@ export const gateSettings = {
   logLevel: {
     variable: 'ASSAY_GATE_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
 
@@ -89,7 +73,10 @@ export function gateValues(sources: SettingSources<typeof gateSettings>): GateVa
   return resolveSettings(gateSettings, sources, () => []);
 }
 
-export function gateConfigOf(values: GateValues): GateConfig {
+/** The configuration of a gate. Paths are absolute. */
+export type GateConfig = Readonly<ReturnType<typeof gateConfigOf>>;
+
+export function gateConfigOf(values: GateValues) {
   return {
     ...values,
     servers: serverAddresses(values.servers),

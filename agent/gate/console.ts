@@ -3,8 +3,8 @@ import type { GateOpening } from '../../attest-server/wire/gate.ts';
 import { isReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { Decision } from './decide.ts';
 
-/** What a gate waits for. */
-export interface Wanted {
+/** The condition that a gate waits for. */
+export interface MissingCondition {
   /** A reason code, or the code of a fault. */
   readonly code: string;
   readonly text: string;
@@ -19,7 +19,7 @@ export interface ConsoleParts {
   readonly print: (line: string) => void;
 }
 
-/** What a person at the machine reads: a few lines whenever the cause is another one, and the end. */
+/** The messages for a person at the machine: a few lines whenever the cause changes, and the end. */
 export class GateConsole {
   readonly #parts: ConsoleParts;
   #last = '';
@@ -30,7 +30,7 @@ export class GateConsole {
   }
 
   /** @param now milliseconds of the clock of `until` */
-  waits(wanted: Wanted, { until, after }: Extract<Decision, { do: 'wait' }>, now: number): void {
+  waits(wanted: MissingCondition, { until, after }: Extract<Decision, { do: 'wait' }>, now: number): void {
     const { node, openFile } = this.#parts;
     const key = `${wanted.code} ${wanted.text} ${until} ${after}`;
     if (key === this.#last) return;
@@ -41,7 +41,7 @@ export class GateConsole {
     this.#say(`  To let it start without proof, as root on this machine: echo REASON > ${openFile}`);
   }
 
-  /** Something is where an operator's file would be, and does not count. */
+  /** A file is where an operator's would be, and does not count. */
   ignores(why: string): void {
     if (why === this.#ignored) return;
     this.#ignored = why;
@@ -79,8 +79,8 @@ function howLong(until: number | null, after: 'hold' | 'open', now: number): str
     : `${left}, and then holds kubelet for good.`;
 }
 
-/** What a person does about it. */
-function nextSteps({ code, by }: Wanted, node: string): readonly string[] {
+/** The next steps for a person. */
+function nextSteps({ code, by }: MissingCondition, node: string): readonly string[] {
   if (by === 'fault' || !isReasonCode(code)) return [];
   const steps = adviceOn(code, { node }).split('\n');
   return by === 'verdict' ? [...steps, 'The server says more:', `  assay why ${node}`] : steps;

@@ -1,22 +1,22 @@
 import type { GateAction, GateOpening, GateOrder } from '../../attest-server/wire/gate.ts';
 
-/** What a gate knows at some moment. Times are milliseconds of a clock that nobody sets. */
-export interface Standing {
+/** The knowledge of a gate at one moment. Times are monotonic milliseconds. */
+export interface GateStatus {
   /** When it began to wait. */
   readonly since: number;
-  /** What the server said last, in this run; null before that. */
+  /** The server's latest order in this run; null before that. */
   readonly order: GateOrder | null;
-  /** What it said in an earlier run; null where nothing is kept. */
+  /** Its order in an earlier run; null if none is kept. */
   readonly kept: KeptOrder | null;
   /** Each server was tried, and none said anything. */
   readonly askedInVain: boolean;
-  /** What an operator wrote who let the node go on; null: none did. */
+  /** The reason of an operator who let the node go on; null: none did. */
   readonly operator: string | null;
   /** For how long this machine's own configuration lets it wait; null: as long as the policy does. */
   readonly timeout: number | null;
 }
 
-/** What of an order holds from one boot to the next. */
+/** The part of an order that holds from one boot to the next. */
 export type KeptOrder = Pick<GateOrder, 'mode' | 'timeout' | 'onTimeout'>;
 
 export type Decision =
@@ -30,14 +30,14 @@ export type Decision =
 const observedFor = 15_000;
 
 /** The one place that decides whether kubelet may start. */
-export function decide(standing: Standing, now: number): Decision {
-  const { since, order, kept, askedInVain, operator } = standing;
+export function decide(status: GateStatus, now: number): Decision {
+  const { since, order, kept, askedInVain, operator } = status;
   if (operator !== null) return { do: 'open', why: 'operator' };
   if (order?.mode === 'observe') return { do: 'open', why: 'observe' };
   if (order?.proven === true) return { do: 'open', why: 'affirmed' };
   const isObserved = order === null && kept?.mode === 'observe';
   if (isObserved && (askedInVain || now - since >= observedFor)) return { do: 'open', why: 'kept' };
-  const { until, after } = endOf(standing, order ?? kept);
+  const { until, after } = endOf(status, order ?? kept);
   if (until === null || now < until) {
     if (!isObserved) return { do: 'wait', until, after };
     return {
@@ -51,7 +51,7 @@ export function decide(standing: Standing, now: number): Decision {
 
 /** When its time is over. Only the policy can open it then: what the machine itself says can only hold. */
 function endOf(
-  { since, timeout }: Pick<Standing, 'since' | 'timeout'>,
+  { since, timeout }: Pick<GateStatus, 'since' | 'timeout'>,
   policy: KeptOrder | null,
 ): { readonly until: number | null; readonly after: GateAction } {
   const byPolicy = policy?.timeout == null ? null : since + policy.timeout * 1000;

@@ -7,16 +7,16 @@ const shape = z.strictObject({
   order: gateOrder.pick({ mode: true, timeout: true, onTimeout: true }).nullable(),
   /** Digests of the authorities that vouched for the server which said it: another installation's word is none here. */
   authorities: z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(64),
-  /** That it opened by itself, as long as the server was not told. */
+  /** The gate opened by itself, and the server does not know yet. */
   untold: openedByItself.nullable(),
 });
-/** What a gate keeps from one boot to the next. */
-export type Kept = z.infer<typeof shape>;
+/** The state that a gate keeps from one boot to the next. */
+export type KeptGateState = z.infer<typeof shape>;
 
-export const nothingKept: Kept = { order: null, authorities: [], untold: null };
+export const nothingKept: KeptGateState = { order: null, authorities: [], untold: null };
 
-/** @throws AgentError `state_dir` where it cannot be read, or is damaged */
-export async function readKept(state: Pick<StateDir, 'read'>): Promise<Kept> {
+/** @throws AgentError `state_dir` if it cannot be read, or is damaged */
+export async function readKept(state: Pick<StateDir, 'read'>): Promise<KeptGateState> {
   const text = await state.read('gate');
   if (text === null) return nothingKept;
   try {
@@ -31,11 +31,14 @@ export async function readKept(state: Pick<StateDir, 'read'>): Promise<Kept> {
 }
 
 /** @throws AgentError `state_dir` */
-export async function writeKept(state: Pick<StateDir, 'write'>, kept: Kept): Promise<void> {
+export async function writeKept(state: Pick<StateDir, 'write'>, kept: KeptGateState): Promise<void> {
   await state.write('gate', `${JSON.stringify(kept)}\n`);
 }
 
 /** The order, where one of these authorities vouched for the server that gave it. */
-export function orderUnder({ order, authorities }: Kept, trusted: readonly string[]): Kept['order'] {
+export function orderUnder(
+  { order, authorities }: KeptGateState,
+  trusted: readonly string[],
+): KeptGateState['order'] {
   return authorities.some((digest) => trusted.includes(digest)) ? order : null;
 }

@@ -30,19 +30,19 @@ import { readTrust } from '../server-identity.ts';
 import { openStateDir, type StateDir } from '../state-dir.ts';
 import { readVersion } from '../version.ts';
 import type { GateConfig } from './config.ts';
-import { GateConsole, type Wanted } from './console.ts';
-import { type Decision, decide, type Standing } from './decide.ts';
+import { GateConsole, type MissingCondition } from './console.ts';
+import { type Decision, decide, type GateStatus } from './decide.ts';
 import { exitCodeOf } from './exit-code.ts';
-import { type Kept, nothingKept, orderUnder, readKept, writeKept } from './kept-order.ts';
+import { type KeptGateState, nothingKept, orderUnder, readKept, writeKept } from './kept-order.ts';
 import { readWayIn } from './way-in.ts';
 
 export interface GateDependencies {
   readonly logger: Logger;
   /** Ends the gate without a decision. */
   readonly signal: AbortSignal;
-  /** Of the console. */
+  /** Prints on the console. */
   readonly print: (line: string) => void;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 }
 
@@ -70,12 +70,12 @@ class Gate {
   readonly #console: GateConsole;
   /** Ends the connections once there is a decision. */
   readonly #decided = new AbortController();
-  #standing: Standing;
-  #kept: Kept = nothingKept;
+  #status: GateStatus;
+  #kept: KeptGateState = nothingKept;
   #state: StateDir | null = null;
   #opening: Promise<StateDir> | null = null;
   #writing: Promise<void> = Promise.resolve();
-  #wanted: Wanted = { code: 'not_asked', text: 'no server has answered yet', by: 'fault' };
+  #wanted: MissingCondition = { code: 'not_asked', text: 'no server has answered yet', by: 'fault' };
   /** A conversation in which something was proven. */
   #proven: { readonly conversation: Conversation; readonly close: () => void } | null = null;
   #tpm: Tpm | null = null;
@@ -87,7 +87,7 @@ class Gate {
     this.#with = dependencies;
     const { node, openFile, timeout } = config;
     this.#console = new GateConsole({ node, openFile, print: dependencies.print });
-    this.#standing = {
+    this.#status = {
       since: dependencies.now(),
       order: null,
       kept: null,
@@ -105,7 +105,7 @@ class Gate {
     const connecting = this.#connect(AbortSignal.any([signal, this.#decided.signal]));
     const decision = await this.#decide();
     if (decision !== null) {
-      this.#console.ends(decision, { reason: this.#standing.operator ?? '' });
+      this.#console.ends(decision, { reason: this.#status.operator ?? '' });
       logger.info({ code: 'gate', ...decision }, 'the gate has decided');
       await this.#farewell(decision);
     } else print('assay-gate: stopped before it let kubelet start\n');
@@ -120,14 +120,14 @@ class Gate {
     await this.#closeTpm();
   }
 
-  /** Looks until there is a decision; null where the signal came first. */
+  /** Looks until there is a decision; null if the signal came first. */
   async #decide(): Promise<Exclude<Decision, { do: 'wait' }> | null> {
     const { signal, now } = this.#with;
     while (!signal.aborted) {
       const found = await readWayIn(this.#config.openFile);
-      if (found.is === 'open') this.#standing = { ...this.#standing, operator: found.reason };
+      if (found.is === 'open') this.#status = { ...this.#status, operator: found.reason };
       else if (found.is === 'ignored') this.#console.ignores(found.why);
-      const decision = decide(this.#standing, now());
+      const decision = decide(this.#status, now());
       if (decision.do !== 'wait') return decision;
       this.#console.waits(this.#wanted, decision, now());
       await sleep(lookEvery, undefined, { signal }).catch(() => undefined);
@@ -135,7 +135,7 @@ class Gate {
     return null;
   }
 
-  /** Asks the servers in turn, until the signal. A fault of any kind may be mended meanwhile: it is told, and tried again. */
+  /** Asks the servers in turn, until the signal. A fault of any kind may be fixed meanwhile: it is reported, and tried again. */
   async #connect(signal: AbortSignal): Promise<void> {
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
@@ -160,7 +160,7 @@ class Gate {
     this.#wanted = { code, text, by: 'fault' };
     this.#failed.add(address);
     if (this.#failed.size >= this.#config.servers.length)
-      this.#standing = { ...this.#standing, askedInVain: true };
+      this.#status = { ...this.#status, askedInVain: true };
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */
@@ -169,7 +169,7 @@ class Gate {
     const { node, caFile, sysroot } = this.#config;
     const state = await this.#openState();
     const trust = await readTrust({ caFile, joinToken: null, state }, server, signal);
-    this.#standing = { ...this.#standing, kept: orderUnder(this.#kept, trust.digests) };
+    this.#status = { ...this.#status, kept: orderUnder(this.#kept, trust.digests) };
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
     const identity = await this.#readTpm(signal);
     const tpm = this.#tpm;
@@ -261,12 +261,12 @@ class Gate {
   }
 
   #ordered(order: GateOrder, authorities: readonly string[]): void {
-    this.#standing = { ...this.#standing, order };
+    this.#status = { ...this.#status, order };
     const { mode, timeout, onTimeout } = order;
     this.#keep({ ...this.#kept, order: { mode, timeout, onTimeout }, authorities: authorities.slice(0, 64) });
   }
 
-  /** What the gate says and keeps at its end. */
+  /** Reports and keeps the decision at the end. */
   async #farewell(decision: Exclude<Decision, { do: 'wait' }>): Promise<void> {
     const proven = this.#proven;
     const why = decision.do === 'open' ? ownOpening(decision.why) : null;
@@ -281,11 +281,11 @@ class Gate {
     await soon(proven.conversation.closed);
   }
 
-  /** Null where the boot cannot be named: an operator is not kept out for that. */
+  /** Null if the boot cannot be named: an operator is not kept out for that. */
   async #opened(why: OpenedByItself['why']): Promise<OpenedByItself | null> {
     try {
       const bootId = await readBootId(this.#config.sysroot);
-      return { type: 'opened', why, bootId, reason: this.#standing.operator ?? '' };
+      return { type: 'opened', why, bootId, reason: this.#status.operator ?? '' };
     } catch (error) {
       this.#with.logger.error(describeFault(error), 'the server is not told that the gate opened');
       return null;
@@ -302,7 +302,7 @@ class Gate {
     }
   }
 
-  #keep(kept: Kept): void {
+  #keep(kept: KeptGateState): void {
     if (JSON.stringify(kept) === JSON.stringify(this.#kept)) return;
     this.#kept = kept;
     const state = this.#state;
@@ -310,7 +310,7 @@ class Gate {
     this.#inTurn(this.#writing.then(() => writeKept(state, kept)));
   }
 
-  /** What is to be on disk before this program ends. */
+  /** Queues work that is to be on disk before this program ends. */
   #inTurn(work: Promise<unknown>): void {
     this.#writing = Promise.all([this.#writing, work]).then(
       () => {},
@@ -322,7 +322,7 @@ class Gate {
     if (this.#opening === null) {
       const opening = this.#readState();
       this.#opening = opening;
-      // Whoever awaits it is told; a folder that was mended is opened the next time.
+      // Whoever awaits it is told; a folder that was fixed is opened the next time.
       opening.catch(() => {
         this.#opening = null;
       });

@@ -1,22 +1,22 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
-/** What is at the place where an operator lets a node go on. */
-export type WayIn =
+/** The state of the file by which an operator lets a node go on. */
+export type OverrideState =
   | { readonly is: 'shut' }
-  /** @property reason what the operator wrote, printable; empty where that is nothing */
+  /** @property reason what the operator wrote, printable; empty if that is nothing */
   | { readonly is: 'open'; readonly reason: string }
-  /** Something is there that does not count, and why. */
+  /** A file is there that does not count, and why. */
   | { readonly is: 'ignored'; readonly why: string };
 
-/** Of the file, in bytes: the rest of a longer one is left out. */
+/** The bytes of the file that are read: the rest of a longer one is left out. */
 const most = 1024;
 
 /**
  * Looks for the file of an operator. It counts where only root, or the user of this program, could have written it.
  * It lies in memory: the next boot is without it.
  */
-export async function readWayIn(path: string): Promise<WayIn> {
+export async function readWayIn(path: string): Promise<OverrideState> {
   let file: FileHandle;
   try {
     // A link, or a pipe on which the reader would wait, is none.
@@ -39,11 +39,11 @@ export async function readWayIn(path: string): Promise<WayIn> {
   }
 }
 
-function unreadable(error: unknown): WayIn {
+function unreadable(error: unknown): OverrideState {
   return { is: 'ignored', why: error instanceof Error ? error.message : String(error) };
 }
 
-function ignored(path: string, what: string): WayIn {
+function ignored(path: string, what: string): OverrideState {
   return { is: 'ignored', why: `${path} ${what}` };
 }
 

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import type { Health } from './health-socket.ts';
 
-/** Of an answer. */
+/** The most bytes of an answer. */
 const longest = 1024;
 
 /**
@@ -34,7 +34,7 @@ export function askHealth(socket: string, within: number): Promise<Health> {
   });
 }
 
-/** Null where it is none. */
+/** Null if it is none. */
 export function parseHealth(text: string): Health | null {
   let value: unknown;
   try {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
 
-/** What a program says of itself. It is alive although it cannot do its work: a new start would mend nothing then. */
+/** A program's own word on its state. It is alive although it cannot do its work: a restart would fix nothing then. */
 export interface Health {
   readonly isAlive: boolean;
   readonly isReady: boolean;
@@ -21,7 +21,7 @@ const takenWithin = 2_000;
 
 /**
  * Tells each who connects how it is, as one line of JSON, and closes. Nothing is read of him.
- * @throws AgentError `health` where the socket cannot be had, or others could put another one in its place
+ * @throws AgentError `health` if the socket cannot be had, or others could put another one in its place
  */
 export async function serveHealth(path: string, look: () => Health): Promise<HealthSocket> {
   const { server, lost, release } = await listenGuarded(

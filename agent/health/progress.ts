@@ -18,7 +18,7 @@ export class Progress {
   #withoutTpmAt = Number.NEGATIVE_INFINITY;
   #why = 'the agent starts';
 
-  /** @param monotonic milliseconds of a clock that nobody sets @param now since the epoch, for people */
+  /** @param monotonic milliseconds of a monotonic clock @param now since the epoch, for people */
   constructor(monotonic: () => number, now: () => number) {
     this.#monotonic = monotonic;
     this.#now = now;

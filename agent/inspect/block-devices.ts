@@ -29,7 +29,7 @@ const mostDevices = 1024;
 /** Drives with a medium that is changed, and memory that stands for a disk: no volume of a node lies there. */
 const passed = /^(?:sr|fd|ram)\d+$/;
 
-/** @throws what the file system throws where sysfs has no list at all */
+/** @throws what the file system throws if sysfs has no list at all */
 export async function readBlockDevices(sysroot: string): Promise<InspectedDevices> {
   const folder = join(sysroot, 'sys/class/block');
   const names = (await readdir(folder)).filter((name) => !passed.test(name)).sort();

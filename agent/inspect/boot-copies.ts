@@ -5,7 +5,7 @@ import { readBounded } from '../collectors/read-bounded.ts';
 import { bootFolder, bootIndexBytes, bootIndexFile, parseBootIndex } from './boot-index.ts';
 import { ageFault, inspectFolder } from './inspected-file.ts';
 
-/** What `assay-agent inspect boot` wrote, for the agent. */
+/** The output of `assay-agent inspect boot`, for the agent. */
 export interface BootCopies {
   readonly files: readonly {
     readonly digests: readonly string[];
@@ -18,10 +18,10 @@ export interface BootCopies {
     readonly digests: readonly string[];
     /** Below the root. */
     readonly path: string;
-    /** Path of the copy; null where there is none. */
+    /** Path of the copy; null if there is none. */
     readonly copy: string | null;
   }[];
-  /** What `inspect` could not look at, or left out. */
+  /** Files that `inspect` could not look at, or left out. */
   readonly unread: readonly string[];
 }
 

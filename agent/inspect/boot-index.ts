@@ -37,7 +37,7 @@ const bootIndex = z.strictObject({
       }),
     )
     .max(mostIndexed),
-  /** What may not be looked at, or was left out, and why. */
+  /** Files that may not be looked at, or were left out, and why. */
   unread: z.array(z.string().max(256)).max(64),
 });
 export type BootIndex = z.infer<typeof bootIndex>;

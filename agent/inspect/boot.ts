@@ -24,9 +24,9 @@ import {
 } from './boot-index.ts';
 import type { OutFolder } from './out-folder.ts';
 
-/** Of initrds that are read for their digests; others are named. */
+/** Bounds on initrds that are read for their digests; others are named. */
 const most = { each: 1024 ** 3, bytes: 4 * 1024 ** 3, count: 64, unread: 64 };
-/** Of copies of initrds, which take memory: /run is a file system in it. */
+/** Bound on copies of initrds, which take memory: /run is a file system in it. */
 const copiedBytes = 256 * 1024 * 1024;
 
 /**
@@ -96,7 +96,7 @@ function namesIn(index: BootIndex | null): readonly string[] {
   return index?.files.filter(({ copied }) => copied).map(({ sha256 }) => sha256) ?? [];
 }
 
-/** One that cannot be read is as none: it is written anew. */
+/** One that cannot be read is as none: it is rewritten. */
 async function readIndex(out: OutFolder): Promise<BootIndex | null> {
   try {
     const bytes = await out.read(bootIndexFile, bootIndexBytes);

@@ -2,7 +2,7 @@ import { readdir, realpath } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { readBounded } from '../collectors/read-bounded.ts';
 
-/** Of one file; and of how many units. */
+/** Bounds: bytes of one file, and the number of units. */
 const most = { bytes: 1024 * 1024, units: 256 };
 const generated = 'run/systemd/generator';
 

@@ -7,15 +7,15 @@ import { deviceOf, type InspectedDevice, isNodeOf, readBlockDevices } from './bl
 import { insideRoot, readHeaderPaths } from './detached-headers.ts';
 import type { InspectedFile } from './inspected-file.ts';
 import { parseKeyResidue, readKeyFiles } from './key-residue.ts';
-import { type Chunk, type HeaderFound, type Place, parseLuksHeader } from './luks-header.ts';
+import { type ByteRange, type HeaderChunk, type HeaderFound, parseLuksHeader } from './luks-header.ts';
 import { parseMappingTables } from './mapping-tables.ts';
-import { endingWithin, type Piece, readPiece } from './read-device.ts';
+import { type DevicePiece, endingWithin, readPiece } from './read-device.ts';
 import { parseSwaps } from './swaps.ts';
 
-/** What reaches for devices and programs: a test puts its own in place. */
+/** The access to devices and programs: a test puts its own in place. */
 export interface DiskTools {
-  readonly readPiece: (piece: Piece) => Promise<Buffer>;
-  /** What it prints. @throws ToolError */
+  readonly readPiece: (piece: DevicePiece) => Promise<Buffer>;
+  /** Its output. @throws ToolError */
   readonly dmsetup: (args: readonly string[]) => Promise<string>;
 }
 
@@ -35,13 +35,13 @@ const withinMs = 60_000;
 const noDevice = '0:0';
 
 /**
- * What only root can see of the disks. A device that cannot be read is named in it.
+ * The facts on disks that only root can see. A device that cannot be read is named in them.
  * @param now by the node's clock
- * @throws what is thrown where swap, keys or the list of devices cannot be read: silence would look like none
+ * @throws what is thrown if swap, keys or the list of devices cannot be read: silence would look like none
  */
 export async function inspectDisk(sysroot: string, now: Date, tools = diskTools): Promise<InspectedFile> {
   const { devices, faults } = await readBlockDevices(sysroot);
-  const unreadable: Unreadable[] = faults.map((cause) => ({ device: noDevice, cause }));
+  const unreadable: UnreadableDevice[] = faults.map((cause) => ({ device: noDevice, cause }));
   const found = await readHeaders(sysroot, devices, tools, unreadable);
   const detached = await findDetached(sysroot, devices, found, tools, unreadable);
   const headers = bounded([...detached.filter((header) => header !== null), ...found], unreadable);
@@ -60,17 +60,17 @@ export async function inspectDisk(sysroot: string, now: Date, tools = diskTools)
   return { version: 1, inspected, ...tables };
 }
 
-interface Unreadable {
+interface UnreadableDevice {
   readonly device: string;
   readonly cause: string;
 }
 
-/** Those that a volume is open on come first: where there are too many, they are not the ones left out. */
+/** Reads headers, those with an open volume first: if there are too many, these are not the ones left out. */
 async function readHeaders(
   sysroot: string,
   devices: readonly InspectedDevice[],
   tools: DiskTools,
-  unreadable: Unreadable[],
+  unreadable: UnreadableDevice[],
 ): Promise<readonly LuksHeader[]> {
   const volumes = new Set(devices.filter(isVolume).flatMap((mapping) => [...mapping.slaves]));
   const order = [
@@ -121,12 +121,12 @@ async function readHeader(
   return found.faults.length === 0 ? found : await read();
 }
 
-/** What the parser asks for, as long as it asks. */
+/** Reads the chunks that the parser asks for, as long as it asks. */
 async function readWanted(
-  piece: (place: Place) => Promise<Buffer>,
+  piece: (place: ByteRange) => Promise<Buffer>,
   isOpen: boolean,
 ): Promise<Pick<HeaderFound, 'header' | 'faults'>> {
-  const chunks: Chunk[] = [];
+  const chunks: HeaderChunk[] = [];
   for (let round = 0; ; round++) {
     const found = parseLuksHeader(chunks, isOpen);
     if (found.wants.length === 0) return found;
@@ -136,7 +136,7 @@ async function readWanted(
 }
 
 /** Some devices and file systems know no reading past the page cache. */
-async function pieceOf(tools: DiskTools, path: string, direct: boolean, place: Place): Promise<Buffer> {
+async function pieceOf(tools: DiskTools, path: string, direct: boolean, place: ByteRange): Promise<Buffer> {
   if (!direct) return tools.readPiece({ path, direct, ...place });
   return tools.readPiece({ path, direct, ...place }).catch((error: unknown) => {
     if (!/invalid argument/i.test(textOf(error))) throw error;
@@ -156,7 +156,7 @@ async function findDetached(
   devices: readonly InspectedDevice[],
   found: readonly LuksHeader[],
   tools: DiskTools,
-  unreadable: Unreadable[],
+  unreadable: UnreadableDevice[],
 ): Promise<readonly (LuksHeader | null)[]> {
   const byName = new Map(devices.map((one) => [one.name, one]));
   const inUse = new Set(
@@ -231,7 +231,7 @@ function luksHeader(
 }
 
 /** Headers as far as the file holds them; the others are named. */
-function bounded(headers: readonly LuksHeader[], unreadable: Unreadable[]): readonly LuksHeader[] {
+function bounded(headers: readonly LuksHeader[], unreadable: UnreadableDevice[]): readonly LuksHeader[] {
   let bytes = 0;
   return headers.filter((header, index) => {
     bytes += Buffer.byteLength(header.metadata ?? '');
@@ -241,7 +241,7 @@ function bounded(headers: readonly LuksHeader[], unreadable: Unreadable[]): read
   });
 }
 
-function listed(unreadable: readonly Unreadable[]): Unreadable[] {
+function listed(unreadable: readonly UnreadableDevice[]): UnreadableDevice[] {
   const shown = unreadable.map(({ device, cause }) => ({
     device,
     cause: cause.replace(/[^\x20-\x7e]/g, '?').slice(0, 256),

@@ -73,7 +73,7 @@ interface InspectSummary {
     | string
     | null;
   readonly boot: { readonly [count in 'files' | 'copies' | 'initrds' | 'unread']: number } | string | null;
-  /** What could be read only in part, a cause each. */
+  /** Causes why something could be read only in part. */
   readonly causes: readonly string[];
 }
 

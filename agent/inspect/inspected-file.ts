@@ -9,10 +9,10 @@ export const inspectFolder = 'run/assay/inspect';
 /** In that folder: JSON, UTF-8, one `InspectedFile`. */
 export const inspectedDiskFile = 'disk.json';
 
-/** What the file may be long: 64 headers of some KiB, and the tables. */
+/** The most bytes of the file: 64 headers of some KiB, and the tables. */
 export const inspectedDiskBytes = 4 * 1024 * 1024;
 
-/** What is older says nothing of now: two hours, and `inspect` runs hourly. */
+/** The age up to which it counts: two hours, and `inspect` runs hourly. */
 export const inspectedFor = 7_200_000;
 
 /** A clock that was put back since. */
@@ -28,7 +28,7 @@ export interface InspectedFile {
   readonly version: 1;
   readonly inspected: Inspected;
   readonly tables: Readonly<Record<string, readonly string[]>>;
-  /** Why `tables` are missing or are not all; null where each mapping has its table. */
+  /** Why `tables` are missing or are not all; null if each mapping has its table. */
   readonly tablesUnread: string | null;
 }
 
@@ -57,7 +57,7 @@ export function dayOf(at: string): string {
 }
 
 /**
- * Why what `inspect` wrote at that time does not count now; null where it does.
+ * Why what `inspect` wrote at that time does not count now; null if it does.
  * @param at RFC 3339, as the file says it
  * @param now milliseconds since 1970
  */

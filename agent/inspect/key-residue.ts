@@ -2,7 +2,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** A trace of a key of a volume: the name of a key in the kernel, or of a file; never what it holds. */
-export interface Residue {
+export interface KeyResidue {
   readonly where: 'keyring' | 'file';
   readonly name: string;
 }
@@ -18,7 +18,7 @@ export function parseKeyResidue(
   bytes: Buffer,
   active: ReadonlySet<string>,
   named: ReadonlySet<string>,
-): readonly Residue[] {
+): readonly KeyResidue[] {
   const found = new Set<string>();
   for (const line of bytes.toString('latin1').split('\n')) {
     // serial flags usage time-out permissions uid gid type description: bytes
@@ -53,10 +53,10 @@ const places: readonly (readonly [folder: string, file: RegExp])[] = [
 ];
 const mostEntries = 4096;
 
-/** Files of the places above, by path; what may not be looked at is told. */
+/** Files of the places above, by path; what may not be looked at is reported. */
 export async function readKeyFiles(
   sysroot: string,
-): Promise<{ readonly residue: readonly Residue[]; readonly faults: readonly string[] }> {
+): Promise<{ readonly residue: readonly KeyResidue[]; readonly faults: readonly string[] }> {
   const faults: string[] = [];
   const found = new Set<string>();
   for (const [pattern, file] of places)

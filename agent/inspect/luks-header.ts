@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 /**
- * The header of a LUKS volume, of the bytes at a device's begin, without any key material. "LUKS2 On-Disk Format
+ * The header of a LUKS volume, of the bytes at a device's start, without any key material. "LUKS2 On-Disk Format
  * Specification" 1.1.3, sections 2.1 and 2.3; "LUKS On-Disk Format Specification" 1.2.3, section 3.
  */
 export type ParsedHeader =
@@ -31,22 +31,22 @@ export type ParsedHeader =
       };
     };
 
-/** What was read of a device: `bytes` is shorter than `asked` where the device ends. */
-export interface Chunk {
+/** Bytes read from a device: `bytes` is shorter than `asked` if the device ends. */
+export interface HeaderChunk {
   readonly at: number;
   readonly asked: number;
   readonly bytes: Buffer;
 }
 
-export type Place = Pick<Chunk, 'at' | 'asked'>;
+export type ByteRange = Pick<HeaderChunk, 'at' | 'asked'>;
 
 export interface HeaderFound {
-  /** Null where there is none, or none that can be read. */
+  /** Null if there is none, or none that can be read. */
   readonly header: ParsedHeader | null;
-  /** What is wrong with it, or with one of its copies. */
+  /** The faults of it, or of one of its copies. */
   readonly faults: readonly string[];
-  /** What must be read besides to say this for sure; nothing of it holds key material of a header that is whole. */
-  readonly wants: readonly Place[];
+  /** Ranges that must be read besides to say this for sure; nothing of them holds key material of a header that is whole. */
+  readonly wants: readonly ByteRange[];
 }
 
 /** Sizes that a LUKS2 header may have: its second copy begins there. */
@@ -59,7 +59,7 @@ const magic = { first: Buffer.from('LUKS\xba\xbe', 'latin1'), second: Buffer.fro
  * @param chunks what was read so far
  * @param isVolume a mapping says that there is one: a second copy is looked for at each place, not at the usual one alone
  */
-export function parseLuksHeader(chunks: readonly Chunk[], isVolume: boolean): HeaderFound {
+export function parseLuksHeader(chunks: readonly HeaderChunk[], isVolume: boolean): HeaderFound {
   const begin = take(chunks, { at: 0, asked: binaryBytes });
   if (begin === null) return { header: null, faults: [], wants: [{ at: 0, asked: binaryBytes }] };
   const isFirst = hasMagic(begin, magic.first) && begin.length >= 16;
@@ -70,8 +70,8 @@ export function parseLuksHeader(chunks: readonly Chunk[], isVolume: boolean): He
   return parseSecondVersion(chunks, isFirst ? begin : null, isVolume);
 }
 
-/** Null where it was not asked for yet. */
-function take(chunks: readonly Chunk[], { at, asked }: Place): Buffer | null {
+/** Null if it was not asked for yet. */
+function take(chunks: readonly HeaderChunk[], { at, asked }: ByteRange): Buffer | null {
   const chunk = chunks.find((one) => one.at <= at && one.at + one.asked >= at + asked);
   return chunk === undefined ? null : chunk.bytes.subarray(at - chunk.at, at - chunk.at + asked);
 }
@@ -112,10 +112,14 @@ function parseFirstVersion(bytes: Buffer): Omit<HeaderFound, 'wants'> {
   return { header: { version: 1, uuid, digest, luks1 }, faults: [] };
 }
 
-type Copy = Extract<ParsedHeader, { version: 2 }>;
+type Luks2Header = Extract<ParsedHeader, { version: 2 }>;
 
 /** The newer of two valid copies counts, as for cryptsetup: else a copy that it passes would be what we show. */
-function parseSecondVersion(chunks: readonly Chunk[], begin: Buffer | null, isVolume: boolean): HeaderFound {
+function parseSecondVersion(
+  chunks: readonly HeaderChunk[],
+  begin: Buffer | null,
+  isVolume: boolean,
+): HeaderFound {
   const size = begin === null ? null : sizeOf(begin);
   const whole = size === null ? null : { at: 0, asked: 2 * size };
   const both = whole === null ? null : take(chunks, whole);
@@ -132,7 +136,7 @@ function parseSecondVersion(chunks: readonly Chunk[], begin: Buffer | null, isVo
   return { ...newerOf(first, second ?? 'has no magic'), wants: [] };
 }
 
-function newerOf(first: Copy | string, second: Copy | string): Omit<HeaderFound, 'wants'> {
+function newerOf(first: Luks2Header | string, second: Luks2Header | string): Omit<HeaderFound, 'wants'> {
   if (typeof first !== 'string' && typeof second !== 'string') {
     const fault =
       first.seqid !== second.seqid
@@ -150,11 +154,11 @@ function newerOf(first: Copy | string, second: Copy | string): Omit<HeaderFound,
   return { header, faults };
 }
 
-/** Null where there is none at these places; a text where there are such that do not count. */
+/** Null if there is none at these places; a text where there are such that do not count. */
 function findSecond(
-  chunks: readonly Chunk[],
+  chunks: readonly HeaderChunk[],
   places: readonly number[],
-): Copy | string | { readonly wants: readonly Place[] } | null {
+): Luks2Header | string | { readonly wants: readonly ByteRange[] } | null {
   const probes = places.map((at) => ({ at, asked: binaryBytes }));
   const unread = probes.filter((probe) => take(chunks, probe) === null);
   if (unread.length > 0) return { wants: unread };
@@ -168,7 +172,7 @@ function findSecond(
 }
 
 /** @param bytes binary header and JSON area of one copy. A text says why it does not count. */
-function parseCopy(bytes: Buffer, at: number, wanted: Buffer): Copy | string {
+function parseCopy(bytes: Buffer, at: number, wanted: Buffer): Luks2Header | string {
   if (!hasMagic(bytes, wanted)) return 'has no magic';
   if (bytes.length < binaryBytes) return 'is cut short';
   const size = sizeOf(bytes);
@@ -204,7 +208,7 @@ function sizeOf(bytes: Buffer): number | null {
   return sizes.find((one) => BigInt(one) === size) ?? null;
 }
 
-/** Printable ASCII up to a NUL or the field's end; null where it is something else. */
+/** Printable ASCII up to a NUL or the field's end; null if it is something else. */
 function textAt(bytes: Buffer, at: number, length: number): string | null {
   const field = bytes.subarray(at, at + length);
   const end = field.indexOf(0);

@@ -1,11 +1,11 @@
-/** What `dmsetup table --manglename none` prints, by the mapping's name as the kernel has it. Keys are taken out. */
+/** The output of `dmsetup table --manglename none`, by the mapping's name as the kernel has it. Keys are taken out. */
 export type MappingTables = ReadonlyMap<string, readonly string[]>;
 
 const most = { line: 4096, targets: 64 };
 
 /**
  * @param names of all mappings: a name may hold a colon
- * @returns lines that belong to none of them, or that are too long or too many, are told in `faults`
+ * @returns lines that belong to none of them, or that are too long or too many, are reported in `faults`
  */
 export function parseMappingTables(
   text: string,

@@ -10,9 +10,9 @@ export const readers = 'assay';
 
 /** A folder that nobody but this user can change; what stands in it is whole at every moment. */
 export interface OutFolder extends AsyncDisposable {
-  /** Group that reads it; null where the machine has no such group: then root alone does. */
+  /** Group that reads it; null if the machine has no such group: then root alone does. */
   readonly group: number | null;
-  /** What is there; null where nothing is. */
+  /** The content of the file; null if there is none. */
   read(name: string, most: number): Promise<Buffer | null>;
   /** Whole or not at all, mode 0640. */
   write(name: string, content: Uint8Array | AsyncIterable<Uint8Array>): Promise<void>;
@@ -26,7 +26,7 @@ export interface OutFolder extends AsyncDisposable {
  * Opens it, or makes it: mode 0750, of this user and that group.
  * @param groups bytes of /etc/group
  * @param name of the group
- * @throws AgentError `out_folder` where it is a link, or somebody else owns or may change it or what leads to it
+ * @throws AgentError `out_folder` if it is a link, or somebody else owns or may change it or what leads to it
  */
 export async function openOutFolder(path: string, groups: Buffer | null, name = readers): Promise<OutFolder> {
   const folder = resolve(path);
@@ -98,7 +98,7 @@ async function openChecked(path: string, shown: string, group: number | null): P
   };
 }
 
-/** Of a run that was ended while it wrote; one that writes now is young. */
+/** The file of a run that was ended while it wrote; one that writes now is young. */
 const temporaryName = /^\..+\.[0-9a-f-]{36}$/;
 const oldMs = 600_000;
 

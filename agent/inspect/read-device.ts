@@ -3,7 +3,7 @@ import { run, ToolError } from 'node-tpm2/run';
 /** Milliseconds for one piece of one device. */
 const deviceWithin = 2_000;
 
-export interface Piece {
+export interface DevicePiece {
   readonly path: string;
   /** Bytes; both are multiples of 4096. */
   readonly at: number;
@@ -18,7 +18,13 @@ export interface Piece {
  * hold a thread of this process for ever, and with it the process.
  * @throws ToolError
  */
-export async function readPiece({ path, at, asked, direct, within = deviceWithin }: Piece): Promise<Buffer> {
+export async function readPiece({
+  path,
+  at,
+  asked,
+  direct,
+  within = deviceWithin,
+}: DevicePiece): Promise<Buffer> {
   const size = blockOf(at, asked);
   const args = [`if=${path}`, `bs=${size}`, `skip=${at / size}`, `count=${asked / size}`, 'status=none'];
   const reading = run('dd', direct ? [...args, 'iflag=direct'] : args, {

@@ -1,4 +1,4 @@
-/** What /proc/swaps says of one: a device or a file, by its path. */
+/** One entry of /proc/swaps: a device or a file, by its path. */
 export interface Swap {
   /** One character a byte (latin1). */
   readonly path: string;

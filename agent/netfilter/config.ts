@@ -11,7 +11,7 @@ export interface NetfilterConfig {
   readonly logLevel: LogLevel;
 }
 
-/** Those of `settings`, which loads the schema library. */
+/** The levels of `settings`, which loads the schema library. */
 const logLevels = [
   'fatal',
   'error',

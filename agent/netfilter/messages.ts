@@ -1,13 +1,13 @@
 import { NetfilterFault, type NetfilterFaultCode } from './netfilter-fault.ts';
 
 /**
- * What is said on the socket, a line each. The client: `read`, as often as it likes, one after the other. The program:
+ * The messages on the socket, a line each. The client: `read`, as often as it likes, one after the other. The program:
  * `moved`; and the answer, `rules BYTES` with so many bytes of the part `firewall` after the line, or `fault CODE TEXT`.
  */
 export const request = 'read';
 export const moved = 'moved\n';
 
-/** Of a line that the program sends, and of one that it takes. */
+/** The longest line that the program sends, and that it takes. */
 export const longest = { answer: 2048, request: 16 } as const;
 
 export function rulesLine(bytes: Buffer): string {
@@ -20,13 +20,13 @@ export function faultLine({ code, message }: NetfilterFault): string {
   return `fault ${code} ${text}\n`;
 }
 
-export type Said =
+export type NetfilterMessage =
   | { readonly kind: 'moved' }
   | { readonly kind: 'rules'; readonly bytes: number }
   | { readonly kind: 'fault'; readonly fault: NetfilterFault };
 
 /** @throws NetfilterFault `malformed` */
-export function parseSaid(line: string, mostBytes: number): Said {
+export function parseSaid(line: string, mostBytes: number): NetfilterMessage {
   if (`${line}\n` === moved) return { kind: 'moved' };
   const bytes = /^rules (\d{1,10})$/.exec(line)?.[1];
   if (bytes !== undefined) {

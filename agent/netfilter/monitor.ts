@@ -11,12 +11,12 @@ export interface MonitorEvents {
   line(text: string): void;
 }
 
-/** Of one event; a longer one is said to be what it is not: unreadable. */
+/** The longest event; a longer one counts as unreadable. */
 const longestLine = 1024 * 1024;
 
 /**
  * One `nft monitor`, until it ends, which it does not by itself: it dies with this process too.
- * @returns why it ended; null where the signal ended it
+ * @returns why it ended; null if the signal ended it
  */
 export async function runMonitor(
   where: Netns,

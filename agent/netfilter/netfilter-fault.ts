@@ -26,7 +26,7 @@ export class NetfilterFault extends Error {
   }
 }
 
-/** What a program's end means, by what it said. */
+/** The fault in a program's end, by what it said. */
 export function faultOf(error: unknown): NetfilterFault {
   if (error instanceof NetfilterFault) return error;
   const text = error instanceof Error ? error.message : String(error);

@@ -10,7 +10,7 @@ import { type IsOwnAddress, isStrayRule } from '../../attest-server/wire/stray-r
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { OwnedSum } from './owned-rules.ts';
 
-/** What `nft -j list ruleset` wrote, less what moves by itself and what a declared owner writes. */
+/** The output of `nft -j list ruleset`, less what changes by itself and what a declared owner writes. */
 export interface NftRuleset {
   /** Members, each an object of one member: tables by family and name, in each its chains and sets by name, then rules. */
   readonly members: readonly unknown[];
@@ -21,9 +21,9 @@ export interface NftRuleset {
   readonly baseChains: BaseChains;
   /** Chains that are to be compared, with the policy of base chains, by `chainKey`. */
   readonly policies: ReadonlyMap<string, string | null>;
-  /** Of each chain in order, by `chainKey`: what they do, and which members they are. */
+  /** The rules of each chain in order, by `chainKey`: what they do, and which members they are. */
   readonly rulesOf: ReadonlyMap<string, readonly ListedRule[]>;
-  /** That are to be compared. */
+  /** The number of rules that are to be compared. */
   readonly rules: number;
 }
 
@@ -36,7 +36,7 @@ export interface ListedRule {
 export const chainKey = (family: string, table: string, chain: string): string =>
   [family, table, chain].join('\0');
 
-/** What makes each a base chain, as one text, by `chainKey`. */
+/** The hook that makes each a base chain, as `hookOf` has it, by `chainKey`. */
 export type BaseChains = ReadonlyMap<string, string>;
 
 /** The same for the same hook, or hooks, priority and policy. */
@@ -58,8 +58,8 @@ export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddre
         chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name')),
         hookOf(value),
       );
-  const kept: Placed[] = [];
-  const ownedChains = new Map<string, Placed>();
+  const kept: SortedEntry[] = [];
+  const ownedChains = new Map<string, SortedEntry>();
   const iptables = { ip: new Set<string>(), ip6: new Set<string>() };
   const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
@@ -133,18 +133,18 @@ export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddre
   };
 }
 
-type Value = Readonly<Record<string, unknown>>;
+type JsonObject = Readonly<Record<string, unknown>>;
 
-interface Member {
+interface RulesetMember {
   readonly kind: string;
-  readonly value: Value;
+  readonly value: JsonObject;
 }
 
 /**
  * One after the other, since most are left out: thousands of services would fill the memory of this program.
  * @param only members of this kind, the others are not even parsed @param like and of those, texts with this in them
  */
-function* membersOf(text: string, only?: string, like?: RegExp): Generator<Member> {
+function* membersOf(text: string, only?: string, like?: RegExp): Generator<RulesetMember> {
   const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
   if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
   const start = only === undefined ? null : new RegExp(`\\{\\s*"${only}"`, 'y');
@@ -194,7 +194,7 @@ function endOfString(text: string, from: number): number {
   return text.length;
 }
 
-function memberOf(text: string): Member {
+function memberOf(text: string): RulesetMember {
   let member: unknown;
   try {
     member = JSON.parse(text);
@@ -213,11 +213,11 @@ function checkName(key: string): void {
   if (key === '__proto__') throw new NetfilterFault('malformed', 'nft wrote a member __proto__');
 }
 
-function isValue(value: unknown): value is Value {
+function isValue(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function nameOf(value: Value, key: string): string {
+function nameOf(value: JsonObject, key: string): string {
   const name = value[key];
   if (typeof name === 'string' && name !== '') return name;
   throw new NetfilterFault('malformed', `nft wrote a member without ${key}`);
@@ -237,14 +237,14 @@ function ownerOf(
   return chain === null || isBase ? null : ownerOfChain(family, table, chain);
 }
 
-interface Placed {
+interface SortedEntry {
   readonly place: readonly [family: string, table: string, order: string, name: string];
   readonly index: number;
   readonly member: unknown;
 }
 
 /** The kernel lists by when something was made; only rules of one chain have an order that counts. */
-function byPlace(one: Placed, other: Placed): number {
+function byPlace(one: SortedEntry, other: SortedEntry): number {
   for (const [at, part] of one.place.entries()) {
     const its = other.place[at] ?? '';
     if (part !== its) return part < its ? -1 : 1;
@@ -252,18 +252,18 @@ function byPlace(one: Placed, other: Placed): number {
   return one.index - other.index;
 }
 
-/** Of members of one table; rules come last, as nft lists them. */
+/** The order of members of one table; rules come last, as nft lists them. */
 const order = (kind: string): string =>
   kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
 
-/** What traffic moves in an object with a name, besides its handle. */
+/** Members that traffic changes in an object with a name, besides its handle. */
 const moving: ReadonlyMap<string, readonly string[]> = new Map([
   ['counter', ['packets', 'bytes']],
   ['quota', ['used']],
 ]);
 
 /** The value without handles, counts and elements that time out. */
-function steadied(value: Value, kind: string, isFilled: boolean): Value {
+function steadied(value: JsonObject, kind: string, isFilled: boolean): JsonObject {
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
     checkName(key);
@@ -330,7 +330,7 @@ function sorted(values: readonly unknown[]): readonly unknown[] {
     .map(({ value }) => value);
 }
 
-/** Something of xtables, of which nft's JSON tells no more than the name. */
-export function hasExtension({ expr }: Value): boolean {
+/** An extension of xtables, of which nft's JSON has no more than the name. */
+export function hasExtension({ expr }: JsonObject): boolean {
   return Array.isArray(expr) && expr.some((each: unknown) => isValue(each) && 'xt' in each);
 }

@@ -6,7 +6,7 @@ import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 import { type Netns, outputOf } from './tools.ts';
 
 /**
- * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null where it shows none.
+ * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null if it shows none.
  * @throws NetfilterFault
  */
 export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Promise<IsOwnAddress | null> {
@@ -20,11 +20,11 @@ export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Prom
     isIPv4(address) ? own.check(address, 'ipv4') : isIPv6(address) && own.check(address, 'ipv6');
 }
 
-type Net = readonly [address: string, length: number];
+type Subnet = readonly [address: string, length: number];
 
 /** Each leaf of the trie is an address, and below it what routes there are to it (Documentation of fib_trie). */
-function localIPv4(text: string): readonly Net[] {
-  const nets: Net[] = [];
+function localIPv4(text: string): readonly Subnet[] {
+  const nets: Subnet[] = [];
   let address = '';
   for (const line of text.split('\n')) {
     address = /\|-- (\d+\.\d+\.\d+\.\d+)/.exec(line)?.[1] ?? address;
@@ -35,7 +35,7 @@ function localIPv4(text: string): readonly Net[] {
 }
 
 /** Address and length in hexadecimal, seven columns on the flags, of which one says local (RTF_LOCAL). */
-function localIPv6(text: string): readonly Net[] {
+function localIPv6(text: string): readonly Subnet[] {
   return text.split('\n').flatMap((line) => {
     const columns = line.trim().split(/\s+/);
     const [address = '', length = ''] = columns;
@@ -48,7 +48,7 @@ function localIPv6(text: string): readonly Net[] {
 const local = 0x8000_0000;
 const mostBytes = 16 * 1024 * 1024;
 
-/** Null where there is no such file: a kernel without IPv6 has none of its routes. */
+/** Null if there is no such file: a kernel without IPv6 has none of its routes. */
 async function readProc(where: Netns, name: string, signal?: AbortSignal): Promise<string | null> {
   const path = join(where.proc ?? '/proc', 'net', name);
   if (where.netns === null)

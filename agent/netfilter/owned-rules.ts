@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 
-/** What stays of rules that were left out, as the part `firewall` has it. */
+/** The trace of rules that were left out, as the part `firewall` has it. */
 export interface OwnedRules {
   readonly from: 'nft' | 'iptables' | 'legacy';
   readonly family: string;
@@ -11,14 +11,14 @@ export interface OwnedRules {
   readonly digest: string;
 }
 
-type About = Omit<OwnedRules, 'rules' | 'digest'>;
+type OwnedChainName = Omit<OwnedRules, 'rules' | 'digest'>;
 
 /** Sums up what is left out, by chain. */
 export class OwnedSum {
-  readonly #sums = new Map<string, { readonly about: About; rules: number; readonly hash: Hash }>();
+  readonly #sums = new Map<string, { readonly about: OwnedChainName; rules: number; readonly hash: Hash }>();
 
   /** @param rule its text; null for a chain, or what else is no rule */
-  add(about: About, text: string, isRule: boolean): void {
+  add(about: OwnedChainName, text: string, isRule: boolean): void {
     const key = [about.from, about.family, about.table, about.chain].join('\0');
     let sum = this.#sums.get(key);
     if (sum === undefined) {

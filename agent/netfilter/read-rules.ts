@@ -11,7 +11,7 @@ import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
 import { isUnprintable, savedWithout } from './unprintable-rules.ts';
 
 /** The rules of one network namespace, once. */
-export interface Listing {
+export interface FirewallListing {
   /** The part `firewall`. The same rules give the same bytes. */
   readonly bytes: Buffer;
   /** SHA-256 of it without what `owned` says: what is compared. */
@@ -25,7 +25,7 @@ export interface Listing {
  * Lists all rules, and makes no table by that.
  * @throws NetfilterFault; never gives an empty ruleset for what could not be read
  */
-export async function readRules(where: Netns, signal?: AbortSignal): Promise<Listing> {
+export async function readRules(where: Netns, signal?: AbortSignal): Promise<FirewallListing> {
   try {
     return await readOnce(where, signal);
   } catch (error) {
@@ -38,7 +38,7 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
 /** As the form of the part has it. */
 const mostOwned = 16_384;
 
-async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
+async function readOnce(where: Netns, signal?: AbortSignal): Promise<FirewallListing> {
   const owned = new OwnedSum();
   const ownAddresses = await readOwnAddresses(where, signal);
   const isOwn = ownAddresses ?? (() => false);
@@ -87,7 +87,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   };
 }
 
-interface LeavingOut {
+interface OwnedRuleFilter {
   readonly owned: OwnedSum;
   readonly isOwn: IsOwnAddress;
 }
@@ -104,7 +104,7 @@ function ownIn(sent: string, isOwn: IsOwnAddress): readonly string[] {
 
 const destinations = /--to-destination ([^\s\\"]+)|"addr":(?:\{"concat":\[)?"([0-9a-f.:]+)"/g;
 
-/** Null where the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
+/** Null if the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
 async function listNft(where: Netns, signal?: AbortSignal): Promise<string | null> {
   try {
     return await outputOf(where, 'nft', ['-j', 'list', 'ruleset'], signal);
@@ -122,14 +122,14 @@ async function listNft(where: Netns, signal?: AbortSignal): Promise<string | nul
 }
 
 /**
- * Tables are null where no table of nf_tables has a name of iptables: its program is not started then. They are not
+ * Tables are null if no table of nf_tables has a name of iptables: its program is not started then. They are not
  * whole where chains of declared owners were not printed.
  */
 async function listIptables(
   where: Netns,
   family: 'ip' | 'ip6',
   ruleset: NftRuleset | null,
-  { owned, isOwn }: LeavingOut,
+  { owned, isOwn }: OwnedRuleFilter,
   signal?: AbortSignal,
 ): Promise<{ readonly tables: SavedTables | null; readonly isWhole: boolean }> {
   if (ruleset === null || ruleset.iptables[family].size === 0) return { tables: null, isWhole: true };
@@ -148,11 +148,11 @@ async function listIptables(
   return { tables, isWhole };
 }
 
-/** Null where there is no such table. */
+/** Null if there is no such table. */
 async function listLegacy(
   where: Netns,
   family: 'ip' | 'ip6',
-  { owned, isOwn }: LeavingOut,
+  { owned, isOwn }: OwnedRuleFilter,
   signal?: AbortSignal,
 ): Promise<SavedTables | null> {
   const names = await legacyTables(where, family, signal);

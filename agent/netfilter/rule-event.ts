@@ -16,7 +16,7 @@ export function concernsCompared(line: string, baseChains: BaseChains): boolean 
   if (ownerOfTable(family, table) !== null) {
     if (kind !== 'chain' || chain === null) return kind === 'chain';
     if (hook === null && isHostChain(family, table, chain)) return true;
-    // kube-proxy writes its hooks anew with each full sync: the same are no change.
+    // kube-proxy rewrites its hooks with each full sync: the same are no change.
     return hook === null ? before !== undefined : verb !== 'add' || hook !== before;
   }
   return (
@@ -24,19 +24,19 @@ export function concernsCompared(line: string, baseChains: BaseChains): boolean 
   );
 }
 
-interface About {
+interface RuleChange {
   readonly verb: string;
   readonly kind: string;
   readonly family: string;
   readonly table: string | null;
-  /** Of a rule, or that it is. */
+  /** The chain of a rule, or the chain itself. */
   readonly chain: string | null;
-  /** As `hookOf` has it; null where it is no base chain. */
+  /** As `hookOf` has it; null if it is no base chain. */
   readonly hook: string | null;
 }
 
 /** `{"add": {"rule": {"family", "table", "chain", …}}}` */
-function aboutOf(line: string): About | null {
+function aboutOf(line: string): RuleChange | null {
   let event: unknown;
   try {
     event = JSON.parse(line);

@@ -1,18 +1,18 @@
 import { faultOf, type NetfilterFault } from './netfilter-fault.ts';
-import { type Listing, readRules } from './read-rules.ts';
+import { type FirewallListing, readRules } from './read-rules.ts';
 import type { Netns } from './tools.ts';
 
 /**
- * Reads the rules anew each time, one reading after the other. While what is compared stays the same, the bytes do too:
+ * Reads the rules again each time, one reading after the other. While what is compared stays the same, the bytes do too:
  * what `owned` says is as old as they are, and no part is sent because a service got an endpoint.
  */
 export class RuleReader {
   readonly #where: Netns;
   readonly #now: () => number;
-  readonly #onOutcome: (outcome: Listing | NetfilterFault) => void;
-  #kept: { readonly listing: Listing; readonly at: number } | null = null;
-  #current: Promise<Listing> | null = null;
-  #next: Promise<Listing> | null = null;
+  readonly #onOutcome: (outcome: FirewallListing | NetfilterFault) => void;
+  #kept: { readonly listing: FirewallListing; readonly at: number } | null = null;
+  #current: Promise<FirewallListing> | null = null;
+  #next: Promise<FirewallListing> | null = null;
   /** Readings that were started. */
   readings = 0;
 
@@ -22,7 +22,7 @@ export class RuleReader {
    */
   constructor(
     where: Netns,
-    onOutcome: (outcome: Listing | NetfilterFault) => void = () => {},
+    onOutcome: (outcome: FirewallListing | NetfilterFault) => void = () => {},
     now: () => number = () => performance.now(),
   ) {
     this.#where = where;
@@ -30,8 +30,8 @@ export class RuleReader {
     this.#now = now;
   }
 
-  /** What is read was there after this was called; all who wait share one reading. @throws NetfilterFault */
-  read(signal?: AbortSignal): Promise<Listing> {
+  /** Reads rules as they are after this was called; all who wait share one reading. @throws NetfilterFault */
+  read(signal?: AbortSignal): Promise<FirewallListing> {
     if (this.#current === null) return this.#start(signal);
     this.#next ??= this.#current.then(
       () => this.#startNext(signal),
@@ -40,12 +40,12 @@ export class RuleReader {
     return this.#next;
   }
 
-  #startNext(signal: AbortSignal | undefined): Promise<Listing> {
+  #startNext(signal: AbortSignal | undefined): Promise<FirewallListing> {
     this.#next = null;
     return this.#start(signal);
   }
 
-  #start(signal: AbortSignal | undefined): Promise<Listing> {
+  #start(signal: AbortSignal | undefined): Promise<FirewallListing> {
     this.readings++;
     const reading = this.#read(signal).finally(() => {
       this.#current = null;
@@ -54,8 +54,8 @@ export class RuleReader {
     return reading;
   }
 
-  async #read(signal: AbortSignal | undefined): Promise<Listing> {
-    let listing: Listing;
+  async #read(signal: AbortSignal | undefined): Promise<FirewallListing> {
+    let listing: FirewallListing;
     try {
       listing = this.#steady(await readRules(this.#where, signal));
     } catch (error) {
@@ -67,7 +67,7 @@ export class RuleReader {
     return listing;
   }
 
-  #steady(listing: Listing): Listing {
+  #steady(listing: FirewallListing): FirewallListing {
     const kept = this.#kept;
     const isSame = kept !== null && kept.listing.compared === listing.compared;
     if (isSame && this.#now() - kept.at < ownedForMs) return { ...listing, bytes: kept.listing.bytes };
@@ -76,5 +76,5 @@ export class RuleReader {
   }
 }
 
-/** After this, what `owned` says is told anew: each time it costs the server all rules once more. */
+/** After this, what `owned` says is reported again: each time it costs the server all rules once more. */
 export const ownedForMs = 86_400_000;

@@ -4,14 +4,14 @@ import { backOff } from '../back-off.ts';
 import { runMonitor } from './monitor.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { BaseChains } from './nft-ruleset.ts';
-import type { Listing } from './read-rules.ts';
+import type { FirewallListing } from './read-rules.ts';
 import { concernsCompared } from './rule-event.ts';
 import { RuleReader } from './rule-reader.ts';
 import { legacyTables, type Netns } from './tools.ts';
 
 export interface RuleWatchOptions extends Netns {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
-  /** What is compared is another, or cannot be read any more, or can again: its digest, or the fault's code. */
+  /** Called if the compared rules changed, cannot be read any more, or can again: with their digest, or the fault's code. */
   readonly onMoved: (state: string) => void;
   /** Milliseconds between two readings that events start; default 5,000. */
   readonly everyMs?: number;
@@ -23,7 +23,7 @@ export interface RuleWatchOptions extends Netns {
 const gatherMs = 50;
 /** A monitor that ran this long was not at fault. */
 const healthyMs = 60_000;
-/** What no waiting mends is not tried again and again. */
+/** The wait after a fault that no waiting fixes. */
 const hopelessMs = 300_000;
 
 /** Listens to the kernel's events from when it is made until it is disposed of. */
@@ -50,7 +50,7 @@ export class RuleWatch implements AsyncDisposable {
     this.#legacyTimer.unref();
   }
 
-  /** Of what is compared, when it was last read: its digest, or a fault's code; null before the first reading. */
+  /** The latest reading of what is compared: its digest, or a fault's code; null before the first one. */
   get state(): string | null {
     return this.#state;
   }
@@ -61,7 +61,7 @@ export class RuleWatch implements AsyncDisposable {
   }
 
   /** @throws NetfilterFault */
-  read(): Promise<Listing> {
+  read(): Promise<FirewallListing> {
     return this.#reader.read(this.#stop.signal);
   }
 
@@ -72,7 +72,7 @@ export class RuleWatch implements AsyncDisposable {
     await this.#monitoring;
   }
 
-  #observe(outcome: Listing | NetfilterFault): void {
+  #observe(outcome: FirewallListing | NetfilterFault): void {
     if (this.#stop.signal.aborted) return;
     const state = outcome instanceof NetfilterFault ? outcome.code : outcome.compared;
     if (!(outcome instanceof NetfilterFault)) {

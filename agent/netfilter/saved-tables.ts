@@ -7,7 +7,7 @@ import type { OwnedSum } from './owned-rules.ts';
 export interface SavedTables {
   /** As `iptables-save` writes it: tables and chains by name, counts zero, no comments, no owned chains. */
   readonly text: string;
-  /** Of each chain that is not left out, by `chainKey`. */
+  /** The rules of each chain that is not left out, by `chainKey`. */
   readonly rules: ReadonlyMap<string, readonly string[]>;
   readonly count: number;
   readonly tables: ReadonlySet<string>;
@@ -20,7 +20,7 @@ interface Chain {
 }
 
 /**
- * What a program of iptables saved. Lines that begin with # are the program's own and carry the time.
+ * The tables that a program of iptables saved. Lines that begin with # are the program's own and carry the time.
  * @param isOwn whether an address is the node's
  * @throws NetfilterFault `malformed`
  */

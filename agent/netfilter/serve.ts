@@ -33,7 +33,7 @@ const mostWaiting = 64 * 1024;
 /**
  * The program that may read the rules of the firewall, until the signal. It uses no network; whoever may open its
  * socket may ask for the rules, and is told when they moved.
- * @throws AgentError `netfilter` where the socket cannot be had, or others could put another one in its place
+ * @throws AgentError `netfilter` if the socket cannot be had, or others could put another one in its place
  */
 export async function runNetfilter(
   { socket, healthSocket = null, ...where }: NetfilterOptions,

@@ -26,7 +26,7 @@ export function inNamespace(
   return netns === null ? [program, args] : ['nsenter', [`--net=${netns}`, '--', program, ...args]];
 }
 
-/** What the program writes. @throws NetfilterFault */
+/** The output of the program. @throws NetfilterFault */
 export async function outputOf(
   where: Netns,
   program: string,
@@ -69,7 +69,7 @@ export async function legacyTables(
   return text.split('\n').filter((line) => line !== '');
 }
 
-/** Whether it is certain that this kernel has no nf_tables, by its own list of symbols; false where that is not there. */
+/** Whether it is certain that this kernel has no nf_tables, by its own list of symbols; false if that is not there. */
 export async function hasNoNfTables({ proc }: Netns, signal?: AbortSignal): Promise<boolean> {
   let lines = 0;
   let rest = '';

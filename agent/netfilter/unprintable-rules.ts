@@ -10,7 +10,7 @@ export function isUnprintable({ code, message }: NetfilterFault): boolean {
 /**
  * As iptables-nft-save would write the tables, if one such rule were not its end: chain by chain, and where that fails rule
  * by rule. What iptables has no words for is a line that says nothing, and so nft's word on that rule is taken.
- * @throws NetfilterFault `hidden_rules` where nft has no words for the rule either, or too many would be asked for
+ * @throws NetfilterFault `hidden_rules` if nft has no words for the rule either, or too many would be asked for
  */
 export async function savedWithout(
   where: Netns,
@@ -59,7 +59,7 @@ export async function savedWithout(
 const mostAsked = 256;
 const builtIn: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);
 
-/** Its lines that are rules; null where one of them cannot be printed. */
+/** Its lines that are rules; null if one of them cannot be printed. */
 async function printed(
   where: Netns,
   program: string,

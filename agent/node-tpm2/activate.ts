@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
-import type { AttestationKey } from './attestation-key.ts';
+import type { LoadedAttestationKey } from './attestation-key.ts';
 import { highRangePolicies } from './ek-profile.ts';
-import type { EndorsementKey } from './endorsement-key.ts';
+import type { LoadedEndorsementKey } from './endorsement-key.ts';
 import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
@@ -19,7 +19,7 @@ export interface Credential {
  */
 export async function activateCredential(
   connection: TpmConnection,
-  keys: { readonly attestation: AttestationKey; readonly endorsement: EndorsementKey },
+  keys: { readonly attestation: LoadedAttestationKey; readonly endorsement: LoadedEndorsementKey },
   credential: Credential,
 ): Promise<Buffer> {
   checkSized('credential', credential.credential, 132);
@@ -49,7 +49,11 @@ export async function activateCredential(
 }
 
 /** A policy session that satisfies the key's authPolicy: never user authorisation, which counts for lockout. */
-async function authorise(connection: TpmConnection, key: EndorsementKey, session: string): Promise<void> {
+async function authorise(
+  connection: TpmConnection,
+  key: LoadedEndorsementKey,
+  session: string,
+): Promise<void> {
   const { nameAlg, range } = key.profile;
   await connection.tool('tpm2_startauthsession', ['--policy-session', '-g', nameAlg, '-S', session]);
   await connection.tool('tpm2_policysecret', ['-Q', '-S', session, '-c', 'e']);

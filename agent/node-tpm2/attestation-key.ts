@@ -4,7 +4,7 @@ import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
 /** The key that signs quotes. */
-export interface AttestationKey {
+export interface LoadedAttestationKey {
   /** TPMT_PUBLIC. */
   readonly publicArea: Buffer;
   /** nameAlg || H(public area), hex. */
@@ -26,7 +26,7 @@ const rsaHandle = 0x81010100;
  * Makes the attestation key: primary in the endorsement hierarchy from a fixed template, so that the same TPM
  * always gives the same key. ECC P-256; RSA-2048 at a persistent handle where the TPM has no ECC.
  */
-export async function createAttestationKey(connection: TpmConnection): Promise<AttestationKey> {
+export async function createAttestationKey(connection: TpmConnection): Promise<LoadedAttestationKey> {
   try {
     return await createEccKey(connection);
   } catch (error) {
@@ -36,14 +36,14 @@ export async function createAttestationKey(connection: TpmConnection): Promise<A
   }
 }
 
-async function createEccKey(connection: TpmConnection): Promise<AttestationKey> {
+async function createEccKey(connection: TpmConnection): Promise<LoadedAttestationKey> {
   const context = connection.file('ak.ctx');
   await createPrimary(connection, 'ecc256:ecdsa-sha256:null', context);
   return describe(await connection.takeFile('ak.pub'), 'ecc', context);
 }
 
 /** The key at the persistent handle, made there first where it is missing. */
-export async function createRsaKey(connection: TpmConnection): Promise<AttestationKey> {
+export async function createRsaKey(connection: TpmConnection): Promise<LoadedAttestationKey> {
   const handle = `0x${rsaHandle.toString(16)}`;
   if (!(await readHandles(connection, 'handles-persistent')).includes(rsaHandle)) {
     const context = connection.file('ak-rsa.ctx');
@@ -74,7 +74,7 @@ async function createPrimary(connection: TpmConnection, algorithm: string, conte
 }
 
 /** From TPM2B_PUBLIC. */
-function describe(sized: Buffer, kind: 'ecc' | 'rsa', context: string): AttestationKey {
+function describe(sized: Buffer, kind: 'ecc' | 'rsa', context: string): LoadedAttestationKey {
   const publicArea = sized.subarray(2);
   return { publicArea, name: `000b${hash('sha256', publicArea, 'hex')}`, kind, context };
 }

@@ -1,7 +1,7 @@
 import { type Bank, banks } from './pcrs.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
-/** What a TPM reports about itself (TPM 2.0 Part 2 r1.59, 6.13 and 10.10). */
+/** A TPM's report about itself (TPM 2.0 Part 2 r1.59, 6.13 and 10.10). */
 export interface Capabilities {
   /** The registered vendor id, up to four letters, for example `IFX` or `IBM`. */
   readonly manufacturer: string;

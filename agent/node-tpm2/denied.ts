@@ -20,7 +20,7 @@ export async function deniedText(path: string, isDevice: boolean): Promise<strin
 
 const udevRule = 'KERNEL=="tpmrm[0-9]*", GROUP="tss", MODE="0660"';
 
-/** The first folder on the way that this user may not enter; null where all are open to him. */
+/** The first folder on the way that this user may not enter; null if all are open to him. */
 async function closedFolder(path: string): Promise<string | null> {
   const folders: string[] = [];
   for (let folder = dirname(path); folder !== '/'; folder = dirname(folder)) folders.unshift(folder);

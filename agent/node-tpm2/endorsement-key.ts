@@ -11,15 +11,15 @@ import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
 /** The key that says which TPM this is. */
-export interface EndorsementKey {
+export interface LoadedEndorsementKey {
   readonly kind: 'rsa' | 'ecc';
   /** TPMT_PUBLIC. */
   readonly publicArea: Buffer;
-  /** From NV, DER; null where the manufacturer put none there. */
+  /** From NV, DER; null if the manufacturer put none there. */
   readonly certificate: Buffer | null;
   /** Certificates of the manufacturer's authorities from NV, DER. */
   readonly chain: readonly Buffer[];
-  /** The persistent handle; null where the key was made from its template. */
+  /** The persistent handle; null if the key was made from its template. */
   readonly handle: number | null;
   /** Names the key to tools: a context file in the private folder, or a persistent handle. */
   readonly context: string;
@@ -31,7 +31,7 @@ export interface EndorsementKey {
  * else made from its template. A TPM without any certificate gives the first key that it has or can make.
  * @throws ToolError `no_endorsement_key`
  */
-export async function readEndorsementKey(connection: TpmConnection): Promise<EndorsementKey> {
+export async function readEndorsementKey(connection: TpmConnection): Promise<LoadedEndorsementKey> {
   const indices = await readHandles(connection, 'handles-nv-index');
   for (const profile of ekProfiles) {
     if (!indices.includes(profile.certificate)) continue;
@@ -51,7 +51,7 @@ export async function readEndorsementKey(connection: TpmConnection): Promise<End
   });
 }
 
-type BareKey = Omit<EndorsementKey, 'certificate' | 'chain'>;
+type BareKey = Omit<LoadedEndorsementKey, 'certificate' | 'chain'>;
 
 async function findKey(
   connection: TpmConnection,

@@ -9,7 +9,7 @@ import { ToolError } from './tool-error.ts';
 export interface LockRequest {
   /** Absolute path of what is locked. */
   readonly file: string;
-  /** What it is. Default: `file`, this user's own, made where it is missing; the others are there already, and may be anybody's. */
+  /** Its kind. Default: `file`, this user's own, made if it is missing; the others are there already, and may be anybody's. */
   readonly kind?: LockKind;
   readonly timeoutMs: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -18,16 +18,16 @@ export interface LockRequest {
 
 export type LockKind = 'file' | 'device' | 'folder';
 
-/** What programs lock while they use one TPM. */
+/** The thing that programs lock while they use one TPM. */
 export interface LockPlace {
   readonly file: string;
   readonly kind: LockKind;
 }
 
 /**
- * What stands for this TPM. Without `lockDir` it is the device itself, or the folder of the socket: programs of all users
- * exclude each other, only who may open it can hold it, and nothing is made that somebody could have made before. A TPM
- * without a path (tabrmd, a network) has a file of this user: programs of two users do not see each other there.
+ * The lock of this TPM. Without `lockDir` it is the device itself, or the folder of the socket: programs of all users exclude
+ * each other, only who may open it can hold it, and nothing is made that somebody could have made before. A TPM without a path
+ * (tabrmd, a network) has a file of this user: programs of two users do not see each other there.
  * @throws ToolError `lock_failed`
  */
 export async function lockPlace(tcti: Tcti, lockDir: string | undefined): Promise<LockPlace> {
@@ -58,7 +58,7 @@ function defaultLockDir(uid: number = process.getuid?.() ?? 0): string {
 
 /**
  * The lock file of one TPM in `dir`, which is made with mode 0700 where it is missing.
- * @throws ToolError `lock_failed` where the folder is a link, another user's, or open to others
+ * @throws ToolError `lock_failed` if the folder is a link, another user's, or open to others
  */
 export async function prepareLockFile(dir: string, identity: string): Promise<string> {
   await mkdir(dir, { mode: 0o700 }).catch((cause: unknown) => {
@@ -74,7 +74,7 @@ export async function prepareLockFile(dir: string, identity: string): Promise<st
 /**
  * Takes an exclusive lock that other programs see, and returns how to release it. The lock belongs to our open
  * file description, which `flock` locks through an inherited descriptor: the kernel releases it when we die.
- * @throws ToolError `lock_failed` (retryable where another program held it for the whole time), `aborted`, `missing_program`
+ * @throws ToolError `lock_failed` (retryable if another program held it for the whole time), `aborted`, `missing_program`
  */
 export async function acquireLock(request: LockRequest): Promise<() => Promise<void>> {
   const { kind = 'file' } = request;
@@ -115,7 +115,7 @@ async function openLockFile(file: string): Promise<FileHandle> {
   throw lockFailed(`the lock file ${file} is not a plain file of this user`);
 }
 
-/** What the operator named, and the tools open as well: a link leads to the same. */
+/** Opens the path that the operator named, as the tools do: a link leads to the same. */
 async function openPlace(path: string, kind: Exclude<LockKind, 'file'>): Promise<FileHandle> {
   // Without O_NONBLOCK, a pipe in its place would hold us.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(

@@ -1,7 +1,7 @@
 import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
-/** A certificate from an NV index, DER; null where the index holds none. */
+/** A certificate from an NV index, DER; null if the index holds none. */
 export async function readNvCertificate(connection: TpmConnection, index: number): Promise<Buffer | null> {
   const name = `0x${index.toString(16).padStart(8, '0')}`;
   await connection.tool('tpm2_nvread', [name, '-o', connection.file('nv.bin')]).catch((error: unknown) => {
@@ -12,7 +12,7 @@ export async function readNvCertificate(connection: TpmConnection, index: number
   return cutDer(await connection.takeFile('nv.bin'));
 }
 
-/** One DER SEQUENCE at the start of `bytes`, without the padding that fills an NV index; null where there is none. */
+/** One DER SEQUENCE at the start of `bytes`, without the padding that fills an NV index; null if there is none. */
 export function cutDer(bytes: Buffer): Buffer | null {
   const first = bytes[1];
   if (bytes[0] !== 0x30 || first === undefined) return null;

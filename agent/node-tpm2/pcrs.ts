@@ -12,10 +12,10 @@ export type PcrSelection = { readonly [bank in Bank]?: readonly number[] | undef
 export type PcrValues = Partial<Record<Bank, Buffer>>;
 
 /** PCR numbers, ascending and each once. */
-type Normalised = readonly { readonly bank: Bank; readonly pcrs: readonly number[] }[];
+type NormalisedSelection = readonly { readonly bank: Bank; readonly pcrs: readonly number[] }[];
 
-/** @throws ToolError `bad_input` where the selection is empty or names what no TPM has */
-export function normaliseSelection(selection: PcrSelection): Normalised {
+/** @throws ToolError `bad_input` if the selection is empty or names what no TPM has */
+export function normaliseSelection(selection: PcrSelection): NormalisedSelection {
   const unknown = Object.keys(selection).find((name) => !banks.some((bank) => bank === name));
   if (unknown !== undefined) throw badSelection(`${unknown} is no PCR bank`);
   const chosen = banks.flatMap((bank) => {
@@ -29,12 +29,12 @@ export function normaliseSelection(selection: PcrSelection): Normalised {
 }
 
 /** As tpm2-tools write it: `sha1:0,1+sha256:7`. */
-export function formatSelection(selection: Normalised): string {
+export function formatSelection(selection: NormalisedSelection): string {
   return selection.map(({ bank, pcrs }) => `${bank}:${pcrs.join(',')}`).join('+');
 }
 
 /** @throws ToolError `bad_input`: a bank that is not allocated gives no values */
-export function splitValues(values: Buffer, selection: Normalised): PcrValues {
+export function splitValues(values: Buffer, selection: NormalisedSelection): PcrValues {
   const split: PcrValues = {};
   let at = 0;
   for (const { bank, pcrs } of selection) {

@@ -1,4 +1,4 @@
-import type { AttestationKey } from './attestation-key.ts';
+import type { LoadedAttestationKey } from './attestation-key.ts';
 import {
   formatSelection,
   normaliseSelection,
@@ -25,11 +25,11 @@ export interface Quote {
 
 /**
  * TPM2_Quote, and the values that it covers.
- * @throws ToolError `pcrs_moved` (retryable) where a PCR was extended between the quote and the reading
+ * @throws ToolError `pcrs_moved` (retryable) if a PCR was extended between the quote and the reading
  */
 export async function quote(
   connection: TpmConnection,
-  key: AttestationKey,
+  key: LoadedAttestationKey,
   request: QuoteRequest,
 ): Promise<Quote> {
   const { qualifyingData } = request;

@@ -31,14 +31,14 @@ export class ToolError extends Error {
   override readonly name = 'ToolError';
   readonly code: ToolErrorCode;
   readonly tool: string;
-  /** The program's exit status; null where it did not exit by itself. */
+  /** The program's exit status; null if it did not exit by itself. */
   readonly exitCode: number | null;
   readonly signal: string | null;
   /** TPM_RC, or a TSS2_RC with its layer in bits 16 to 23. */
   readonly responseCode: number | undefined;
   /** The code's name in TPM 2.0 Part 2 r1.59, 6.6, for example TPM_RC_RETRY. */
   readonly responseName: string | undefined;
-  /** The TPM command that gave it, for example `ContextLoad`; null where the tool names none. */
+  /** The TPM command that gave it, for example `ContextLoad`; null if the tool names none. */
   readonly command: string | null;
   /** Whether the same call may succeed if it is simply made again. */
   readonly retryable: boolean;

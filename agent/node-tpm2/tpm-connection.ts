@@ -75,7 +75,7 @@ export class TpmConnection {
     });
   }
 
-  /** @throws ToolError, `no_tpm` where no TPM answers */
+  /** @throws ToolError, `no_tpm` if no TPM answers */
   async tool(program: string, args: readonly string[], call: ToolCall = {}): Promise<RunResult> {
     const timeoutMs = (this.#options.timeoutMs ?? defaultTimeoutMs) * (call.slow ? 4 : 1);
     if (call.leavesObject && !this.tcti.hasResourceManager) this.#mustFlush = true;

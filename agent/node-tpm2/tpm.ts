@@ -1,7 +1,7 @@
 import { activateCredential, type Credential } from './activate.ts';
-import { createAttestationKey, type AttestationKey as KeptKey } from './attestation-key.ts';
+import { createAttestationKey, type LoadedAttestationKey as KeptKey } from './attestation-key.ts';
 import { type Capabilities, readCapabilities } from './capabilities.ts';
-import { type EndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
+import { type LoadedEndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
 import { type Bank, extendPcr, type PcrSelection, type PcrValues, readPcrs } from './pcrs.ts';
 import { type Quote, type QuoteRequest, quote } from './quote.ts';
 import { ToolError } from './tool-error.ts';
@@ -60,7 +60,7 @@ export class Tpm implements AsyncDisposable {
     );
   }
 
-  /** @throws ToolError `pcrs_moved` (retryable) where a selected PCR was extended meanwhile */
+  /** @throws ToolError `pcrs_moved` (retryable) if a selected PCR was extended meanwhile */
   quote(request: QuoteRequest): Promise<Quote> {
     return this.#connection.verb('quote', () =>
       this.#withFreshKeys(async () => quote(this.#connection, await this.#attestationKey(), request)),
@@ -131,7 +131,7 @@ export class Tpm implements AsyncDisposable {
   }
 }
 
-/** A saved context of before the reset, or a persistent handle of before TPM2_Clear. */
+/** A saved context from before the reset, or a persistent handle from before TPM2_Clear. */
 function isStale({ command, responseName }: ToolError): boolean {
   return command === 'ContextLoad' || responseName === 'TPM_RC_HANDLE';
 }

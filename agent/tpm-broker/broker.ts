@@ -5,7 +5,7 @@ import { encodeFrame, FrameError, FrameReader } from './frames.ts';
 import { busyFault, type CheckedRequest, faultAnswer, parseRequest, requestBounds } from './messages.ts';
 import type { Verbs } from './verbs.ts';
 
-/** What a stranger may cost. */
+/** The cost that a stranger may cause. */
 export interface BrokerBounds {
   /** Connections at once. One that asks nothing makes room for a new one. */
   readonly places: number;
@@ -18,7 +18,7 @@ export interface BrokerBounds {
 
 export const brokerBounds: BrokerBounds = { places: 16, patienceMs: 5_000, perSecond: 20, burst: 20 };
 
-/** What happened, for the log; never what was asked or answered. */
+/** The events for the log; never what was asked or answered. */
 export type BrokerEvent =
   | { readonly code: 'client_refused'; readonly why: 'frame' | 'request' | 'silent' | 'no_place' }
   | { readonly code: 'tpm_fault'; readonly verb: string; readonly error: ToolError };
@@ -97,7 +97,7 @@ function admit(
   return places;
 }
 
-/** Of those that ask nothing: first who never asked, then who asked longest ago; null where all wait for the TPM. */
+/** The idlest of those that ask nothing: first who never asked, then who asked longest ago; null if all wait for the TPM. */
 function idlest(places: Iterable<CallerConnection>, newcomer: CallerConnection): CallerConnection | null {
   let found: CallerConnection | null = null;
   for (const each of places)
@@ -111,15 +111,15 @@ function asFault(cause: unknown): ToolError {
   return new ToolError('the TPM broker failed: see its log', { code: 'failed', tool: 'tpm-broker', cause });
 }
 
-type Outcome = object | Buffer | ToolError;
+type RequestOutcome = object | Buffer | ToolError;
 
-interface Turn {
+interface QueuedRequest {
   readonly request: CheckedRequest;
   /** It came by the agent's own socket. */
   readonly isOwn: boolean;
   /** Verbs that its connection had already. */
   readonly served: number;
-  readonly take: (outcome: Outcome) => void;
+  readonly take: (outcome: RequestOutcome) => void;
 }
 
 /**
@@ -127,23 +127,23 @@ interface Turn {
  * wait, they take turns: whoever opens connections without end has the agent wait for one of them, and not for all.
  */
 class Turns {
-  readonly #run: (request: CheckedRequest) => Promise<Outcome>;
-  #waiting: readonly Turn[] = [];
+  readonly #run: (request: CheckedRequest) => Promise<RequestOutcome>;
+  #waiting: readonly QueuedRequest[] = [];
   #isRunning = false;
   #isClosed = false;
   #wasOwn = false;
   #idle: () => void = () => {};
 
-  constructor(run: (request: CheckedRequest) => Promise<Outcome>) {
+  constructor(run: (request: CheckedRequest) => Promise<RequestOutcome>) {
     this.#run = run;
   }
 
-  add(turn: Turn): void {
+  add(turn: QueuedRequest): void {
     this.#waiting = [...this.#waiting, turn];
     if (!this.#isRunning) void this.#work();
   }
 
-  remove(turn: Turn): void {
+  remove(turn: QueuedRequest): void {
     this.#waiting = this.#waiting.filter((each) => each !== turn);
   }
 
@@ -165,7 +165,7 @@ class Turns {
     this.#idle();
   }
 
-  #next(): Turn | null {
+  #next(): QueuedRequest | null {
     if (this.#isClosed) return null;
     const others = this.#waiting.filter(({ isOwn }) => isOwn !== this.#wasOwn);
     const waiting = others.length > 0 ? others : this.#waiting;
@@ -287,17 +287,17 @@ class CallerConnection {
     await sleep(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
   }
 
-  async #ask(request: CheckedRequest): Promise<Outcome | null> {
+  async #ask(request: CheckedRequest): Promise<RequestOutcome | null> {
     if (this.#closed.signal.aborted) return null;
     this.isAsking = true;
     this.lastAt = performance.now();
-    const outcome = await new Promise<Outcome | null>((resolve) => {
-      const take = (given: Outcome) => {
+    const outcome = await new Promise<RequestOutcome | null>((resolve) => {
+      const take = (given: RequestOutcome) => {
         // Nobody is there to take the secret.
         if (this.#closed.signal.aborted && Buffer.isBuffer(given)) given.fill(0);
         resolve(given);
       };
-      const turn: Turn = { request, isOwn: this.#isOwn, served: this.#served, take };
+      const turn: QueuedRequest = { request, isOwn: this.#isOwn, served: this.#served, take };
       this.#abandon = () => {
         this.#turns.remove(turn);
         resolve(null);
@@ -309,7 +309,7 @@ class CallerConnection {
     return outcome;
   }
 
-  async #send(outcome: Outcome | null): Promise<void> {
+  async #send(outcome: RequestOutcome | null): Promise<void> {
     if (outcome === null) return;
     const isSecret = Buffer.isBuffer(outcome);
     if (this.#socket.destroyed) {

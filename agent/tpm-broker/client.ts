@@ -24,7 +24,7 @@ export interface BrokerTpm {
   activateCredential(credential: { readonly credential: Buffer; readonly secret: Buffer }): Promise<Buffer>;
   quote(request: QuoteRequest): Promise<Quote>;
   readPcrs(selection: PcrSelection): Promise<PcrValues>;
-  /** There is nothing to close: each verb is a connection of its own, so a broker that starts anew is simply there. */
+  /** There is nothing to close: each verb is a connection of its own, so a broker that restarts is simply there. */
   close(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export function openBrokerTpm(socket: string, options: BrokerTpmOptions = {}): B
     return parseJson(socket, payload);
   };
   // The three readers of an identity ask at once: one request answers all.
-  let underWay: Promise<Public> | null = null;
+  let underWay: Promise<PublicAnswer> | null = null;
   const readPublic = () => {
     underWay ??= json({ verb: 'readPublic' })
       .then((value) => parse(socket, answers.readPublic, value))
@@ -87,7 +87,7 @@ export function openBrokerTpm(socket: string, options: BrokerTpmOptions = {}): B
   };
 }
 
-type Public = ReturnType<(typeof answers)['readPublic']['parse']>;
+type PublicAnswer = ReturnType<(typeof answers)['readPublic']['parse']>;
 
 function numbersOf(selection: PcrSelection): { [bank in Bank]?: number[] } {
   const numbers: { [bank in Bank]?: number[] } = {};
@@ -187,7 +187,7 @@ function aborted(signal: AbortSignal | undefined): ToolError {
   });
 }
 
-/** What the operator does; the agent tries again meanwhile. */
+/** The advice for the operator; the agent tries again meanwhile. */
 function unreachable(socket: string, why: string, cause?: unknown): AgentError {
   const what =
     why === 'EACCES'

@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import {
-  type LogLevel,
   logLevel,
   path,
   resolveSettings,
@@ -9,16 +8,7 @@ import {
 } from '../../attest-server/settings/settings.ts';
 import { tcti } from '../tcti-setting.ts';
 
-export interface BrokerConfig {
-  /** Absolute. */
-  readonly socket: string;
-  readonly tcti: string;
-  /** Socket at which it says whether it is alive; null: nowhere. Absolute. */
-  readonly healthSocket: string | null;
-  readonly logLevel: LogLevel;
-}
-
-/** Every setting of the TPM broker; docs/privileges.md has them as a table. */
+/** Every setting of the TPM broker; docs/reference-configuration.md follows. */
 export const brokerSettings = {
   socket: {
     variable: 'ASSAY_TPM_BROKER_SOCKET',
@@ -43,20 +33,23 @@ export const brokerSettings = {
   logLevel: {
     variable: 'ASSAY_TPM_BROKER_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
+
+/** Paths are absolute. */
+export type BrokerConfig = Readonly<ReturnType<typeof brokerConfig>>;
 
 /** @throws ConfigError with every fault at once */
 export function brokerConfig(
   environment: SettingSources<typeof brokerSettings>['environment'],
   flags: SettingSources<typeof brokerSettings>['flags'],
-): BrokerConfig {
+) {
   const sources = { file: null, environment, flags };
-  const { socket, healthSocket, ...values } = resolveSettings(brokerSettings, sources, () => []);
+  const values = resolveSettings(brokerSettings, sources, () => []);
   return {
     ...values,
-    socket: resolve(socket),
-    healthSocket: healthSocket === null ? null : resolve(healthSocket),
+    socket: resolve(values.socket),
+    healthSocket: values.healthSocket === null ? null : resolve(values.healthSocket),
   };
 }

@@ -1,4 +1,4 @@
-/** What a frame holds: a request or an answer as JSON, or the secret of an activation, which is in no string. */
+/** The content of a frame: a request or an answer as JSON, or the secret of an activation, which is in no string. */
 export const frameKinds = { json: 1, secret: 2 } as const;
 export type FrameKind = keyof typeof frameKinds;
 
@@ -43,7 +43,7 @@ export class FrameReader {
     chunk.fill(0);
   }
 
-  /** The next whole frame; null where it is still to come. @throws FrameError at the header, before the bytes are there */
+  /** The next whole frame; null if it is still to come. @throws FrameError at the header, before the bytes are there */
   next(): BrokerFrame | null {
     const [code] = this.#held;
     if (code === undefined) return null;

@@ -1,18 +1,18 @@
 import { createServer, type Server } from 'node:net';
-import type { Refused } from '../guarded-socket.ts';
+import type { SocketFault } from '../guarded-socket.ts';
 
 /** The first descriptor that a service manager hands over, by sd_listen_fds(3). */
 const firstDescriptor = 3;
 
 /**
- * Listens on the socket that systemd made for this process and holds for it, with the user and mode of its unit; null where it
+ * Listens on the socket that systemd made for this process and holds for it, with the user and mode of its unit; null if it
  * made none.
- * @throws what `refused` makes, where it is no socket, or there are several
+ * @throws what `refused` makes, if it is no socket, or there are several
  */
 export async function listenHandedOver(
   { LISTEN_PID, LISTEN_FDS }: NodeJS.ProcessEnv,
   pid: number,
-  refused: Refused,
+  refused: SocketFault,
 ): Promise<Server | null> {
   // Of a parent's they are none of ours.
   if (LISTEN_PID !== String(pid) || LISTEN_FDS === undefined) return null;

@@ -3,9 +3,9 @@ import { ToolError, toolErrorCodes } from 'node-tpm2/run';
 import { z } from 'zod';
 import type { FrameBounds } from './frames.ts';
 
-/** What a broker takes: the longest request is an activation of 132 and 1024 bytes in Base64. */
+/** The bounds of a request: the longest is an activation of 132 and 1024 bytes in Base64. */
 export const requestBounds: FrameBounds = { json: 4096 };
-/** What it answers: certificates of an endorsement key with its chain are the longest. */
+/** The bounds of an answer: certificates of an endorsement key with its chain are the longest. */
 export const answerBounds: FrameBounds = { json: 131_072, secret: 64 };
 
 /** Base64 of `least` to `most` bytes. */
@@ -72,7 +72,7 @@ const values = z.strictObject({
 const keyBytes = bytes(1, 2048);
 const certificate = bytes(1, 8192);
 
-/** What a verb answers in JSON. That of `activate` is a frame of its own kind. */
+/** The answer to each verb in JSON. That of `activate` is a frame of its own kind. */
 export const answers = {
   quote: z.strictObject({ attest: bytes(1, 2048), signature: bytes(1, 2048), pcrs: values }),
   readPCRs: z.strictObject({ pcrs: values }),

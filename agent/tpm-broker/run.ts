@@ -22,7 +22,7 @@ const graceMs = 10_000;
 
 /**
  * The only program that holds the TPM: answers five verbs on a Unix socket until the signal. It opens no network.
- * @throws AgentError `tpm_broker`; ToolError `bad_input` where the TCTI is none
+ * @throws AgentError `tpm_broker`; ToolError `bad_input` if the TCTI is none
  */
 export async function runBroker(
   { socket, tcti, healthSocket }: BrokerConfig,
@@ -39,7 +39,7 @@ export async function runBroker(
     const broker = serve({ shared: listening.server, own }, { verbs, on: report });
     await using health =
       healthSocket === null ? null : await serveHealth(healthSocket, () => healthOf(verbs));
-    // A TPM that is missing may come; a TCTI that names none does not mend itself.
+    // A TPM that is missing may come; a TCTI that names none does not fix itself.
     await verbs.open().catch((error: unknown) => {
       if (!(error instanceof ToolError) || error.code === 'bad_input') throw error;
       logger.error({ code: error.code, text: error.message }, 'the TPM is not there yet');

@@ -1,7 +1,7 @@
 import { type Credential, openTpm, type PcrSelection, type Tpm } from 'node-tpm2';
 import { type Answers, type CheckedRequest, encodeValues } from './messages.ts';
 
-/** What the broker does for others, on the TPM that it holds. */
+/** The verbs that the broker offers to others, on the TPM that it holds. */
 export interface Verbs {
   /** Opens the TPM where it is not open. @throws ToolError */
   open(): Promise<void>;

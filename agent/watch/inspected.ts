@@ -3,10 +3,10 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { inspectedDiskBytes, inspectedDiskFile, inspectFolder } from '../inspect/inspected-file.ts';
-import type { Watched } from './watch.ts';
+import type { WatchedSource } from './watch.ts';
 
-/** What `assay-agent inspect` wrote of the disks: it writes at least hourly, and only another content counts. */
-export function inspected(sysroot: string): Watched {
+/** The disks by `assay-agent inspect`: it writes at least hourly, and only another content counts. */
+export function inspected(sysroot: string): WatchedSource {
   const path = join(sysroot, inspectFolder, inspectedDiskFile);
   let stamp = '';
   let digest = '';

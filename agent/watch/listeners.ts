@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { readBounded } from '../collectors/read-bounded.ts';
-import type { Watched } from './watch.ts';
+import type { WatchedSource } from './watch.ts';
 
 /**
  * The ports on which the host listens. The kernel walks its whole table of sockets for each reading, which takes
  * milliseconds: every 15 s.
  */
-export function listeners(sysroot: string): Watched {
+export function listeners(sysroot: string): WatchedSource {
   return {
     what: 'listeners',
     everySeconds: 15,

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readNow } from './read-now.ts';
-import type { Watched } from './watch.ts';
+import type { WatchedSource } from './watch.ts';
 
 /** The mappings of the device mapper: which there are, what each is (its UUID), and what it lies on. */
-export function mappings(sysroot: string): Watched {
+export function mappings(sysroot: string): WatchedSource {
   const folder = join(sysroot, 'sys/block');
   return {
     what: 'mappings',

@@ -4,14 +4,14 @@ import { asBytes, type Mount, mountFinder, parseMountTable } from '../../attest-
 import { comesWithContainers, isBelow, overlayLayers } from '../../attest-server/wire/protected-mounts.ts';
 import { resolveAllBelow } from '../collectors/resolve-below.ts';
 import { readNow } from './read-now.ts';
-import type { Watched } from './watch.ts';
+import type { WatchedSource } from './watch.ts';
 
 /**
  * The mounts of the host on which protected paths lie, and those below them. What comes and goes with containers, and
  * what lies elsewhere, is not among them. While no path is protected, no mount counts.
  * @param paths those that the last challenge asked for
  */
-export function mounts(sysroot: string, paths: () => readonly string[]): Watched {
+export function mounts(sysroot: string, paths: () => readonly string[]): WatchedSource {
   const file = join(sysroot, 'proc/1/mountinfo');
   let before: Buffer | null = null;
   let text = '';

@@ -2,8 +2,8 @@ import { closeSync, openSync, readSync } from 'node:fs';
 
 /**
  * A small file of the kernel, at once: a fifth of the processor time that asking a thread for it costs. The bytes are
- * valid until the next call. Null where there is no such file.
- * @throws RangeError where it is longer than `most`; what the file system throws
+ * valid until the next call. Null if there is no such file.
+ * @throws RangeError if it is longer than `most`; what the file system throws
  */
 export function readNow(path: string, most: number): Buffer | null {
   let file: number;

@@ -1,30 +1,18 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { inspected } from './inspected.ts';
-import { listeners } from './listeners.ts';
-import { mappings } from './mappings.ts';
-import { mounts } from './mounts.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
-export interface Watched {
-  /** What the server is told where it changed. */
+export interface WatchedSource {
+  /** The word for the server if it changed. */
   readonly what: string;
   /** From one look to the next. */
   readonly everySeconds: number;
   /**
    * A text that is another one after a change; null while nobody asks for it. What cannot be read is a text
-   * as well, so that this is told too.
+   * as well, so that this is reported too.
    */
   look(): string | null | Promise<string | null>;
 }
-
-/** In the order in which they are looked at. @param paths that the policy protects, as far as it is known */
-export const watched = (sysroot: string, paths: () => readonly string[]): readonly Watched[] => [
-  mounts(sysroot, paths),
-  mappings(sysroot),
-  inspected(sysroot),
-  listeners(sysroot),
-];
 
 /** Of what goes on changing, the first three are told at once, and then one in five seconds. */
 const burst = 3;
@@ -36,7 +24,11 @@ export interface Watch extends Disposable {
 }
 
 /** Looks once a second, until it is disposed of. */
-export function startWatch(list: readonly Watched[], note: (what: string) => void, logger: Logger): Watch {
+export function startWatch(
+  list: readonly WatchedSource[],
+  note: (what: string) => void,
+  logger: Logger,
+): Watch {
   const lookOnce = lookout(list, note, (what, error) =>
     logger.warn(
       { code: 'watch', what, text: error instanceof Error ? error.message : String(error) },
@@ -62,12 +54,12 @@ export function startWatch(list: readonly Watched[], note: (what: string) => voi
 
 /** @returns to be called each second; the first call only sees how things are */
 export function lookout(
-  list: readonly Watched[],
+  list: readonly WatchedSource[],
   note: (what: string) => void,
   fault: (what: string, error: unknown) => void,
 ): () => Promise<void> {
   const states = list.map(
-    (each): State => ({ watched: each, seen: null, isChanged: false, credit: burst, told: '' }),
+    (each): SourceState => ({ watched: each, seen: null, isChanged: false, credit: burst, told: '' }),
   );
   let second = -1;
   return async () => {
@@ -83,18 +75,18 @@ export function lookout(
   };
 }
 
-interface State {
-  readonly watched: Watched;
+interface SourceState {
+  readonly watched: WatchedSource;
   /** Null before the first look, and while nobody asks for it. */
   seen: string | null;
   /** It changed, and that was not told yet. */
   isChanged: boolean;
   credit: number;
-  /** The last fault that was told. */
+  /** The last fault that was reported. */
   told: string;
 }
 
-async function lookAt(state: State, fault: (what: string, error: unknown) => void): Promise<void> {
+async function lookAt(state: SourceState, fault: (what: string, error: unknown) => void): Promise<void> {
   let now: string | null;
   try {
     const looked = state.watched.look();

@@ -6,6 +6,7 @@ import {
   announcement,
   declaredBy,
   longestAnnouncement,
+  mostCaptured,
   plainName,
   referenceKinds,
   referenceStates,
@@ -14,7 +15,6 @@ import {
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
 import {
-  type Aspect,
   aspectResultsSchema,
   aspectSchema,
   modeSchema,
@@ -25,20 +25,20 @@ import {
 import { exemptionView, marksView } from './cluster-api.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 
-/** What the API answers and takes. Server and command line read the same shapes. */
+/** The shapes that the API takes and answers. Server and command line read the same ones. */
 const moment = z.iso.datetime().nullable();
 
-/** As a verdict has it. A server of before says nothing in the members that are added. */
+/** A reason as a verdict has it. Older servers leave out the members that were added. */
 export const shownReason = reasonSchema.extend({
   evidence: z
     .object({
       digest: z.string(),
       position: z.string(),
-      /** SHA-256 of the evidence that has this part, as `bundle` and `boot diff` take it; null where it is not known. */
+      /** SHA-256 of the evidence that has this part, as `bundle` and `boot diff` take it; null if it is not known. */
       bundle: z.string().nullable().optional(),
     })
     .nullable(),
-  /** What a person does next: a line is one step or alternative; one that begins with two blanks is a finished command. */
+  /** The next step for a person: a line is one step or alternative; one that begins with two blanks is a finished command. */
   next: z.string().optional(),
 });
 export type ReasonView = z.infer<typeof shownReason>;
@@ -53,9 +53,9 @@ const affirmedBy = z.object({
 
 /** Who came under the name of this node and was not let in: another TPM, or one that is refused before it is enrolled. */
 const claim = z.object({
-  /** SHA-256 of its endorsement key; null where none was said. */
+  /** SHA-256 of its endorsement key; null if none was said. */
   ek: z.string().nullable(),
-  /** The code by which it was refused, and what the server says of it; null where only the number was kept. */
+  /** The code by which it was refused, and what the server says of it; null if only the number was kept. */
   code: reasonCodeSchema,
   text: z.string().nullable().default(null),
   attempts: z.int(),
@@ -79,7 +79,7 @@ export const nodeView = z.object({
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   aspects: aspectResultsSchema,
-  /** When the current boot began, by the node's word as far as its TPM allows it; null where it says nothing. */
+  /** When the current boot began, by the node's word as far as its TPM allows it; null if it says nothing. */
   bootedAt: moment,
   verifiedAt: moment,
   expiresAt: moment,
@@ -93,7 +93,7 @@ export const nodeView = z.object({
   /** Null for a machine without a TPM, which cannot enrol. */
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
-  // A server of before says nothing of what follows.
+  // An older server says nothing of what follows.
   /** When it was last found trusted; null: never. */
   trustedAt: moment.default(null),
   /** When the current boot was first proven: it began before. */
@@ -103,13 +103,13 @@ export const nodeView = z.object({
   /** Since when it is in this state. */
   since: moment.default(null),
   enrolledAt: moment.default(null),
-  /** Who vouched for its TPM, as the audit log names them; null where the record does not say. */
+  /** Who vouched for its TPM, as the audit log names them; null if the record does not say. */
   enrolledBy: z.string().nullable().default(null),
   /** SHA-256 of its endorsement key's TPMT_PUBLIC, hex. */
   ek: z.string().nullable().default(null),
-  /** SHA-256 of the root that vouches for its TPM, hex; null where none of the server's does. */
+  /** SHA-256 of the root that vouches for its TPM, hex; null if none of the server's does. */
   endorsedBy: z.string().nullable().default(null),
-  /** Of its connection, or of the last one that was proven. */
+  /** The address of its connection, or of the last one that was proven. */
   address: z.string().nullable().default(null),
   /** Since when it is connected; null while it is not. */
   connectedAt: moment.default(null),
@@ -121,11 +121,11 @@ export const nodeView = z.object({
   claims: z.array(claim).default([]),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
-  /** What of ours turned its verdict, where that is no doing of the node; null else. */
+  /** The change of ours that turned its verdict, if the node did nothing; else null. */
   ourChange: z.enum(ourChanges).nullable().default(null),
   /** The same in words, and what a person does then; in the answer about one node only. */
   turned: z.object({ text: z.string(), next: z.string() }).nullable().default(null),
-  /** The marks of its Node; null where the cluster has none of its name, nobody looked at it yet, or there is no cluster. */
+  /** The marks of its Node; null if the cluster has none of its name, nobody looked at it yet, or there is no cluster. */
   marks: marksView.nullable().default(null),
   /** Since when the cluster has no Node of it while it is silent; null: it has, or the node is of no cluster. */
   missingSince: moment.default(null),
@@ -145,12 +145,12 @@ export const historyView = z.object({
   policy: z.string(),
   /** The server was on trial. */
   trial: z.boolean().default(false),
-  /** True where the state differs from the entry before. */
+  /** True if the state differs from the entry before. */
   transition: z.boolean(),
   /** How many verdicts equal to this one came since the entry before, beside this one. */
   repeats: z.int(),
   since: z.iso.datetime(),
-  /** Verdicts that changed since the entry before, and have this entry together; null: none. A server of before says nothing. */
+  /** Verdicts that changed since the previous entry, and share this one; null: none. Absent from older servers. */
   flaps: flapsSchema.nullable().default(null),
   /** SHA-256 of the stored bundle, hex. */
   evidence: z.string().nullable(),
@@ -159,7 +159,7 @@ export type HistoryView = z.infer<typeof historyView>;
 
 /** A reference in a list: what it is, without the values and events that `/v1/references/{name}` gives. */
 export const referenceView = z.object({
-  /** A server of before says nothing there, and holds references of boots alone. */
+  /** Absent from older servers, whose references are all of boots. */
   kind: z.enum(referenceKinds).default('boot'),
   name: z.string(),
   group: z.string(),
@@ -178,7 +178,7 @@ export const referenceView = z.object({
   byValue: z.array(z.int()).optional(),
   /** It demands boot_aggregate of each boot with its kernel and command line. */
   aggregate: z.literal('required').optional(),
-  /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
+  /** For kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
   files: z.int().optional(),
   policies: z.int().optional(),
   keys: z.int().optional(),
@@ -208,14 +208,14 @@ export const sharedReference = z.object({
   whole: z.boolean(),
   /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
   stages: z.array(z.string()),
-  /** Of kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
+  /** For kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
   files: z.int().optional(),
 });
 export type SharedReferenceView = z.infer<typeof sharedReference>;
 /** `sharedWith`: active references that affirm what was revoked. */
 export const referenceChanged = referenceView.extend({ sharedWith: z.array(sharedReference).default([]) });
 
-/** What a policy says of one group, its defaults filled in. */
+/** The policy of one group, its defaults filled in. */
 const policyGroupView = z.looseObject({
   name: z.string(),
   nodes: z.array(z.string()),
@@ -236,8 +236,6 @@ export const policyView = z.object({
 export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
 
-/** How many nodes are captured at once. */
-export const mostCaptured = 64;
 /** How many files one capture may be about, where it is not about all. */
 const mostFiles = 256;
 export const captureRequest = z
@@ -246,16 +244,16 @@ export const captureRequest = z
     node: nodeName.optional(),
     nodes: z.array(nodeName).min(1).max(mostCaptured).optional(),
     name: plainName,
-    /** Of what the node shows a reference is made. */
+    /** The kind of reference that is made of what the node shows. */
     kind: z.enum(referenceKinds).default('boot'),
     /** Whose boots are compared with it; default: the nodes' own group. A policy that is not in force yet may have it. */
     group: plainName.optional(),
     staged: z.boolean().default(false),
-    /** Of kind `runtime`: these files alone, each a path or a digest in hex digits. */
+    /** For kind `runtime`: these files alone, each a path or a digest in hex digits. */
     only: z.array(z.string().min(1).max(4096)).min(1).max(mostFiles).optional(),
-    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+    /** For kind `runtime`: the content of the initrds that the nodes booted, and not what they ran since. */
     initrd: z.boolean().optional(),
-    /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
+    /** For kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
     aggregate: z.boolean().optional(),
     /** Why; needed where more than `no_reference` stands against a node, and it is not staged. */
     reason: z.string().min(1).max(512).optional(),
@@ -316,7 +314,7 @@ export const joinTokenView = z.object({
   /** The part of its text after `v1.`, by which it is revoked. */
   id: z.string(),
   node: z.string(),
-  /** Who made it; null where that is not known any more. */
+  /** Who made it; null if that is not known any more. */
   by: z.string().nullable(),
   expiresAt: z.iso.datetime(),
   usedAt: moment,
@@ -329,7 +327,7 @@ export const joinTokenRevoked = z.object({ revoked: z.string() });
 export const attestAnswer = z.object({
   node: z.string(),
   connected: z.boolean(),
-  /** Of its latest verdict before it was asked. */
+  /** The time of its latest verdict before it was asked. */
   verifiedAt: moment,
 });
 
@@ -408,17 +406,6 @@ export const tokenAnswer = z.object({
   expiresAt: moment,
 });
 export const tokenRevoked = z.object({ revoked: z.string() });
-
-/** Aspects whose status is worse than affirming, among those required. */
-/** How it is with a node. */
-export type NodeStanding = Pick<
-  NodeView,
-  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
->;
-
-export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {
-  return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
-}
 
 function eachOnce(words: readonly string[]): boolean {
   return new Set(words).size === words.length;

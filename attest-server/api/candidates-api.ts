@@ -9,7 +9,7 @@ export const candidatesQuery = z.strictObject({
   kind: z.enum(referenceKinds).optional().describe('only of this kind of references'),
 });
 
-/** Something that no reference in force has; `more` is how many others of its kind there are. */
+/** A thing that no reference in force has; `more` is how many others of its kind there are. */
 export const shownThing = z.object({
   what: z.string(),
   name: z.string(),
@@ -17,10 +17,10 @@ export const shownThing = z.object({
   more: z.int(),
 });
 
-/** What some nodes show alike and no reference in force has. */
+/** A finding that some nodes share and no reference in force has. */
 export const referenceCandidate = z.object({
   kind: z.enum(referenceKinds),
-  /** Of the policy, by the latest verdicts. */
+  /** The group of the policy, by the latest verdicts. */
   group: z.string(),
   /** The same for nodes that show the same, identifiers of machines aside; it changes with what is in force. */
   set: z.string(),
@@ -28,9 +28,9 @@ export const referenceCandidate = z.object({
   text: z.string(),
   /** The cause first. */
   things: z.array(shownThing),
-  /** What counts against the nodes. */
+  /** Codes that count against the nodes. */
   codes: z.array(reasonCodeSchema),
-  /** Of these, rules of the policy that are broken: no reference changes that. */
+  /** Rules of the policy among these that are broken: no reference changes that. */
   rules: z.array(reasonCodeSchema),
   /** An allowed signer vouches for all of it. */
   signed: z.boolean(),
@@ -41,12 +41,12 @@ export const referenceCandidate = z.object({
   lastSeen: z.iso.datetime().nullable(),
   /** A reference that has it and is not in force. */
   knownBy: z.object({ name: z.string(), state: z.enum(referenceStates) }).nullable(),
-  /** What the command does; null where there is none. */
+  /** The effect of the command; null if there is none. */
   step: z.enum(['approve', 'capture']).nullable(),
   /** The name that a capture would give: it is free. */
   name: plainName.nullable(),
   command: z.string().nullable(),
-  /** What to know before, a sentence each. */
+  /** Things to know before, a sentence each. */
   notes: z.array(z.string()),
 });
 export type ReferenceCandidate = z.infer<typeof referenceCandidate>;
@@ -55,7 +55,7 @@ export const referenceCandidates = listOf(referenceCandidate).extend({
   /** All nodes of which the server knows something, and how many of them are in `items` or `more`. */
   nodes: z.int(),
   unknown: z.int(),
-  /** What is not in `items`, since these are the ones of most nodes. */
+  /** Counts of what is not in `items`, which has those of most nodes. */
   more: z.object({ candidates: z.int(), nodes: z.int() }),
   /** Nodes of which nothing is offered, and why: somebody lies, or a reference was revoked. */
   held: z.array(z.object({ node: z.string(), codes: z.array(reasonCodeSchema) })),

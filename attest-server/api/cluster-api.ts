@@ -5,7 +5,7 @@ import { nodeName } from '../wire/messages.ts';
 import { modeSchema, nodeStateSchema } from '../wire/verdict.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 
-/** What people decide about the marks of nodes in a cluster (`/v1/cluster`), as the API answers and takes it. */
+/** Decisions of people about the marks of nodes in a cluster (`/v1/cluster`), as the API takes and answers them. */
 const moment = z.iso.datetime();
 
 /** One line of text, for the audit log. */
@@ -36,13 +36,13 @@ export type LatchView = z.infer<typeof latchView>;
 export const holdView = z.object({
   group: z.string(),
   code: z.string(),
-  /** The strongest digest of what differs; null where no one thing does. */
+  /** The strongest digest of what differs; null if no one thing does. */
   value: z.string().nullable(),
   /** How many fail so, how many of them are tainted for it, and how many wait. */
   nodes: z.int(),
   tainted: z.int(),
   waiting: z.int(),
-  /** They turned by a change of ours, which the value names, and not by what they show. A server of before does not say it. */
+  /** They turned by a change of ours, which the value names, and not by what they show. Absent from older servers. */
   ours: z.boolean().default(false),
   /** `open`: nobody decided yet; null: nothing holds them as a whole. */
   decision: z.enum(['open', 'held', 'released']).nullable(),
@@ -67,7 +67,7 @@ const carried = z.object({
   taints: z.array(z.string()),
   /** Whether the label says `true`. */
   label: z.boolean(),
-  /** Of the condition `assay.dev/Trusted`; null: there is none. */
+  /** The status of the condition `assay.dev/Trusted`; null: there is none. */
   condition: z.string().nullable().default(null),
 });
 export const marksView = z.object({
@@ -77,7 +77,7 @@ export const marksView = z.object({
   suppressed: z.enum(suppressions).nullable(),
   /** When somebody last changed them; null: nobody since the server started. */
   tamperedAt: moment.nullable(),
-  /** What its NodeAttestation shows instead of this, and why; null: it is as it should be. */
+  /** The content of its NodeAttestation instead of this, and why; null: it is as it should be. */
   resource: z
     .object({
       shows: z.enum(wrongResources),
@@ -90,14 +90,14 @@ export const marksView = z.object({
 export type MarksView = z.infer<typeof marksView>;
 
 export const clusterView = z.object({
-  /** Of its namespace kube-system; null where the API did not say it yet. */
+  /** The UID of its namespace kube-system; null if the API did not say it yet. */
   uid: z.string().nullable(),
   /** Whether all Nodes are known by now, and how many. */
   synced: z.boolean(),
   nodes: z.int(),
-  /** What is wrong with the API of the cluster at present: it gives no answer, or a right is missing. */
+  /** Faults of the cluster's API at present: it gives no answer, or a right is missing. */
   faults: z.array(z.string()).default([]),
-  /** Who marks; null where no server does. */
+  /** Who marks; null if no server does. */
   lease: z.object({ holder: z.string(), ours: z.boolean() }).nullable(),
   groups: z.array(
     z.object({
@@ -138,13 +138,13 @@ export const exemptRequest = z
 export const exemptionEnded = z.object({ ended: z.string() });
 
 const workload = z.object({ namespace: z.string(), name: z.string() });
-/** What trust that cannot be taken back would touch. */
+/** A trial of the latch: the groups, nodes and workloads that it would touch. */
 export const trustTrial = z.object({
   groups: z.array(z.string()),
   /** Why it cannot be enabled. */
   faults: z.array(z.string()),
   nodes: z.array(z.object({ name: z.string(), group: z.string(), state: nodeStateSchema })),
-  /** Those that do not tolerate our taints. */
+  /** DaemonSets that do not tolerate our taints. */
   daemonSets: z.array(workload),
   pendingPods: z.array(workload),
   /** The key of which a copy is to be shown; a server of 0.2.0 wants none. */

@@ -15,5 +15,5 @@ export function isOneEnding({ until, forSeconds }: Ending): boolean {
   return (until === undefined) !== (forSeconds === undefined);
 }
 
-/** What is said where it is not. */
+/** The issue of a body that gives neither or both. */
 export const notOneEnding = { path: ['until'], message: 'give either until or forSeconds' };

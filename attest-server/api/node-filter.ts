@@ -16,7 +16,7 @@ export type Selector = readonly LabelRule[];
 /** Which nodes a list is asked for: parameters of `GET /v1/nodes`, flags of `assay get nodes`. Lists stand with commas. */
 export const nodeFilter = z.strictObject({
   state: z.string().transform(words('state', nodeStates)).optional(),
-  /** Of any of the node's reasons, not of the first alone. */
+  /** A code of any of the node's reasons, not of the first alone. */
   reason: z.string().transform(words('reason code', reasonCodes)).optional(),
   group: z.string().transform(parts).optional(),
   selector: z
@@ -34,18 +34,18 @@ export function selects(selector: Selector, labels: Readonly<Record<string, stri
   });
 }
 
-type Context = z.core.$RefinementCtx;
+type RefinementContext = z.core.$RefinementCtx;
 
-function refuse(context: Context, message: string): void {
+function refuse(context: RefinementContext, message: string): void {
   context.addIssue({ code: 'custom', message });
 }
 
-/** What one list may name: a long one would cost the server more than it tells. */
+/** Limit on the words of one list: a longer one would cost the server more than it tells. */
 const mostWords = 100;
 
 /** Words of a closed list; the first wrong one is named with the one that was probably meant. */
 function words<Word extends string>(what: string, known: readonly Word[]) {
-  return (text: string, context: Context): readonly Word[] => {
+  return (text: string, context: RefinementContext): readonly Word[] => {
     const given = parts(text, context);
     const wrong = given.find((word) => !known.some((each) => each === word));
     if (wrong !== undefined && wrong !== '') {
@@ -56,7 +56,7 @@ function words<Word extends string>(what: string, known: readonly Word[]) {
   };
 }
 
-function parts(text: string, context: Context): readonly string[] {
+function parts(text: string, context: RefinementContext): readonly string[] {
   const given = text.split(',').map((part) => part.trim());
   if (given.includes('')) refuse(context, 'a word is empty: write them like a,b');
   if (given.length > mostWords) refuse(context, `there are more than ${mostWords} words`);

@@ -1,15 +1,9 @@
 import { z } from 'zod';
+import { policyArrivals } from '../formats/policy-arrival.ts';
 import { plainName, referenceStates } from '../formats/reference.ts';
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
-import {
-  aspectSchema,
-  type Mode,
-  modeSchema,
-  type NodeState,
-  nodeStateSchema,
-  reasonSchema,
-} from '../wire/verdict.ts';
+import { aspectSchema, modeSchema, nodeStateSchema, reasonSchema } from '../wire/verdict.ts';
 import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
 import { shownThing } from './candidates-api.ts';
 
@@ -33,7 +27,7 @@ export const simulateRequest = simulatedPage.extend({
 const side = z.object({
   state: nodeStateSchema,
   group: z.string(),
-  // A server of before does not say it.
+  // An older server does not say it.
   mode: modeSchema.optional(),
   reasons: z.array(reasonSchema),
 });
@@ -41,13 +35,13 @@ const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
 export type SimulatedMarksView = z.infer<typeof marks>;
 export const simulatedNode = z.object({
   node: z.string(),
-  /** By what is in force, on the same evidence; null where there is none that can be judged. */
+  /** By what is in force, on the same evidence; null if there is none that can be judged. */
   before: side.nullable(),
   after: side.nullable(),
   changed: z.boolean(),
   /** Why there is nothing to compare. */
   note: z.string().nullable(),
-  /** What its Node would carry in the end, whatever the breaker delays; null where the cluster has no Node of that name. */
+  /** The marks that its Node would carry in the end, whatever the breaker delays; null if the cluster has no Node of that name. */
   marks: z.object({ before: marks.nullable(), after: marks }).nullable().default(null),
 });
 export type SimulatedNodeView = z.infer<typeof simulatedNode>;
@@ -58,7 +52,7 @@ export const simulateAnswer = listOf(simulatedNode).extend({
   refusedShare: z.number().min(0).max(1).default(1),
 });
 
-/** A page of what a step of a reference's life would do. A server of before gives `items` and `next` alone. */
+/** A page of the effects of a step of a reference's life. Older servers give `items` and `next` alone. */
 export const referenceTrial = z.object({
   reference: referenceView.optional(),
   /** The state that the step leads to. */
@@ -76,8 +70,8 @@ export type ReferenceTrialView = z.infer<typeof referenceTrial>;
 
 export const captureTrialRequest = captureRequest.safeExtend(simulatedPage.shape);
 /**
- * What a capture would make, and a page of the nodes that would turn trusted by it, and of which it would demand a proof
- * that they do not give.
+ * The reference that a capture would make, and a page of the nodes that it would turn trusted, and of those from which it
+ * would demand a proof that they do not give.
  */
 export const captureTrial = listOf(simulatedNode).extend({
   references: z.array(referenceView),
@@ -98,7 +92,7 @@ export const captureTrial = listOf(simulatedNode).extend({
 export type CaptureTrialView = z.infer<typeof captureTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });
-/** What a machine is and boots: what a draft of a policy is made from. */
+/** The machine and its boot, from which a draft of a policy is made. */
 const observation = z.object({
   node: z.string(),
   tpmClass: z.enum(tpmClasses),
@@ -121,7 +115,7 @@ const observation = z.object({
   references: z.array(plainName),
   /** Groups whose active references the boot is like, whether or not it is compared with them. */
   knownTo: z.array(z.string()).default([]),
-  /** What it shows of other aspects: in each aspect's own words, and the active references that affirm it. */
+  /** Its other aspects: in each one's own words, and the active references that affirm it. */
   posture: z
     .partialRecord(
       aspectSchema,
@@ -138,9 +132,6 @@ export const observationsAnswer = z.object({
   next: z.string().nullable(),
 });
 
-/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
-export const policyArrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
-export type PolicyArrival = (typeof policyArrivals)[number];
 /** A policy that is or was in force, without its text. */
 export const policyRevisionView = z.object({
   /** `name@revision`, as verdicts name it. */
@@ -158,7 +149,7 @@ export const policyRevisionView = z.object({
   endedAt: z.iso.datetime().nullable(),
   /** How it came the last time. */
   came: z.enum(policyArrivals),
-  /** Who had it come, and why; null where a file alone did. */
+  /** Who had it come, and why; null if a file alone did. */
   by: z.string().nullable(),
   reason: z.string().nullable(),
 });
@@ -191,30 +182,6 @@ export const policyAllowed = z.object({
   digest: z.string(),
   /** It waited, and is in force from now on. Else it may come at the next reload. */
   inForce: z.boolean(),
-  /** What else speaks against it. */
+  /** Other objections to it. */
   refused: z.string().nullable(),
 });
-
-/** A verdict before something, and the one behind it; null where there is none. */
-interface Changing {
-  readonly before: { readonly state: NodeState } | null;
-  readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;
-}
-
-/** Fewer nodes than this make no policy refused. */
-const fewestLost = 3;
-
-/** Of nodes whose trust a policy can take: too many would lose it. @param share of them that may */
-export function losesTooMany(untrusted: number, trusted: number, share: number): boolean {
-  return untrusted >= fewestLost && untrusted > share * trusted;
-}
-
-/** True where a policy can take a node's trust: it is trusted now, and not merely observed then. */
-export function canLoseTrust({ before, after }: Changing): boolean {
-  return before?.state === 'trusted' && after !== null && after.mode !== 'observe';
-}
-
-/** True where a node would become untrusted that is not so now. */
-export function turnsUntrusted({ before, after }: Changing): boolean {
-  return after?.state === 'untrusted' && before?.state !== 'untrusted';
-}

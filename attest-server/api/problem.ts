@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { reasonCodes } from '../wire/reasons.ts';
 
-/** What hinders a request, beside the reason codes that some problems have. */
+/** Codes of problems of a request, beside the reason codes that some problems have. */
 const words = [
   /** The request itself: its target, or how a path is encoded. */
   'bad_request',
@@ -14,12 +14,12 @@ const words = [
   /** The path is right; what it names is not there. */
   'not_found',
   'method_not_allowed',
-  /** What is there does not allow it. */
+  /** The present state does not allow it. */
   'conflict',
   'unsupported_media_type',
   /** Come again after `Retry-After` seconds. */
   'busy',
-  /** Something that cannot be taken back wants a copy of the audit key elsewhere, and none was shown. */
+  /** An irrevocable step wants a copy of the audit key elsewhere, and none was shown. */
   'audit_key_not_copied',
   /** The API of the cluster gave no answer, or refused. */
   'cluster_failed',
@@ -40,9 +40,9 @@ export const problem = z.object({
   /** One sentence for a person. */
   detail: z.string(),
   code: problemCodeSchema,
-  /** What is wrong of the request, such as `body.node` or `query.limit`. */
+  /** The faulty member of the request, such as `body.node` or `query.limit`. */
   field: z.string().optional(),
-  /** What a person does about it; a line of two blanks is a command. */
+  /** The advice for a person; a line that begins with two blanks is a command. */
   next: z.string().optional(),
 });
 export type Problem = z.infer<typeof problem>;

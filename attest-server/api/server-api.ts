@@ -4,7 +4,7 @@ import { type NodeState, reasonCodeSchema } from '../wire/verdict.ts';
 import { tokenRoles } from './api.ts';
 import { clusterView } from './cluster-api.ts';
 
-/** What the API says of the server itself (`/v1/version`, `/v1/status`) and of who asks (`/v1/whoami`). */
+/** The server itself (`/v1/version`, `/v1/status`) and who asks (`/v1/whoami`). */
 export const versionView = z.object({ version: z.string() });
 
 export const whoamiView = z.object({
@@ -21,15 +21,15 @@ const count = z.int().min(0);
 export const statusView = z.object({
   version: z.string(),
   startedAt: z.iso.datetime(),
-  /** The server is on trial: the TPMs of its nodes may be programs, and no verdict counts. A server of before says nothing. */
+  /** The server is on trial: the TPMs of its nodes may be programs, and no verdict counts. Absent from older servers. */
   trial: z.boolean().default(false),
   /** As `/readyz` says it; a reason may stand there though it is ready. */
   ready: z.object({ ok: z.boolean(), reason: z.string().nullable() }),
-  /** Bytes on the file system of the state folder; null where it does not say. */
+  /** Bytes on the file system of the state folder; null if it does not say. */
   stateDir: z.object({ free: z.int().nullable(), total: z.int().nullable() }),
   store: z.object({
     schema: z.int(),
-    /** Of the database with what is not yet merged into it. */
+    /** The size of the database with what is not yet merged into it. */
     bytes: z.int(),
   }),
   policy: z.object({
@@ -50,14 +50,14 @@ export const statusView = z.object({
       })
       .nullable()
       .default(null),
-    /** Another one is compared with it, and comes into force then; a server of before compared afterwards. */
+    /** Another policy is being compared with it, and comes into force then; older servers compared afterwards. */
     comparing: z.object({ policy: z.string(), judged: count }).nullable().default(null),
   }),
-  /** Null where the settings name no signed directory; a server of before says nothing. */
+  /** Null if the settings name no signed directory; absent from older servers. */
   declared: z
     .object({
       directory: z.string(),
-      /** Null where none of it ever was; then, or where it is `faulty`, what was in force before is. */
+      /** Null if none of it ever was; then, or where it is `faulty`, what was in force before is. */
       inForce: z
         .object({ serial: count, key: z.string(), digest: z.string(), since: z.iso.datetime() })
         .nullable(),
@@ -82,7 +82,7 @@ export const statusView = z.object({
   }) satisfies z.ZodType<Readonly<Record<NodeState, number>>>,
   /** TPMs for which nobody has vouched. */
   waiting: count,
-  /** Machines that say they have no TPM, where policy expects one; a server of before says nothing. */
+  /** Machines that say they have no TPM, where policy expects one; absent from older servers. */
   withoutTpm: count.default(0),
   /** Parts of the configuration that had faults when they were last read again: their old form is in force. */
   faulty: z
@@ -93,7 +93,7 @@ export const statusView = z.object({
         text: z.string(),
         /** A command, or several, a line each. */
         next: z.string(),
-        /** Of a policy that is refused for what it would do: how many of how many trusted nodes turn untrusted. */
+        /** The nodes that a refused policy would turn untrusted: how many of how many trusted ones. */
         refused: z
           .object({ policy: z.string(), digest: z.string(), trusted: count, untrusted: count })
           .nullable()
@@ -101,11 +101,11 @@ export const statusView = z.object({
       }),
     )
     .default([]),
-  /** Null where it marks no nodes; a server of before says nothing. */
+  /** Null if it marks no nodes; absent from older servers. */
   cluster: clusterView.nullable().default(null),
-  /** Null where nobody is told; a server of before says nothing. */
+  /** Null if there is no webhook; absent from older servers. */
   webhook: webhookView.nullable().default(null),
-  /** What stays so until a person decides. */
+  /** Faults that stay until a person decides. */
   held: z.array(
     z.object({
       /** Null: the server itself. */

@@ -1,4 +1,5 @@
-import type { MeasuredBoot, Proven } from '../verify/proven.ts';
+import type { MeasuredBoot } from '../verify/measured-boot.ts';
+import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { SignedAnswer } from '../verify/verify.ts';
 import type { Part, PartName, Parts } from '../wire/evidence.ts';

@@ -3,15 +3,10 @@ import type { TpmClass } from '../formats/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
-import type { Evidence, Expected } from '../verify/verify.ts';
+import type { Evidence, ExpectedIdentity } from '../verify/verify.ts';
 import type { Parts } from '../wire/evidence.ts';
-import {
-  type EvidenceMessage,
-  type PcrBank,
-  type PcrSelection,
-  pcrBanks,
-  type Role,
-} from '../wire/messages.ts';
+import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../wire/messages.ts';
+import type { Role } from '../wire/roles.ts';
 import { type AnsweredSupplements, supplementForms } from '../wire/supplements.ts';
 import type { GivenSupplement, KeptSupplement } from './supplements/supplement.ts';
 
@@ -32,8 +27,8 @@ export interface AttestedNode {
 
 /** One answer as it arrived, beside what the connection knows. */
 export interface Answer {
-  /** Whose connection it is; default the agent's. */
-  readonly by?: Role;
+  /** Whose connection it is. */
+  readonly by: Role;
   readonly evidence: EvidenceMessage;
   readonly nonce: Buffer;
   readonly channel: Buffer;
@@ -43,6 +38,8 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
+  /** The bytes of the key request that its quote signs; none is sent yet. */
+  readonly keyRequest?: Buffer | undefined;
   /** What was asked for besides, and came. */
   readonly supplements?: AnsweredSupplements;
 }
@@ -52,11 +49,11 @@ export type GivenSupplements = readonly (GivenSupplement | null)[];
 
 /** As it is kept: its parts by name, with the bytes that came. */
 export function answeredEvidence(
-  { evidence, nonce, channel, parts }: Answer,
+  { evidence, nonce, channel, keyRequest, parts }: Answer,
   supplements: readonly KeptSupplement[],
 ): AnsweredEvidence {
   const { quotes, facts } = evidence;
-  return { nonce, channel, quotes, facts, parts: partsWith(parts, supplements), supplements };
+  return { nonce, channel, keyRequest, quotes, facts, parts: partsWith(parts, supplements), supplements };
 }
 
 /** With the parts that list what is kept of supplements. */
@@ -104,8 +101,8 @@ export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): r
 }
 
 /** What a good answer of this node shows. */
-export function expectedOf(node: AttestedNode, answer: Answer): Expected {
-  const { nonce, channel, helloDigest, selection, evidence } = answer;
+export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity {
+  const { nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
   return {
     ak: node.ak,
     ekDigest: node.ekDigest,
@@ -114,6 +111,7 @@ export function expectedOf(node: AttestedNode, answer: Answer): Expected {
       nonce,
       channel,
       claimedChannel: Buffer.from(evidence.channel, 'base64'),
+      keyRequest,
       session: { node: node.name, helloDigest, purpose: 'attest' },
     },
     selection,

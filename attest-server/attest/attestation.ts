@@ -269,7 +269,7 @@ export class Attestation {
   #seen({ name, status }: OwnedNode, { peer, answer }: ShownAnswer): AppraisedNode {
     const past = { ...noPast, sentParts: sentBefore(status), memory: status?.memory ?? {} };
     const { tpmClass = 'unknown' } = peer;
-    return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by ?? 'agent' };
+    return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by };
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Begun } from '../policy/appraise.ts';
+import type { BootTransition } from '../policy/appraise.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { NodeStatus } from './ports.ts';
 
@@ -18,7 +18,7 @@ const clockSlack = 60_000;
 export function bootTimeOf(
   { clock: { clock }, facts }: Pick<Proven, 'clock' | 'facts'>,
   previous: Before | null,
-  begun: Begun['code'] | null,
+  begun: BootTransition['code'] | null,
   at: number,
 ): BootTime {
   const seconds = facts?.host?.bootTime;
@@ -40,7 +40,7 @@ function poweredSince(clock: bigint, at: number): number {
 }
 
 /** Where a person ended what was held against its TPM, nobody knows whether it booted meanwhile. */
-function isAnother({ resetCount }: Before, begun: Begun['code'] | null): boolean {
+function isAnother({ resetCount }: Before, begun: BootTransition['code'] | null): boolean {
   return begun === 'rebooted' || resetCount === null;
 }
 

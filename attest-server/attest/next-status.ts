@@ -1,4 +1,4 @@
-import { type Appraisal, type Begun, overdueVerdict } from '../policy/appraise.ts';
+import { type Appraisal, type BootTransition, overdueVerdict } from '../policy/appraise.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import { outsideText } from '../wire/printable.ts';
@@ -13,7 +13,7 @@ interface Judged {
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
   readonly next: Appraisal['next'];
-  readonly begun: Begun['code'] | null;
+  readonly begun: BootTransition['code'] | null;
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** Milliseconds. */

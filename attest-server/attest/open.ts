@@ -127,11 +127,13 @@ export async function openAttest(
     waits: (name) => attestation.proofs.wait(name),
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;
+      const { hello } = session;
+      if (hello === null) throw new Error('an answer before a hello');
       const started = monotonic();
       const judged = await attestation.judge(
         { ...record, ak, endorsementPath },
         {
-          by: session.hello?.role ?? 'agent',
+          by: hello.role,
           evidence: answer.evidence,
           nonce: answer.nonce,
           channel: session.channel,
@@ -142,8 +144,7 @@ export async function openAttest(
           supplements: answer.supplements,
         },
       );
-      if (record.banks === null && session.hello !== null)
-        await attestation.fixBanks(record, session.hello.banks);
+      if (record.banks === null) await attestation.fixBanks(record, hello.banks);
       duration('total', (monotonic() - started) / 1000);
       return judged;
     },

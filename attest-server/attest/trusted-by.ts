@@ -1,4 +1,4 @@
-import type { OurChange, Turn } from '../formats/our-change.ts';
+import type { EarlierVerdict, OurChange } from '../formats/our-change.ts';
 import type { PartName } from '../wire/evidence.ts';
 
 /**
@@ -26,7 +26,7 @@ export interface TrustedBy {
 
 /** A verdict that another policy, other references or another server made of a node that was trusted. */
 export interface Turned {
-  readonly as: Turn;
+  readonly as: EarlierVerdict;
   readonly change: OurChange;
   /** The change in a few words, the same for all nodes that it turned: `policy strict@e25b…`, `references NAME, NAME`. */
   readonly by: string;

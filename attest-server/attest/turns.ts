@@ -7,7 +7,7 @@ import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { AppraisedNode, Appraiser, NodePast } from '../policy/appraise.ts';
 import { asksInitrds, aspects } from '../policy/aspects.ts';
-import { withoutUnknown } from '../policy/unknown.ts';
+import { withoutUnknown } from '../policy/kept-unknown.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { HostFacts } from '../wire/facts.ts';
 import type { ReasonCode } from '../wire/reasons.ts';

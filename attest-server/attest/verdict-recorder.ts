@@ -2,15 +2,16 @@ import type { Packed } from '../evidence/pack.ts';
 import { longestProblem } from '../formats/bundle.ts';
 import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import type { AppraisedNode, Begun } from '../policy/appraise.ts';
+import type { AppraisedNode, BootTransition } from '../policy/appraise.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
-import { withoutUnknown } from '../policy/unknown.ts';
+import { withoutUnknown } from '../policy/kept-unknown.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { type Role, roles } from '../wire/roles.ts';
 import type { NodeState, Verdict } from '../wire/verdict.ts';
 import { type Answer, type AttestedNode, answeredEvidence, partsWith } from './answer.ts';
 import type { AnswerProof } from './answer-proof.ts';
@@ -126,7 +127,7 @@ export class VerdictRecorder {
         previous: previousOf(previous, concurrent),
         banks: peer.banks ?? undefined,
         imaProblem: shown.ima === undefined && !enough.includes('ima') ? problemOf(proven) : undefined,
-        by: answer.by ?? 'agent',
+        by: answer.by,
         trial: verdict.trial,
       },
       inForce.context,
@@ -153,7 +154,7 @@ export class VerdictRecorder {
       // Shared with no other answer yet: this part of it stays.
       this.#take(node, newBytes, at);
       this.#repeat(node, previous, status, kept, at, given);
-    } else if (!isSame && isOfGate(answer) && isKnown(previous, begun, verdict)) {
+    } else if (!isSame && isKnown(previous, begun, verdict, answer.by)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       this.#take(node, newBytes, at);
     } else {
@@ -171,7 +172,7 @@ export class VerdictRecorder {
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
     const said = { state: verdict.state, codes, enough, more: whole.asks };
-    if (answer.by !== 'gate') return said;
+    if (!roles[answer.by].gets.includes('gateOrder')) return said;
     const gate = gateOrderOf(verdict, group);
     this.#tellOpened(name, gate, proven, kept, verdict);
     return { ...said, gate };
@@ -191,7 +192,8 @@ export class VerdictRecorder {
     const { name, latest } = node;
     const { uuid: systemUuid, others } = systemUuids.claim(name, proven.facts?.host?.systemUuid);
     // The part that came before shows what it showed before.
-    const isShown = !isOfGate(answer) && proven.parts.disk?.digest !== latest?.parts.disk;
+    const isShown =
+      roles[answer.by].proves.includes('disk') && proven.parts.disk?.digest !== latest?.parts.disk;
     return {
       systemUuid,
       twins: twins.of(name),
@@ -263,10 +265,6 @@ export class VerdictRecorder {
 
 const noParts: NodeStatus['parts'] = {};
 
-function isOfGate({ by = 'agent' }: Answer): boolean {
-  return by !== 'agent';
-}
-
 /** Its own first. */
 function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['evidence'] {
   return [{ digest, bytes }, ...shared];
@@ -278,8 +276,14 @@ function problemOf({ ima }: Proven): ImaProblem | undefined {
   return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
 
-/** What a gate says of the boot that was judged before, and was judged alike. */
-function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdict): boolean {
+/** What a role that makes no node trusted says of the boot that was judged before, and was judged alike. */
+function isKnown(
+  previous: NodeStatus | null,
+  begun: BootTransition | null,
+  verdict: Verdict,
+  by: Role,
+): boolean {
   const before = previous?.verdict ?? null;
-  return before !== null && (begun?.verdict ?? null) === null && addsNothing(before, byGate);
+  if (roles[by].makesTrusted || before === null || (begun?.verdict ?? null) !== null) return false;
+  return addsNothing(before, verdict, by);
 }

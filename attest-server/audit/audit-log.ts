@@ -12,8 +12,7 @@ import {
   verifyCheckpoint,
 } from '../wire/checkpoint.ts';
 import { Rejection } from '../wire/rejection.ts';
-import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
-import type { AuditStore } from './ports.ts';
+import type { AuditKeys, AuditSigner, AuditStore } from './ports.ts';
 
 export interface AuditLogPorts {
   readonly store: Omit<
@@ -21,6 +20,7 @@ export interface AuditLogPorts {
     'entries' | 'head' | 'checkpoints' | 'position' | 'setPosition' | 'onAppend'
   >;
   readonly stateDir: string;
+  readonly keys: Omit<AuditKeys, 'startAnew'>;
   /** Milliseconds since the epoch. */
   now(): number;
   signed(size: number): void;
@@ -36,7 +36,6 @@ export interface ShownCheckpoint {
 
 /** Beside the database, so that a restored one is compared with what was signed after its copy was made. */
 export const auditFiles = {
-  key: 'audit.key',
   mark: 'audit-checkpoint',
   /** The first mark that the log did not match. It stays until a person has resolved it. */
   lost: 'audit-checkpoint.rolled-back',
@@ -50,6 +49,8 @@ export class AuditLog {
   /** Those whose key was lost. */
   readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
+  /** How many of its keys are in the store. */
+  #stored = 0;
   #shown: ShownCheckpoint | null = null;
   /** Signed, in the store, and not yet in the file beside it: there was no room. */
   #unmarked: string | null = null;
@@ -66,15 +67,14 @@ export class AuditLog {
    * @throws Error where the store belongs to another key than the one in the folder
    */
   static async open(ports: AuditLogPorts): Promise<AuditLog> {
-    const path = join(ports.stateDir, auditFiles.key);
-    const origins = await ports.store.origins();
+    const { keys, store } = ports;
+    const origins = await store.origins();
     const known = origins.at(-1) ?? null;
-    const found = readSigner(path);
-    checkBelongs(found, known, path);
-    const log = new AuditLog(ports, found ?? createSigner(path), origins.slice(0, -1));
+    const signer = known === null ? await keys.ensure() : checkBelongs(keys.read(), known, keys.path);
+    const log = new AuditLog(ports, signer, origins.slice(0, -1));
     // Also after a rotation that was cut short, and where an older store has a newer key beside it.
-    for (const key of log.#signer.keys.slice(known?.keys.length ?? 0))
-      await log.#addKey(key, 'server', key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
+    log.#stored = known?.keys.length ?? 0;
+    await log.#addKeys('server');
     await log.#checkMarks();
     await log.sign();
     return log;
@@ -140,9 +140,9 @@ export class AuditLog {
   /** Puts a new key in the place of the old one, which vouches for it. */
   rotate(actor: string): Promise<{ readonly keyId: string }> {
     return this.#inTurn(async () => {
-      this.#signer = rotateSigner(this.#path('key'), this.#signer);
-      const key = this.#signer.keys.at(-1);
-      if (key !== undefined) await this.#addKey(key, actor, 'audit_key.rotate');
+      // Another server that has the same key may have rotated it before: that is not this person's doing.
+      await this.#follow(this.#ports.keys.read(), 'server');
+      await this.#follow(await this.#ports.keys.rotate(), actor);
       await this.#sign();
       return { keyId: this.keyId };
     });
@@ -183,6 +183,7 @@ export class AuditLog {
   }
 
   async #sign(): Promise<void> {
+    await this.#follow(this.#ports.keys.read(), 'server');
     const { origin, keys } = this.#signer;
     // Somebody may change the database under a server that runs.
     if (this.#shown !== null) await this.#check(this.#shown.checkpoint);
@@ -199,6 +200,20 @@ export class AuditLog {
     this.#unmarked = null;
     this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
     this.#ports.signed(parseCheckpoint(note).size);
+  }
+
+  /** Takes the key that is there by now. @throws Error where it does not follow on the one before */
+  async #follow(found: AuditSigner | null, actor: string): Promise<void> {
+    this.#signer = checkBelongs(found, this.#signer, this.#ports.keys.path);
+    await this.#addKeys(actor);
+  }
+
+  /** Before one of them signs: nobody could verify what a key signed that the store does not know. */
+  async #addKeys(actor: string): Promise<void> {
+    for (const key of this.#signer.keys.slice(this.#stored)) {
+      await this.#addKey(key, actor, key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
+      this.#stored += 1;
+    }
   }
 
   async #addKey(key: AuditKey, actor: string, action: AuditAction): Promise<void> {
@@ -270,10 +285,13 @@ export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpo
 }
 
 /** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. */
-function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, path: string): void {
-  const last = known?.keys.at(-1);
-  if (known === null || last === undefined) return;
-  const { origin, keys } = known;
+export function checkBelongs(
+  signer: AuditSigner | null,
+  { origin, keys }: AuditOrigin,
+  path: string,
+): AuditSigner {
+  const last = keys.at(-1);
+  if (last === undefined) throw new Error(`the store names ${origin}, and no key of it`);
   const wanted = `the store is signed by the audit key ${idOf(origin, last)} of ${origin}`;
   const remedy = 'put that key back, or another store beside this one';
   if (signer === null)
@@ -283,7 +301,7 @@ function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, pat
   const fits =
     signer.origin === origin &&
     keys.every(({ publicKey }, index) => publicKey === signer.keys[index]?.publicKey);
-  if (fits) return;
+  if (fits) return signer;
   const id = auditKeyId(signer.origin, signer.publicKey);
   throw new Error(`${wanted}, and ${path} holds the key ${id} of ${signer.origin}: ${remedy}`);
 }

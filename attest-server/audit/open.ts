@@ -7,13 +7,14 @@ import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';
 import { paced } from './paced.ts';
-import type { AuditReaderName, AuditStore } from './ports.ts';
+import type { AuditKeys, AuditReaderName, AuditStore } from './ports.ts';
 import { type AuditReader, auditReader } from './reader.ts';
 import { createRefusalLog, type RefusalLog } from './refusals.ts';
 
 export interface AuditParts {
   readonly store: { readonly audit: AuditStore; backup(path: string): Promise<void> };
   readonly stateDir: string;
+  readonly keys: AuditKeys;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Milliseconds of a clock that nobody sets. */
@@ -55,9 +56,9 @@ const keepEvery = 1000;
 
 /** @throws Error where the store belongs to another key than the one in the state folder */
 export async function openAudit(parts: AuditParts): Promise<Audit> {
-  const { store, stateDir, now, monotonic, keeper, logger, report } = parts;
+  const { store, stateDir, keys, now, monotonic, keeper, logger, report } = parts;
   const { checkpointed: signed, rolledBack, contradicted, fault } = report;
-  const log = await AuditLog.open({ store: store.audit, stateDir, now, signed, rolledBack });
+  const log = await AuditLog.open({ store: store.audit, stateDir, keys, now, signed, rolledBack });
   const inCluster =
     keeper &&
     new ClusterCheckpoint({

@@ -34,3 +34,24 @@ export interface AuditStore {
   /** Calls the listener while an entry is written: what it asks for then is answered once that is committed. @returns ends it */
   onAppend(listener: () => void): () => void;
 }
+
+/** Who signs the checkpoints of one installation: the last key of its origin. */
+export interface AuditSigner extends AuditOrigin {
+  /** Of the last key, raw. */
+  readonly publicKey: Buffer;
+  sign(message: Buffer): Buffer;
+}
+
+/** The audit key, which several servers may share: the one that rotates it is alone, and the others follow. */
+export interface AuditKeys {
+  /** Its file, for people. */
+  readonly path: string;
+  /** Null where there is none. @throws Error where it is damaged or open to others */
+  read(): AuditSigner | null;
+  /** Makes an installation and its first key where there is none. @throws Error as `read` */
+  ensure(): Promise<AuditSigner>;
+  /** Makes the next key, signed by the one before it; that one is gone when this resolves. */
+  rotate(): Promise<AuditSigner>;
+  /** Makes a key of a new origin. @param announce is told of it before it is kept. @throws Error where there is one */
+  startAnew(announce: (signer: AuditSigner) => Promise<void>): Promise<AuditSigner>;
+}

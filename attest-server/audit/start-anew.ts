@@ -1,15 +1,13 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { AuditOrigin } from '../wire/audit-key.ts';
 import { auditKeyId } from '../wire/checkpoint.ts';
 import { Rejection } from '../wire/rejection.ts';
-import { auditFiles, checkOwn } from './audit-log.ts';
-import { newSigner, saveNewSigner } from './key-file.ts';
-import type { AuditStore } from './ports.ts';
+import { checkOwn } from './audit-log.ts';
+import type { AuditKeys, AuditStore } from './ports.ts';
 
 interface LostKey {
   readonly store: Pick<AuditStore, 'origins' | 'addKey' | 'latestCheckpoint' | 'hash'>;
-  readonly stateDir: string;
+  readonly keys: Pick<AuditKeys, 'path' | 'startAnew'>;
   /** Who does it, and why: both stand in the audit log. */
   readonly actor: string;
   readonly reason: string;
@@ -22,8 +20,8 @@ interface LostKey {
  * says so is the first that the new key signs. What the lost key signed can still be verified with its public part.
  * @throws Error where no key is lost, or the log is not the one that the lost key signed last
  */
-export async function startAnew({ store, stateDir, actor, reason, at }: LostKey): Promise<AuditOrigin> {
-  const path = join(stateDir, auditFiles.key);
+export async function startAnew({ store, keys, actor, reason, at }: LostKey): Promise<AuditOrigin> {
+  const { path } = keys;
   const origins = await store.origins();
   const lost = origins.at(-1);
   const lostKey = lost?.keys.at(-1);
@@ -34,27 +32,25 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
       `${path} exists: start the server. Move the file away only if it is damaged and there is no copy of it`,
     );
   const signed = await sizeOfLatest(store, origins);
-  const signer = newSigner();
-  const publicKey = signer.publicKey.toString('base64');
-  const key = { publicKey, signature: null };
   // The store first: a key that it does not know would keep the server from starting, and this from a second try.
-  await store.addKey(signer.origin, key, {
-    at,
-    actor,
-    action: 'audit_key.start_anew',
-    subject: signer.origin,
-    code: null,
-    detail: {
-      reason,
-      keyId: auditKeyId(signer.origin, signer.publicKey),
-      publicKey,
-      after: lost.origin,
-      lostKeyId: auditKeyId(lost.origin, Buffer.from(lostKey.publicKey, 'base64')),
-      signed,
-    },
+  return keys.startAnew(async ({ origin, keys: [key], publicKey }) => {
+    if (key === undefined) throw new Error(`${origin} has no key`);
+    await store.addKey(origin, key, {
+      at,
+      actor,
+      action: 'audit_key.start_anew',
+      subject: origin,
+      code: null,
+      detail: {
+        reason,
+        keyId: auditKeyId(origin, publicKey),
+        publicKey: key.publicKey,
+        after: lost.origin,
+        lostKeyId: auditKeyId(lost.origin, Buffer.from(lostKey.publicKey, 'base64')),
+        signed,
+      },
+    });
   });
-  saveNewSigner(path, signer);
-  return { origin: signer.origin, keys: [key] };
 }
 
 /** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */

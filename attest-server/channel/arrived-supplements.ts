@@ -4,7 +4,7 @@ import type {
   AskedSupplement,
   Challenge,
   EvidenceMessage,
-  SaidSupplement,
+  SentSupplement,
   SpokenWord,
 } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
@@ -112,7 +112,7 @@ class ArrivedPieces {
    * What the evidence says of them, which must be these and in this order; null where it says nothing and none came.
    * @throws Rejection `malformed`
    */
-  named(said: SaidSupplement | undefined): ArrivedSupplement | null {
+  named(said: SentSupplement | undefined): ArrivedSupplement | null {
     const pieces = this.#pieces;
     if (said === undefined) {
       if (pieces.length > 0) throw this.#bad('pieces', 'some came, and the message names none');

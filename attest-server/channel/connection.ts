@@ -9,6 +9,7 @@ import type { Hello, ServerMessage } from '../wire/messages.ts';
 import { Rate } from '../wire/rate.ts';
 import { mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import { type AnsweredSupplements, supplementNames } from '../wire/supplements.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
@@ -17,9 +18,9 @@ import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { OpenAnswer, ownIfSmall } from './open-answers.ts';
-import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
+import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
-import { type Action, type Session, unprovenReport } from './session.ts';
+import { type Action, type Session, type ShownTokens, unprovenReport } from './session.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
@@ -245,7 +246,8 @@ export class Connection<Node> {
   /** A gate whose node is not enrolled is told whether it is to wait for that. */
   #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
     const { hello } = this.session;
-    if (hello?.role !== 'gate' || !(mayWait(code) || code === 'unsupported_tpm')) return {};
+    if (hello === null || !roles[hello.role].gets.includes('gateOrder')) return {};
+    if (!(mayWait(code) || code === 'unsupported_tpm')) return {};
     return { gate: { ...this.#ports.gateOf(hello.node), codes: [code] } };
   }
 

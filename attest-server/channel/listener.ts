@@ -145,7 +145,7 @@ export async function listen<Node>(
   };
   let isClosing = false;
   let emptied = () => {};
-  const report = () => ports.connections(proven.versions, proven.gates);
+  const report = () => ports.connections(proven.versions('agent').sums, proven.versions('gate').total);
 
   const port = await start(server, options.host, options.port);
   return {
@@ -162,7 +162,7 @@ export async function listen<Node>(
       return proven.find(node, 'agent') !== null;
     },
     get proven() {
-      return proven.size;
+      return proven.versions('agent').total;
     },
     get openAnswerBytes() {
       return around.openAnswers.bytes;

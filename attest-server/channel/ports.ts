@@ -12,7 +12,7 @@ import type { Alarms } from './alarms.ts';
 import type { LongAnswers } from './long-answers.ts';
 import type { OpenAnswers } from './open-answers.ts';
 import type { Listed, Roster } from './roster.ts';
-import type { Action, Session } from './session.ts';
+import type { Action, Session, ShownTokens } from './session.ts';
 
 export interface Timings {
   /** All in milliseconds. */
@@ -50,14 +50,6 @@ export interface Connected {
   readonly since: number;
   /** The version that it says. */
   readonly agent: string;
-}
-
-/** What an agent shows beside its keys. */
-export interface ShownTokens {
-  /** `<id>.<secret>` of a join token. */
-  readonly join: string | null;
-  /** Of its service account in the cluster. */
-  readonly cluster: string | null;
 }
 
 /** Who an agent turned out to be. */

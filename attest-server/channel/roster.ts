@@ -1,4 +1,4 @@
-import type { Role } from '../wire/messages.ts';
+import { type Role, roleNames } from '../wire/roles.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 
@@ -7,25 +7,14 @@ export interface Listed {
   readonly session: Session;
 }
 
-/** The connections that proved themselves, one of each node and role, and how many agents say which version. */
+/** The connections that proved themselves, one of each node and role, and how many of a role say which version. */
 export class Roster<Connection extends Listed> {
   readonly #byKey = new Map<string, Connection>();
-  readonly #versions = new Tally();
-  #gates = 0;
+  readonly #versions = new Map(roleNames.map((role) => [role, new Tally()]));
 
-  /** Agents by the version that they say. */
-  get versions(): ReadonlyMap<string, number> {
-    return this.#versions.sums;
-  }
-
-  /** Agents of whatever version. */
-  get size(): number {
-    return this.#versions.total;
-  }
-
-  /** Gates that wait: one that opens leaves. */
-  get gates(): number {
-    return this.#gates;
+  /** Connections in this role, by the version that they say. */
+  versions(role: Role): Pick<Tally, 'sums' | 'total'> {
+    return this.#versions.get(role) ?? none;
   }
 
   /** Once for each connection. @returns the one of this node and role before it */
@@ -50,10 +39,11 @@ export class Roster<Connection extends Listed> {
   }
 
   #count({ session: { hello } }: Listed, change: number): void {
-    if (hello?.role === 'agent') this.#versions.add(hello.versions.program, change);
-    else if (hello?.role === 'gate') this.#gates += change;
+    if (hello !== null) this.#versions.get(hello.role)?.add(hello.versions.program, change);
   }
 }
+
+const none = new Tally();
 
 /** A node's name has no space. */
 function keyOf(name: string, role: Role | undefined): string {

@@ -18,16 +18,23 @@ import {
   parseBinaryFrame,
   parseSupplementFrame,
   type ServerMessage,
-  sentBy,
 } from '../wire/messages.ts';
 import { Rate } from '../wire/rate.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import type { AnsweredSupplements } from '../wire/supplements.ts';
 import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';
-import type { ShownTokens } from './ports.ts';
+
+/** What an agent shows beside its keys. */
+export interface ShownTokens {
+  /** `<id>.<secret>` of a join token. */
+  readonly join: string | null;
+  /** Of its service account in the cluster. */
+  readonly cluster: string | null;
+}
 
 /** What the listener must do next. */
 export type Action =
@@ -212,7 +219,7 @@ export class Session {
 
   #message(message: AgentMessage, text: string, now: number): readonly Action[] {
     const role = this.#hello?.role;
-    if (role !== undefined && !sentBy[role].includes(message.type))
+    if (role !== undefined && !roles[role].sends.includes(message.type))
       throw new Rejection('role_denied', `the role ${role} may not send ${message.type}`, { field: 'type' });
     switch (message.type) {
       case 'hello':

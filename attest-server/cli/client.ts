@@ -24,11 +24,11 @@ export interface Client {
   close(): void;
 }
 
-/** What the server answered in place of what was asked for. */
+/** The server's answer in place of what was asked for. */
 export class Refusal extends CliError {
-  /** Of HTTP. */
+  /** The HTTP status. */
   readonly status: number;
-  /** Of the problem; null where a server of before says none. */
+  /** The code of the problem; null if an older server names none. */
   readonly code: string | null;
 
   constructor(status: number, code: string | null, text: string, hint: string | null) {
@@ -77,7 +77,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
   };
 }
 
-interface Question {
+interface ApiRequest {
   readonly method: string;
   readonly path: string;
   readonly body: string | null;
@@ -86,7 +86,7 @@ interface Question {
 function send(
   access: ServerAccess,
   agent: Agent,
-  { method, path, body }: Question,
+  { method, path, body }: ApiRequest,
   withinMs: number,
 ): Promise<{ status: number; text: string }> {
   const { server, token, ca } = access;
@@ -186,7 +186,7 @@ function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): Cl
   );
 }
 
-/** What the server shows and what the file holds, by the digests of `assay authority status`. */
+/** The certificates that the server shows and those of the file, by the digests of `assay authority status`. */
 async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
   const shown = (await shownChain(server)).at(-1);
   if (shown === undefined) return '';

@@ -28,7 +28,7 @@ export function addCommands(program: Command, context: CliContext): void {
   addExamples(program);
 }
 
-/** Of the commands in the first help that a user sees: by what they are about. */
+/** Families of the commands in the first help that a user sees: by what they are about. */
 const families: Readonly<Record<string, readonly string[]>> = {
   'Nodes:': ['get', 'describe', 'why', 'history', 'attest'],
   'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],

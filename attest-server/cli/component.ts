@@ -1,5 +1,5 @@
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect } from '../wire/verdict.ts';
+import type { AspectName } from '../wire/verdict.ts';
 
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   kernel_unknown: 'kernel',
@@ -31,7 +31,7 @@ export function componentOf({
   aspect,
 }: {
   readonly code: ReasonCode;
-  readonly aspect: Aspect;
+  readonly aspect: AspectName;
 }): string {
   return byCode[code] ?? aspect;
 }

@@ -1,7 +1,7 @@
 import { printable } from '../wire/printable.ts';
 import { Refusal } from './client.ts';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 /** How a person says beforehand what becomes of a question. */
 export interface Consent {
@@ -9,12 +9,12 @@ export interface Consent {
   readonly dryRun?: boolean;
 }
 
-/** Asks whether it shall be done, where nobody said so beforehand. @throws CliError where the answer is no */
+/** Asks whether it shall be done, where nobody said so beforehand. @throws CliError if the answer is no */
 export type Ask = (question: string) => Promise<void>;
 
 /**
  * Before something that changes nodes or cuts somebody off.
- * @throws CliError (usage) where there is nobody to ask: before the server is asked for anything
+ * @throws CliError (usage) if there is nobody to ask: before the server is asked for anything
  */
 export function questions(io: CliIo, { yes = false, dryRun = false }: Consent): Ask {
   if (yes || dryRun) return async () => {};
@@ -32,7 +32,7 @@ export function questions(io: CliIo, { yes = false, dryRun = false }: Consent): 
 }
 
 /**
- * What something would change; or that the server cannot say it, since a revocation must not wait until it can.
+ * The changes that something would make; or that the server cannot say them, since a revocation must not wait until it can.
  * @throws CliError that the step itself would end with, too
  */
 export async function orWhyNot(say: () => Promise<string>): Promise<string> {

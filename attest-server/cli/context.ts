@@ -1,30 +1,13 @@
 import type { Client } from './client.ts';
+import type { CliIo } from './io.ts';
 
-/** What every command is given. */
+/** The context of every command. */
 export interface CliContext {
-  /** Of this program. */
+  /** The version of this program. */
   readonly version: string;
   readonly io: CliIo;
   /** Finds the server and reads the token when a command first needs them: offline commands never do. */
   readonly server: () => Promise<Client>;
   /** Sets the exit code of the command that runs. */
   readonly exitWith: (code: number) => void;
-}
-
-/** What a command may touch of its surroundings, so that a test can stand in for a terminal. */
-export interface CliIo {
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly cwd: string;
-  /** Standard output is a terminal, and nobody asked for no colour. */
-  readonly colour: boolean;
-  /** Width of the terminal; null where standard output is none. */
-  readonly columns: number | null;
-  readonly now: () => number;
-  /** Asks a person, and gives the line that was typed, null where the input ended; null where there is no terminal. */
-  readonly ask: ((question: string) => Promise<string | null>) | null;
-  readonly stdin: AsyncIterable<Uint8Array>;
-  /** Aborted by Ctrl-C, which from this call on does not end the program by itself. */
-  readonly interrupted: () => AbortSignal;
 }

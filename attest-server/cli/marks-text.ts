@@ -2,11 +2,10 @@ import type { NodeView } from '../api/api.ts';
 import type { MarksView } from '../api/cluster-api.ts';
 import type { Suppression, WrongResource } from '../formats/marking.ts';
 import { utc } from './moment.ts';
+import type { LabelledLine } from './table.ts';
 
-type Line = readonly [label: string, text: string];
-
-/** What the Node of a node carries, why it is not as its verdict says, and what is wrong with its resource. */
-export function marksLines({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): readonly Line[] {
+/** The marks of a node's Node, why they are not as its verdict says, and what is wrong with its resource. */
+export function marksLines({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): readonly LabelledLine[] {
   if (marks === null) return [];
   const { resource } = marks;
   return [

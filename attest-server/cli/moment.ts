@@ -23,7 +23,7 @@ export interface EndingOptions {
 /**
  * As the API takes it: a moment, or how many seconds.
  * @param longest seconds
- * @throws CliError (usage) where neither or both are given, or one is wrong
+ * @throws CliError (usage) if neither or both are given, or one is wrong
  */
 export function endOf(
   command: string,

@@ -3,7 +3,7 @@ import { suggestion } from '../formats/nearest.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import { CliError, exit } from './exit.ts';
 
-type Order = (a: NodeView, b: NodeView) => number;
+type NodeOrder = (a: NodeView, b: NodeView) => number;
 
 /** In the order in which a person looks at them. */
 export const worstFirst: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
@@ -16,13 +16,13 @@ const orders = {
   since: newestFirst(({ since }) => since),
   age: newestFirst(({ enrolledAt }) => enrolledAt),
   verified: newestFirst(({ verifiedAt }) => verifiedAt),
-} as const satisfies Readonly<Record<string, Order>>;
+} as const satisfies Readonly<Record<string, NodeOrder>>;
 
-/** What `--sort-by` takes. */
+/** The values of `--sort-by`. */
 export const nodeOrders = Object.keys(orders);
 
 /** Equal ones stand by their names. @throws CliError (usage) */
-export function compareBy(column: string): Order {
+export function compareBy(column: string): NodeOrder {
   const [, order] = Object.entries(orders).find(([name]) => name === column) ?? [];
   if (order === undefined)
     throw new CliError(
@@ -34,7 +34,7 @@ export function compareBy(column: string): Order {
 }
 
 /** Nodes without one stand last. */
-function byText(of: (node: NodeView) => string | null): Order {
+function byText(of: (node: NodeView) => string | null): NodeOrder {
   return (a, b) => {
     const [left, right] = [of(a), of(b)];
     if (left === right) return 0;
@@ -44,7 +44,7 @@ function byText(of: (node: NodeView) => string | null): Order {
 }
 
 /** Moments are RFC 3339 in UTC: their texts stand in the order of time. */
-function newestFirst(of: (node: NodeView) => string | null): Order {
+function newestFirst(of: (node: NodeView) => string | null): NodeOrder {
   return (a, b) => {
     const [left, right] = [of(a), of(b)];
     return left === null || right === null ? byText(of)(a, b) : byText(of)(b, a);

@@ -1,5 +1,5 @@
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 import { printableJson, printableValue } from './printable.ts';
 
 export type Format = 'table' | 'wide' | 'json' | 'yaml' | 'name' | 'junit' | 'sarif';
@@ -20,13 +20,12 @@ export function formatOf<F extends Format>(given: string, allowed: readonly F[])
 export async function print(io: CliIo, format: Format, value: unknown, people: () => string): Promise<void> {
   if (format === 'json') io.out(`${printableJson(value)}\n`);
   else if (format === 'yaml') {
-    const { stringify } = await import('yaml');
-    // No line is folded: a command in it is copied whole.
-    io.out(stringify(printableValue(value), { lineWidth: 0 }));
+    const { yamlText } = await import('./yaml-text.ts');
+    io.out(yamlText(printableValue(value)));
   } else io.out(people());
 }
 
-/** What was asked for by name: one name gives the object itself, and nothing where it is missing; else a list. */
+/** Prints nodes that were asked for by name: one name gives the object itself, and nothing if it is missing; else a list. */
 export async function printNodes(
   io: CliIo,
   format: Format,

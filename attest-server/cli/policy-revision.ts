@@ -13,7 +13,7 @@ export function revisionDigits(given: string): string {
   );
 }
 
-/** A policy that is or was in force. @throws CliError where it is not kept */
+/** A policy that is or was in force. @throws CliError if it is not kept */
 export function readPolicyRevision(client: Client, given: string): Promise<PolicyRevisionText> {
   return client.get(`/v1/policy/history/${revisionDigits(given)}`, policyRevisionText);
 }

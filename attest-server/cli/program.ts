@@ -2,8 +2,9 @@ import { type Argument, Command, CommanderError } from 'commander';
 import { version } from '../version.ts';
 import { printable } from '../wire/printable.ts';
 import { addCommands } from './commands.ts';
-import type { CliContext, CliIo } from './context.ts';
+import type { CliContext } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 /** Runs one command line (without program names) and gives its exit code. */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {

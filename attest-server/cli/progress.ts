@@ -1,4 +1,4 @@
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 
 /** Between two lines about how far a command is, in milliseconds; a short one shows none. */
 const every = 5_000;

@@ -1,13 +1,13 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 const maxBytes = 256 * 1024 * 1024;
 const most = `${maxBytes / 1024 / 1024} MiB`;
 const chunkBytes = 256 * 1024;
 
-/** @throws CliError where it cannot be read, or is larger than 256 MiB */
+/** @throws CliError if it cannot be read, or is larger than 256 MiB */
 export function readFile(path: string): Buffer {
   try {
     return readAll(path);
@@ -48,7 +48,7 @@ export async function readInput({ cwd, stdin }: CliIo, given: string): Promise<B
   return Buffer.concat(chunks);
 }
 
-/** What is said of a file that cannot be read, with the system's code where it gave one. */
+/** The error on a file that cannot be read, with the system's code if it gave one. */
 export function unreadable(path: string, cause: unknown): CliError {
   return new CliError(`${path} ${unreadableFor(cause)}`, 'Is that its name?', exit.error, cause);
 }

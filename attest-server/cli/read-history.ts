@@ -12,7 +12,7 @@ export interface HistoryQuestion {
 
 export interface HistoryPage {
   readonly items: readonly HistoryView[];
-  /** Where older ones begin; null where there are none. */
+  /** Where older ones begin; null if there are none. */
   readonly next: string | null;
 }
 
@@ -38,7 +38,7 @@ export async function readHistory(
   return found.length > limit ? cut(found, limit) : { items: found, next };
 }
 
-/** What has one moment stays on one page: the next one begins before it. */
+/** Cuts a page: entries of one moment stay together, and the next page begins before it. */
 function cut(found: readonly HistoryView[], limit: number): HistoryPage {
   const first = found[limit]?.at;
   const whole = found.slice(0, limit).filter(({ at }) => at !== first);

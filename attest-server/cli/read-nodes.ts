@@ -22,14 +22,14 @@ export async function readNodes(
   }
 }
 
-/** @throws Refusal 404 where there is none of that name */
+/** @throws Refusal 404 if there is none of that name */
 export function readNode(server: Client, name: string): Promise<NodeView> {
   return server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
 }
 
 /** Nodes that were asked for by name, each once. */
 export interface NamedNodes {
-  /** Those that the server knows, in the order in which they were named. */
+  /** Nodes that the server knows, in the order in which they were named. */
   readonly nodes: readonly NodeView[];
   readonly missing: readonly string[];
 }
@@ -48,7 +48,7 @@ export async function readNamedNodes(server: Client, names: readonly string[]): 
   return { nodes, missing };
 }
 
-/** Ends a command that has shown the others. @throws CliError where a node is missing */
+/** Ends a command that has shown the others. @throws CliError if a node is missing */
 export function checkAllFound({ missing }: NamedNodes): void {
   if (missing.length > 0)
     throw new CliError(

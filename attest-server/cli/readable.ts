@@ -1,10 +1,10 @@
 import { type Advice, isCommand } from '../wire/advice.ts';
 import { printable } from '../wire/printable.ts';
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 import { relative, utc } from './moment.ts';
 
 /** How texts are shown to a person. */
-export interface Reading {
+export interface TextFormat {
   /** Instants without how long ago they were. */
   readonly utc: boolean;
   readonly now: number;
@@ -17,7 +17,7 @@ const usualWidth = 100;
 /** On less, nothing could be read. */
 const leastWidth = 40;
 
-export function readingOf({ columns, now }: CliIo, absolute = false): Reading {
+export function readingOf({ columns, now }: CliIo, absolute = false): TextFormat {
   return { utc: absolute, now: now(), width: Math.max(leastWidth, columns ?? usualWidth) };
 }
 
@@ -30,12 +30,12 @@ export function withShortDigests(text: string): string {
 }
 
 /** A text for a person: printable, its digests short, and how long ago each of its instants was. */
-export function readable(text: string, reading: Pick<Reading, 'utc' | 'now'>): string {
-  return withAges(withShortDigests(printable(text)), reading);
+export function readable(text: string, textFormat: Pick<TextFormat, 'utc' | 'now'>): string {
+  return withAges(withShortDigests(printable(text)), textFormat);
 }
 
 /** Each instant of a text without fractions of a second, and how long ago it was. */
-export function withAges(text: string, { utc: absolute, now }: Pick<Reading, 'utc' | 'now'>): string {
+export function withAges(text: string, { utc: absolute, now }: Pick<TextFormat, 'utc' | 'now'>): string {
   const instant = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
   return text.replace(instant, (at) => (absolute ? utc(at) : `${utc(at)} (${relative(at, now)})`));
 }
@@ -45,7 +45,7 @@ export function field(
   label: string,
   text: string,
   indent: number,
-  { width }: Pick<Reading, 'width'>,
+  { width }: Pick<TextFormat, 'width'>,
 ): string {
   const lines = text.split('\n').flatMap((line) => wrapped(printable(line), widthBeside(indent, width)));
   return beside(label, lines, indent);
@@ -56,7 +56,7 @@ export function steps(
   label: string,
   advice: Advice,
   indent: number,
-  { width }: Pick<Reading, 'width'>,
+  { width }: Pick<TextFormat, 'width'>,
 ): string {
   const given = advice.split('\n');
   const isOne = given.filter((line) => !isCommand(line)).length === 1;
@@ -79,7 +79,7 @@ function widthBeside(indent: number, width: number): number {
 }
 
 /**
- * Breaks at blanks, and a word that is too long within it: a terminal would go on at the begin of its next line, where
+ * Breaks at blanks, and a word that is too long within it: a terminal would go on at the start of its next line, where
  * what others wrote could look like a line of ours.
  */
 export function wrapped(text: string, width: number): readonly string[] {

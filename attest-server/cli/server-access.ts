@@ -3,8 +3,8 @@ import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { parseCertificates } from '../wire/certificates.ts';
 import { limits } from '../wire/limits.ts';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 import { unreadableFor } from './read-file.ts';
 import { replaceFile } from './write-file.ts';
 
@@ -12,13 +12,13 @@ import { replaceFile } from './write-file.ts';
 export interface ServerAccess {
   readonly server: URL;
   readonly token: string;
-  /** Of that token. */
+  /** The file with that token. */
   readonly tokenFile: string;
   /** PEM of the server's authority; null: the system's. */
   readonly ca: string | null;
-  /** Of that PEM. */
+  /** The file with that PEM. */
   readonly caFile: string | null;
-  /** The file of `npm start` that names the server; null where something else does. */
+  /** The file of `npm start` that names the server; null if something else does. */
   readonly startedBy: string | null;
 }
 
@@ -34,7 +34,7 @@ const entry = z.object({
   tokenFile: z.string().optional(),
   caFile: z.string().optional(),
 });
-type Entry = z.infer<typeof entry>;
+type SavedContext = z.infer<typeof entry>;
 const configuration = entry.extend({
   current: z.string().optional(),
   contexts: z.record(z.string(), entry).default({}),
@@ -47,7 +47,7 @@ const configuration = entry.extend({
  */
 export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
   const chosen = flags.context === undefined ? null : contextNamed(flags.context, io);
-  const sources: Entry[] = chosen
+  const sources: SavedContext[] = chosen
     ? [flags, chosen]
     : [
         flags,
@@ -61,7 +61,7 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
   const complete = () => sources.some(({ server }) => server) && sources.some(({ tokenFile }) => tokenFile);
   const started = chosen || complete() ? null : folderEntry(io.cwd);
   if (!chosen && !complete()) sources.push(started ?? userEntry(io) ?? {});
-  const pick = (part: keyof Entry) => sources.find((source) => source[part])?.[part];
+  const pick = (part: keyof SavedContext) => sources.find((source) => source[part])?.[part];
 
   const server = pick('server');
   const tokenFile = pick('tokenFile');
@@ -138,7 +138,7 @@ export function readContexts(io: CliIo): Contexts {
   return { contexts, current: found?.current ?? null };
 }
 
-/** Writes down which context is used from now on. @throws CliError (usage) where there is none of that name */
+/** Writes down which context is used from now on. @throws CliError (usage) if there is none of that name */
 export function useContext(name: string, io: CliIo): void {
   contextNamed(name, io);
   const path = userFile(io) ?? '';
@@ -149,7 +149,7 @@ export function useContext(name: string, io: CliIo): void {
   );
 }
 
-/** What names a server here before the context in use does; null where nothing does. */
+/** The source that names a server here with precedence over the context in use; null if there is none. */
 export function findsElsewhere(io: CliIo): string | null {
   if (io.env.ASSAY_SERVER && io.env.ASSAY_TOKEN_FILE) return 'ASSAY_SERVER';
   const path = join(io.cwd, '.assay', 'cli.json');
@@ -173,7 +173,7 @@ function userFile(io: CliIo): string | null {
   return home === null ? null : join(home, 'assay', 'config.json');
 }
 
-function contextNamed(name: string, io: CliIo): Entry {
+function contextNamed(name: string, io: CliIo): SavedContext {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
   const context = found !== null && Object.hasOwn(found.contexts, name) ? found.contexts[name] : undefined;
@@ -186,15 +186,15 @@ function contextNamed(name: string, io: CliIo): Entry {
   return besideFile(context, path);
 }
 
-function userEntry(io: CliIo): Entry | null {
+function userEntry(io: CliIo): SavedContext | null {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
   if (found === null || path === null) return null;
   return found.current === undefined ? besideFile(found, path) : contextNamed(found.current, io);
 }
 
-/** @throws CliError where it names a token that lies elsewhere */
-function folderEntry(cwd: string): Entry | null {
+/** @throws CliError if it names a token that lies elsewhere */
+function folderEntry(cwd: string): SavedContext | null {
   const path = join(cwd, '.assay', 'cli.json');
   const found = readConfiguration(path);
   if (found === null) return null;
@@ -208,7 +208,7 @@ function folderEntry(cwd: string): Entry | null {
   return entry;
 }
 
-/** Wherever links lead; a file that cannot be found is read in vain, and that is told. */
+/** Wherever links lead; a file that cannot be found is read in vain, and that is reported. */
 function isBelow(file: string, folder: string): boolean {
   try {
     return realpathSync(file).startsWith(join(realpathSync(folder), sep));
@@ -234,13 +234,13 @@ function readConfiguration(path: string): z.infer<typeof configuration> | null {
   }
 }
 
-function besideFile({ server, tokenFile, caFile }: Entry, path: string): Entry {
+function besideFile({ server, tokenFile, caFile }: SavedContext, path: string): SavedContext {
   const beside = (file: string | undefined) =>
     file === undefined ? undefined : resolve(dirname(path), file);
   return present({ server, tokenFile: beside(tokenFile), caFile: beside(caFile) });
 }
 
-function present(parts: Record<keyof Entry, string | undefined>): Entry {
+function present(parts: Record<keyof SavedContext, string | undefined>): SavedContext {
   const { server, tokenFile, caFile } = parts;
   return { ...(server && { server }), ...(tokenFile && { tokenFile }), ...(caFile && { caFile }) };
 }

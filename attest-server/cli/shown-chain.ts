@@ -5,7 +5,7 @@ import { chainFrom } from '../wire/certificates.ts';
 
 const withinMs = 5_000;
 
-/** Certificates that the server shows, its own first, of which nothing is believed; none where it does not answer. */
+/** Certificates that the server shows, its own first, of which nothing is believed; none if it does not answer. */
 export function shownChain({ hostname, port }: URL): Promise<readonly X509Certificate[]> {
   const host = hostname.replace(/^\[(.*)\]$/, '$1');
   return new Promise((resolve) => {

@@ -1,12 +1,13 @@
 import type { z } from 'zod';
-import { type SimulatedMarksView, turnsUntrusted } from '../api/policy-api.ts';
+import type { SimulatedMarksView } from '../api/policy-api.ts';
+import { turnsUntrusted } from '../formats/trust-loss.ts';
 import { printable } from '../wire/printable.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import type { Client } from './client.ts';
 import { table } from './table.ts';
 
-/** What is shown of a node, wherever it was judged. */
-export interface Simulated {
+/** A simulated node, wherever it was judged. */
+export interface ShownSimulation {
   readonly node: string;
   readonly before: { readonly state: NodeState } | null;
   readonly after: {
@@ -40,7 +41,7 @@ export async function readSimulation<Page extends { items: unknown[]; next: stri
  * Whom something would change, and why.
  * @param all whether the others are listed, too
  */
-export function simulationText(items: readonly Simulated[], all: boolean): string {
+export function simulationText(items: readonly ShownSimulation[], all: boolean): string {
   const changed = items.filter((item) => item.changed).length;
   const untrusted = items.filter(turnsUntrusted).length;
   const unjudged = items.filter(({ after }) => after === null).length;
@@ -55,8 +56,8 @@ export function simulationText(items: readonly Simulated[], all: boolean): strin
   return `${rows}${sums.join('; ')}\n`;
 }
 
-/** A table of nodes, and why each of them would change; empty where there is none. */
-export function changesText(shown: readonly Simulated[]): string {
+/** A table of nodes, and why each of them would change; empty if there is none. */
+export function changesText(shown: readonly ShownSimulation[]): string {
   const isMarked = shown.some(({ marks }) => marks != null);
   const rows = shown.map(({ node, before, after, marks, note }) => [
     node,
@@ -75,7 +76,7 @@ export function changesText(shown: readonly Simulated[]): string {
 }
 
 /** A policy that changes the mode alone changes no verdict, and yet what a Node carries. */
-function changesMarks({ marks }: Simulated): boolean {
+function changesMarks({ marks }: ShownSimulation): boolean {
   return marks != null && marksText(marks) !== unchanged;
 }
 

@@ -23,8 +23,11 @@ function cellText(text: string, isLast: boolean): string {
   return isLast ? shown : shown.replace(/\p{Zs}{2,}/gu, ' ');
 }
 
-/** Lines of a label and what it says, below each other. */
-export function fields(lines: readonly (readonly [label: string, text: string])[]): string {
+/** A line that stands behind its label. */
+export type LabelledLine = readonly [label: string, text: string];
+
+/** Labelled lines below each other, their texts aligned. */
+export function fields(lines: readonly LabelledLine[]): string {
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
   return lines
     .map(([label, text]) => `${(label === '' ? '' : `${label}:`).padEnd(width)}${printable(text)}\n`)

@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty';
 
 /**
- * Asks on the terminal and gives the line that is typed; null where the input ends. Null in place of it where standard
+ * Asks on the terminal and gives the line that is typed; null if the input ends. Null in place of it where standard
  * input or standard error is none: what a pipe says is no person's answer.
  */
 export function terminal(): ((question: string) => Promise<string | null>) | null {

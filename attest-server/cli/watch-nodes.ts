@@ -2,12 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeView } from '../api/api.ts';
 import { printable } from '../wire/printable.ts';
 import { type Client, NoAnswer, Refusal } from './client.ts';
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 import type { Format } from './output.ts';
 import { printableJson, printableValue } from './printable.ts';
 import { checkAllFound, type NamedNodes, readNode } from './read-nodes.ts';
 
-export interface Watch {
+export interface WatchOptions {
   readonly io: CliIo;
   readonly client: Client;
   readonly format: Format;
@@ -15,7 +15,7 @@ export interface Watch {
   readonly every: number;
   /** Milliseconds after which it ends by itself; null: never. */
   readonly longest: number | null;
-  /** What is watched, as it is now, in order. */
+  /** The watched nodes as they are now, in order. */
   readonly read: () => Promise<NamedNodes>;
   /** Lines of a table, one for each node; with the heading where they are the first. */
   readonly rows: (nodes: readonly NodeView[], isFirst: boolean) => string;
@@ -25,7 +25,7 @@ export interface Watch {
  * `get nodes --watch`: all nodes, then each one that changed, until Ctrl-C. A node that does not match the filter any
  * more is shown once as it is now. A server that does not answer is asked again.
  */
-export async function watchNodes(watch: Watch): Promise<void> {
+export async function watchNodes(watch: WatchOptions): Promise<void> {
   const { io, client, every, longest } = watch;
   const byHand = io.interrupted();
   const interrupted =
@@ -64,9 +64,9 @@ export async function watchNodes(watch: Watch): Promise<void> {
 /** A timer of more would fire at once. */
 const longestTimer = 2 ** 31 - 1;
 
-type Known = Map<string, NodeView>;
+type ShownNodes = Map<string, NodeView>;
 
-async function showChanges(watch: Watch, known: Known): Promise<Known> {
+async function showChanges(watch: WatchOptions, known: ShownNodes): Promise<ShownNodes> {
   const { nodes, missing } = await watch.read();
   const now = new Map(nodes.map((node) => [node.name, node]));
   const left = [...known.keys()].filter((name) => !now.has(name));
@@ -89,7 +89,7 @@ function lookUp(client: Client, name: string): Promise<NodeView | null> {
   });
 }
 
-/** What a watcher wants to hear of; times of the latest verdict move with each answer. */
+/** The part of a node that a watcher wants to hear of; times of the latest verdict move with each answer. */
 function essence(node: NodeView | undefined): string {
   if (node === undefined) return '';
   const { state, reasons, aspects, bootedAt, group, policy, mode, bound, kernel, tpm } = node;
@@ -99,15 +99,15 @@ function essence(node: NodeView | undefined): string {
 
 /** @param all of which the widths of the columns come, so that lines stand below each other */
 async function show(
-  { io, format, rows }: Watch,
+  { io, format, rows }: WatchOptions,
   nodes: readonly NodeView[],
   all: readonly NodeView[],
   isFirst: boolean,
 ): Promise<void> {
   if (format === 'json') for (const node of nodes) io.out(`${printableJson(node, 0)}\n`);
   else if (format === 'yaml') {
-    const { stringify } = await import('yaml');
-    for (const node of nodes) io.out(`---\n${stringify(printableValue(node))}`);
+    const { yamlText } = await import('./yaml-text.ts');
+    for (const node of nodes) io.out(`---\n${yamlText(printableValue(node))}`);
   } else if (format === 'name') for (const { name } of nodes) io.out(`${printable(name)}\n`);
   else if (isFirst) io.out(rows(nodes, true));
   else {

@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 /** Writes a file that only its owner reads. @throws CliError */
 function writeFile(path: string, text: string): void {
@@ -12,7 +12,7 @@ function writeFile(path: string, text: string): void {
   }
 }
 
-/** Puts another text in the place of a file's, with its mode: whoever reads it meanwhile reads one of the two. @throws CliError */
+/** Puts another text in place of a file's, with its mode: whoever reads it meanwhile reads one of the two. @throws CliError */
 export function replaceFile(path: string, change: (text: string) => string): void {
   const beside = `${path}.${process.pid}.new`;
   try {
@@ -27,7 +27,7 @@ export function replaceFile(path: string, change: (text: string) => string): voi
   }
 }
 
-/** What is said of a file that cannot be written. */
+/** The error on a file that cannot be written. */
 export function unwritable(path: string, cause: unknown): CliError {
   const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
   const hint =

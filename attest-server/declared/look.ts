@@ -2,7 +2,7 @@ import type { DeclaredFault } from '../formats/declared.ts';
 import { DirectoryFault } from './directory-fault.ts';
 import { snapshotOf } from './snapshot.ts';
 
-export interface LookParts {
+export interface DirectoryReaderParts {
   readonly directory: string;
   /** Reads it, and puts it in force. @throws DirectoryFault */
   readonly read: () => Promise<void>;
@@ -13,7 +13,7 @@ export interface LookParts {
   readonly fault: (error: unknown, where: string) => void;
 }
 
-export interface Looks {
+export interface DirectoryReader {
   /** Reads the directory where it may say something else than before, and tells what became of it; one after the other. */
   look(isFirst: boolean): Promise<void>;
   /** Reads it anyway, and leaves it to the caller to tell. @throws DirectoryFault */
@@ -21,10 +21,16 @@ export interface Looks {
 }
 
 /** When a directory is read: each time that it changes, and now and then where its fault may have passed by itself. */
-export function createLooks({ directory, read, reloaded, notReloaded, fault }: LookParts): Looks {
+export function createDirectoryReader({
+  directory,
+  read,
+  reloaded,
+  notReloaded,
+  fault,
+}: DirectoryReaderParts): DirectoryReader {
   /** How the directory was when it was last read, and when it was last seen to be faulty. */
   let [known, doubted]: (string | null)[] = [null, null];
-  /** What it was last told to have; null: nothing. */
+  /** The fault that was last reported; null: none. */
   let told: DirectoryFault | null = null;
   let looksLeft = 0;
   let doubts = 0;
@@ -79,7 +85,7 @@ const mostDoubts = 12;
 /** To read all of it may take a second. */
 const looksBetweenTries = 60;
 
-/** Another one when something was written there, or it cannot be looked at for another reason. */
+/** A mark that changes when something was written there, or it cannot be looked at for another reason. */
 function markOf(directory: string): Promise<string> {
   return snapshotOf(directory).then(({ mark }) => mark, String);
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';
 import { declaredActor, declaredFiles } from '../formats/declared.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference } from '../formats/reference.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
@@ -10,7 +10,7 @@ import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Declaration } from '../references/declare.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { DirectoryFault } from './directory-fault.ts';
-import { createLooks, type Looks } from './look.ts';
+import { createDirectoryReader, type DirectoryReader } from './look.ts';
 import type { DeclaredStore, DirectoryInForce, ReferenceChange } from './ports.ts';
 import { type DeclaredDirectory, readDirectory } from './read-directory.ts';
 import { readSigners } from './read-signers.ts';
@@ -27,14 +27,14 @@ export interface DeclaredConfig {
 export interface DeclaredParts {
   readonly store: DeclaredStore;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
+  readonly methods: readonly EnrolmentMethod[];
   readonly now: () => number;
-  /** Told which serial is in force. */
+  /** Called with the serial that is in force. */
   readonly inForce: (serial: number) => void;
   readonly fault: (error: unknown, where: string) => void;
 }
 
-/** What a directory is put in force by; each leaves everything as it was where it throws. */
+/** The rooms that put a directory in force; each leaves everything as it was if it throws. */
 export interface DeclaredPorts {
   /** Who is enrolled with this key; null: nobody. */
   nodeByEk(ekDigest: string): Promise<{ readonly name: string } | null>;
@@ -43,7 +43,7 @@ export interface DeclaredPorts {
     declaration: Declaration,
     commit: (changes: readonly ReferenceChange[]) => Promise<void>,
   ): Promise<void>;
-  /** What becomes of all references that are held. */
+  /** Replaces the references by those that the declaration leaves. */
   declared(declaration: Declaration): Promise<readonly Reference[]>;
   /** Looks at what this policy (null: that of the settings) does to nodes with these references. @throws PolicyError */
   judge(policy: DeclaredPolicy | null, references: readonly Reference[]): Promise<void>;
@@ -65,19 +65,19 @@ export interface ShownDirectory {
 
 /** References, pins and policy of a signed directory. */
 export interface Declared extends AsyncDisposable {
-  /** Of the settings; null where there is none. */
+  /** The directory of the settings; null if there is none. */
   readonly directory: string | null;
-  /** Which one is in force; null where none is. */
+  /** Which one is in force; null if none is. */
   inForce(): DirectoryInForce | null;
-  /** The same for people; null where the settings name no directory. */
+  /** The same for people; null if the settings name no directory. */
   shown(): ShownDirectory | null;
-  /** Its policy; null where it has none. */
+  /** Its policy; null if it has none. */
   policy(): DeclaredPolicy | null;
-  /** @throws Rejection `ek_already_bound` where its list of pins has another key for a node, or another node for a key */
+  /** @throws Rejection `ek_already_bound` if its list of pins has another key for a node, or another node for a key */
   checkPins(pins: readonly Pin[]): Promise<void>;
-  /** Looks at it, and again and again. What is wrong with it is told, and is no reason not to start. */
+  /** Looks at it, and again and again. What is wrong with it is reported, and is no reason not to start. */
   begin(ports: DeclaredPorts): Promise<void>;
-  /** Reads keys and directory anew. @throws DirectoryFault */
+  /** Reads keys and directory again. @throws DirectoryFault */
   read(): Promise<void>;
 }
 
@@ -87,21 +87,22 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   const { directory } = config;
   const { store, now } = parts;
   let signers = await readSigners(config.keys);
-  /** Keys of before count: a directory that is right does not make that right. */
+  /** The earlier keys count: a directory that is right does not make that right. */
   let areKeysFaulty = false;
   let inForce = await store.read();
   parts.inForce(inForce?.serial ?? 0);
   const policyPath = join(directory, declaredFiles.policy);
   const oneByOne = pLimit(1);
-  let looks: Looks | null = null;
+  let looks: DirectoryReader | null = null;
   let timer: NodeJS.Timeout | undefined;
   /** Whether what is held was compared with it since the start. */
   let isCompared = false;
 
   const readNow = async () => readDirectory(await snapshotOf(directory), signers, parts.methods);
   /**
-   * What it holds by now, where the policy in force is one that an earlier version took, or a server with other settings:
-   * nothing could be merged that has this one start. Whoever reads the policy tells what is wrong where this fails, too.
+   * The directory to start with if the policy in force is not taken here: an earlier version took it, or a server with other
+   * settings, and nothing could be merged that lets this one start. Whoever reads the policy reports what is wrong if this
+   * fails, too.
    */
   let startsWith = isTaken(inForce?.policy ?? null, parts.methods)
     ? null
@@ -193,7 +194,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
         if (!areKeysFaulty) to.told.reloaded('declared');
       };
       const notReloaded = (error: Error) => to.told.notReloaded('declared', error);
-      const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
+      const begun = createDirectoryReader({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
       if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
         throw new Error(
@@ -245,7 +246,7 @@ function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
   );
 }
 
-function isTaken(policy: string | null, methods: readonly Bound[]): boolean {
+function isTaken(policy: string | null, methods: readonly EnrolmentMethod[]): boolean {
   if (policy === null) return true;
   try {
     parsePolicy(policy, declaredFiles.policy, methods);

@@ -11,24 +11,24 @@ export interface DirectoryInForce {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** Text of its policy; null where it has none. */
+  /** Text of its policy; null if it has none. */
   readonly policy: string | null;
 }
 
-/** What a directory changes of a reference; `audit` says so. */
+/** The change of a reference by a directory, as `audit` records it. */
 export interface ReferenceChange {
   readonly reference: Reference;
   readonly audit: AuditEvent;
 }
 
 export interface DeclaredStore {
-  /** Null where none ever was. */
+  /** Null if none ever was. */
   read(): Promise<DirectoryInForce | null>;
   /** Whether its list of pins said last that this name has another key, or this key another name, used up or not. */
   hasOtherPin(pin: Pin): Promise<boolean>;
   /**
    * All of it, or nothing: references by their names, what became of the pins, and which directory that was.
-   * @throws Rejection `too_large` where all references together would be
+   * @throws Rejection `too_large` if all references together would be
    */
   apply(change: {
     readonly directory: DirectoryInForce;

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Pin } from '../enrolment/ports.ts';
 import { declaredBounds, declaredFiles } from '../formats/declared.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { inSteps } from '../formats/in-steps.ts';
 import { parsePins } from '../formats/pin-file.ts';
 import { contentFaultInSteps, type Reference } from '../formats/reference.ts';
@@ -17,7 +17,7 @@ import type { Snapshot } from './snapshot.ts';
 
 /** A part of a directory, in the form in which it counts. */
 export interface DirectoryContent {
-  /** Text of the policy; null where the directory has none. */
+  /** Text of the policy; null if the directory has none. */
   readonly policy: string | null;
   readonly pins: readonly Pin[];
   readonly references: readonly DeclaredReference[];
@@ -42,7 +42,7 @@ export interface DeclaredDirectory extends DirectoryContent {
 export async function readDirectory(
   snapshot: Snapshot,
   signers: readonly Signer[],
-  methods: readonly Bound[],
+  methods: readonly EnrolmentMethod[],
 ): Promise<DeclaredDirectory> {
   const [manifestBytes, ssh, minisign] = await Promise.all([
     snapshot.read(declaredFiles.manifest, declaredBounds.manifest),
@@ -72,7 +72,7 @@ export async function readDirectory(
 export async function readContent(
   snapshot: Snapshot,
   paths: readonly string[],
-  methods: readonly Bound[],
+  methods: readonly EnrolmentMethod[],
   check: (path: string, bytes: Buffer) => void,
 ): Promise<DirectoryContent> {
   let policy: string | null = null;
@@ -110,7 +110,7 @@ function mostOf(path: string): number {
   return path === declaredFiles.pins ? declaredBounds.pins : limits.references.one;
 }
 
-function checkPolicyFile(text: string, path: string, methods: readonly Bound[]): void {
+function checkPolicyFile(text: string, path: string, methods: readonly EnrolmentMethod[]): void {
   try {
     checkPolicy(text, path, methods);
   } catch (error) {

@@ -5,11 +5,11 @@ import { declaredBounds, declaredFiles } from '../formats/declared.ts';
 import { isListable, isPart } from '../verify/declared/manifest.ts';
 import { DirectoryFault } from './directory-fault.ts';
 
-/** What is in a directory at one moment. */
+/** The content of a directory at one moment. */
 export interface Snapshot {
-  /** Of files that a manifest may name, in the order of their paths. */
+  /** The files that a manifest may name, in the order of their paths. */
   readonly paths: readonly string[];
-  /** Another one when any of them, the manifest or a signature was written anew. */
+  /** A mark that changes when any of them, the manifest or a signature was rewritten. */
   readonly mark: string;
   /** Reads one of them. @throws DirectoryFault */
   read(path: string, most: number): Promise<Buffer>;

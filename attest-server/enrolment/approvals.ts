@@ -1,5 +1,5 @@
 import type { AuditEvent } from '../formats/audit.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { Candidates } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
@@ -53,7 +53,7 @@ export interface RevokedNode {
 export interface ApprovalParts {
   readonly store: EnrolmentStore;
   readonly candidates: Candidates;
-  readonly mayEnrol: (node: string, by: Bound) => boolean;
+  readonly mayEnrol: (node: string, by: EnrolmentMethod) => boolean;
   /** @throws Rejection where a signed directory pins this name or this key otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   readonly alert: Alert;

@@ -5,12 +5,12 @@ import { Crowd, inAll, type Member } from './crowd.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
 /** What a TPM said when it was told to wait. */
-export type Claim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
+export type CandidateClaim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 
 /** The disk hears of one candidate at most once in this time, however often it comes. */
 const quietMs = 10_000;
 
-interface Waiting extends Member {
+interface WaitingCandidate extends Member {
   readonly candidate: Candidate;
   readonly writtenAt: number;
   readonly isWritten: boolean;
@@ -22,7 +22,7 @@ interface Waiting extends Member {
  */
 export class Candidates {
   readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
-  readonly #waiting = new Crowd<Waiting>(({ candidate }, key) => this.#drop(key, candidate));
+  readonly #waiting = new Crowd<WaitingCandidate>(({ candidate }, key) => this.#drop(key, candidate));
   /** What was dropped and never written needs no more memory than what waits. */
   readonly #gone = new LRUCache<string, Pick<Candidate, 'node' | 'ekDigest'>>({ max: inAll * 2 });
 
@@ -48,7 +48,7 @@ export class Candidates {
     return [...this.#waiting.values()].map(({ candidate }) => candidate);
   }
 
-  note(claim: Claim, now: number): void {
+  note(claim: CandidateClaim, now: number): void {
     const key = keyOf(claim);
     const before = this.#waiting.get(key);
     const { firstSeen, attempts } = before?.candidate ?? { firstSeen: now, attempts: 0 };

@@ -20,7 +20,7 @@ export interface KnownClaim {
   readonly address: string;
 }
 
-type Refused = Pick<KnownClaim, 'node' | 'ekDigest' | 'code' | 'address'> & { readonly text: string };
+type RefusedClaim = Pick<KnownClaim, 'node' | 'ekDigest' | 'code' | 'address'> & { readonly text: string };
 
 /**
  * What was refused under each name since the server started: a number for each key and code. Those of names that are
@@ -31,7 +31,7 @@ export class Claims {
   readonly #ofOthers = new Crowd<KnownClaim & Member>();
 
   /** @param isEnrolled whether a node has that name now */
-  note({ node, ekDigest, code, text, address }: Refused, isEnrolled: boolean, now: number): void {
+  note({ node, ekDigest, code, text, address }: RefusedClaim, isEnrolled: boolean, now: number): void {
     const key = `${node} ${ekDigest} ${code}`;
     const crowd = [this.#ofNodes, this.#ofOthers].find((one) => one.get(key) !== undefined);
     const before = crowd?.get(key);

@@ -1,17 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import type { Identification, ShownTokens } from '../channel/ports.ts';
+import type { Identification } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
-import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
+import type {
+  EndorsementLookup,
+  EndorsementPath,
+  EndorsementPaths,
+  VouchedTpm,
+} from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Hello } from '../wire/messages.ts';
 import { ownBytes } from '../wire/own-bytes.ts';
 import { mayWait } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import { sourceOf } from '../wire/source.ts';
-import type { Claim } from './candidates.ts';
+import type { CandidateClaim } from './candidates.ts';
 import { type Cluster, checkClusterToken, type TokenBearer } from './cluster.ts';
 import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
 import type { Registry } from './registry.ts';
@@ -25,7 +32,7 @@ export interface Peer {
   readonly enrolling: Enrolling | null;
   /** Of the audit log, as the agent kept it. */
   readonly checkpoint: string | null;
-  /** Where its connection comes from and what its agent says that it is; null where it is no agent. */
+  /** Where its connection comes from and what its agent says that it is; null where its role does not stay. */
   readonly seen: Seen | null;
   /** How a root vouches for the certificate with which it is enrolled. Dear: only for one that has proven itself. */
   readonly endorsementPath: () => EndorsementPath | null;
@@ -34,7 +41,7 @@ export interface Peer {
 interface Enrolling {
   readonly joinTokenId: string | null;
   /** How it waits where nobody vouches for it. */
-  readonly claim: Claim;
+  readonly claim: CandidateClaim;
   /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
   readonly vouched: () => VouchedTpm;
 }
@@ -46,7 +53,7 @@ export interface IdentifyParts {
   readonly registry: Registry;
   /** Null: the server is in none. */
   readonly cluster: Pick<Cluster, 'nodeOfToken' | 'wantsToken'> | null;
-  readonly candidates: { note(claim: Claim, now: number): void };
+  readonly candidates: { note(claim: CandidateClaim, now: number): void };
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
   readonly paths: EndorsementPaths;
   /** Whom we trust to endorse TPMs at present. */
@@ -66,9 +73,10 @@ export function createIdentify(parts: IdentifyParts): Identify {
   const { registry, cluster, candidates, paths, trust, now } = parts;
   return async (hello, tokens, address) => {
     const source = sourceOf(address);
+    const { showsTokens, stays } = roles[hello.role];
     // Attack: a stolen TPM's machine, or a program in another pod, speaks for a node of the cluster.
     const wantsToken = cluster?.wantsToken(hello.node) === true;
-    if (wantsToken && hello.role === 'agent')
+    if (wantsToken && showsTokens)
       await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, wantsToken ? null : source, parts);
     // It stays with the record of a node that enrols.
@@ -89,7 +97,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
       akPublicArea: ak.publicArea,
       akName: ak.name,
     };
-    const claim: Claim = {
+    const claim: CandidateClaim = {
       node: hello.node,
       ekDigest: ek.digest,
       ekPublicArea: ek.publicArea,
@@ -104,12 +112,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     });
     const enrolled = 'known' in found ? found.known : found.candidate;
     // Attack: who has no token comes in another role, for which nobody vouches but itself.
-    if (
-      wantsToken &&
-      hello.role !== 'agent' &&
-      'candidate' in found &&
-      found.candidate.bound === 'first-use'
-    ) {
+    if (wantsToken && !showsTokens && 'candidate' in found && found.candidate.bound === 'first-use') {
       candidates.note(claim, now());
       throw new Rejection(
         'enrolment_pending',
@@ -121,7 +124,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     const peer = {
       ak,
       checkpoint: hello.checkpoint ?? null,
-      seen: hello.role === 'agent' ? { address, agent: hello.versions.program } : null,
+      seen: stays ? { address, agent: hello.versions.program } : null,
       // A closure made here would keep all that another one made here uses, the claim as well.
       endorsementPath: isItsOwn ? pathOf(followed) : noPath,
     };
@@ -175,15 +178,15 @@ function followedOnce(
   shown: Endorsement,
   trust: () => TrustRoots,
   now: () => number,
-): () => Followed {
-  let state: Endorsement | Followed = shown;
+): () => EndorsementLookup {
+  let state: Endorsement | EndorsementLookup = shown;
   return () => {
     if ('chain' in state) state = paths.follow(state, trust(), now());
     return state;
   };
 }
 
-function pathOf(followed: () => Followed): Peer['endorsementPath'] {
+function pathOf(followed: () => EndorsementLookup): Peer['endorsementPath'] {
   return () => followed().path;
 }
 
@@ -207,6 +210,6 @@ async function noTpm(
       `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
   // Attack: names of machines that are none, in a role that needs no token, push out those of others.
-  if (hello.role === 'agent') withoutTpm.note(hello.node, source);
+  if (roles[hello.role].showsTokens) withoutTpm.note(hello.node, source);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

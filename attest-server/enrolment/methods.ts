@@ -1,4 +1,4 @@
-import { type Bound, enrolmentMethods } from '../formats/enrolment-method.ts';
+import { type EnrolmentMethod, enrolmentMethods } from '../formats/enrolment-method.ts';
 
 export interface OfferedBy {
   readonly isInCluster: boolean;
@@ -11,7 +11,11 @@ export interface OfferedBy {
  * By which methods nodes can enrol at this server: one that nobody could vouch by is not offered.
  * @throws Error for a cloud program that nobody would ask
  */
-export function offeredMethods({ isInCluster, cloudProgram, hasRoots }: OfferedBy): readonly Bound[] {
+export function offeredMethods({
+  isInCluster,
+  cloudProgram,
+  hasRoots,
+}: OfferedBy): readonly EnrolmentMethod[] {
   if (!isInCluster && cloudProgram !== null)
     throw new Error(
       'cloudProgram (ASSAY_CLOUD_PROGRAM) is asked about nodes of a cluster, and this server is in none: set kubernetes.api (ASSAY_KUBERNETES_API), or leave it out',

@@ -1,9 +1,8 @@
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';
 import type { EnrolmentPorts } from '../http/ports.ts';
-import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
@@ -17,9 +16,8 @@ import { createIdentify, type Identify, isUndecided, type Peer } from './identif
 import { LastSeen } from './last-seen.ts';
 import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
+import type { EnrolmentReport } from './telemetry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
-
-type Refused = ChannelPorts<Peer>['refused'];
 
 export interface EnrolmentConfig {
   /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
@@ -46,7 +44,7 @@ export interface EnrolmentParts {
   /** Whom we trust to endorse TPMs at present. */
   readonly trust: () => TrustRoots;
   readonly groups: {
-    of(node: string): { readonly enrolment: readonly Bound[] };
+    of(node: string): { readonly enrolment: readonly EnrolmentMethod[] };
     /** What policy says of a machine that has no TPM; null where it expects one. */
     absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
     /** Whether policy expects that refusal of this node. */
@@ -64,7 +62,16 @@ export interface EnrolmentParts {
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   /** What is remembered of the node that is enrolled under that name; null where none is. */
   readonly status: (node: string) => object | null;
-  readonly report: Pick<Reporter, 'alert' | 'refused' | 'signatureChecked'> & {
+  readonly report: EnrolmentReport & {
+    /** @param about `isEnrolled`: a node has that name */
+    refused(
+      code: ReasonCode,
+      text: string,
+      about: { readonly isEnrolled: boolean } & Omit<
+        Parameters<ChannelPorts<Peer>['refused']>[2],
+        'ek' | 'closed'
+      >,
+    ): void;
     fault(error: unknown, where: string): void;
   };
 }
@@ -78,7 +85,7 @@ export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   proven(peer: Peer): Promise<void>;
   name(peer: Peer): string;
   /** What the channel refuses; what policy expects of a machine is no event. */
-  readonly refused: Refused;
+  readonly refused: ChannelPorts<Peer>['refused'];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }
@@ -106,7 +113,7 @@ export async function openEnrolment(
           fault: (error) =>
             logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
         });
-  const mayEnrol = (node: string, by: Bound) => groups.of(node).enrolment.includes(by);
+  const mayEnrol = (node: string, by: EnrolmentMethod) => groups.of(node).enrolment.includes(by);
   const withoutTpm = await MachinesWithoutTpm.open({ store, absentBy: groups.absentBy, now });
   const candidates = await Candidates.open(store);
   const registry = createRegistry({

@@ -1,5 +1,5 @@
 import type { AuditEvent } from '../formats/audit.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { PcrBank } from '../wire/messages.ts';
 
@@ -17,7 +17,7 @@ export interface TpmKeys {
 export interface EnrolledNode extends TpmKeys {
   /** Unique among records that are not revoked. */
   readonly name: string;
-  readonly bound: Bound;
+  readonly bound: EnrolmentMethod;
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;

@@ -1,11 +1,12 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import pLimit from 'p-limit';
-import type { ShownTokens } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import type { AuditEvent } from '../formats/audit.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import type { Hello } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import { byCloud, type ClusterPorts, checkClusterToken } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { EnrolledNode, EnrolmentStore, JoinToken, Pin, Superseded, TpmKeys } from './ports.ts';
@@ -56,7 +57,7 @@ export interface Registry {
 
 /** The enrolment method that binds a key to a name, and what of it is used up or kept. */
 interface MethodUsed {
-  readonly by: Bound;
+  readonly by: EnrolmentMethod;
   /** As `enrolledBy` of a node. */
   readonly who: string | null;
   readonly joinTokenId?: string;
@@ -69,7 +70,7 @@ const longestJoinTokenMs = 24 * 3600_000;
 export interface RegistryParts {
   readonly store: EnrolmentStore;
   /** Whether the policy of this node's group allows that method. */
-  readonly mayEnrol: (node: string, by: Bound) => boolean;
+  readonly mayEnrol: (node: string, by: EnrolmentMethod) => boolean;
   /** @throws Rejection where a signed directory pins this name or this key otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
@@ -235,7 +236,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     const machine = await methodOfCloud(node, keys);
     if (machine !== null) return machine;
     // What runs before kubelet is enrolled only where somebody named this very key.
-    if (role !== 'agent')
+    if (!roles[role].showsTokens)
       throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
     if (tokens.cluster !== null && clusterPorts !== null && mayEnrol(node, 'vendor')) {
       await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, {

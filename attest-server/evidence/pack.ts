@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { Bundle } from '../formats/bundle.ts';
+import { type Bundle, roleLeftOut } from '../formats/bundle.ts';
 import type { Reference } from '../formats/reference.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -9,7 +9,8 @@ import type { ImaProblem } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import { atMost } from '../wire/at-most.ts';
 import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
-import type { PcrBank, Role } from '../wire/messages.ts';
+import type { PcrBank } from '../wire/messages.ts';
+import type { Role } from '../wire/roles.ts';
 import type { SupplementName } from '../wire/supplements.ts';
 import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
 import { keepReferences } from './kept-references.ts';
@@ -48,6 +49,8 @@ export interface AnsweringNode {
 export interface AnsweredEvidence {
   readonly nonce: Buffer;
   readonly channel: Buffer;
+  /** What its quotes sign besides; absent where nothing is asked for. */
+  readonly keyRequest?: Buffer | undefined;
   /** Base64. */
   readonly quotes: readonly { readonly attest: string; readonly signature: string }[];
   readonly facts: string;
@@ -78,8 +81,8 @@ export interface Moment {
   readonly banks?: readonly PcrBank[] | undefined;
   /** Why IMA's list counts for nothing, where nothing of it is kept. */
   readonly imaProblem?: ImaProblem | undefined;
-  /** Who answered; default the agent. */
-  readonly by?: Role;
+  /** Who answered. */
+  readonly by: Role;
   /** The server is on trial. */
   readonly trial?: true | undefined;
 }
@@ -132,7 +135,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, supplements }: AnsweredEvidence,
+    { nonce, channel, keyRequest, quotes, facts, parts, supplements }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -149,7 +152,7 @@ export class Packer {
         channel: channel.toString('hex'),
         facts: hash('sha256', facts, 'hex'),
         bootLog: parts.boot?.digest ?? '',
-        keyRequest: '',
+        keyRequest: keyRequest?.toString('hex') ?? '',
       },
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
@@ -165,7 +168,7 @@ export class Packer {
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],
         imaProblem: moment.imaProblem,
-        by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
+        by: moment.by === roleLeftOut ? undefined : moment.by,
         trial: moment.trial,
       },
     };

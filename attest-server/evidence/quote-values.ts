@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Bundle } from '../formats/bundle.ts';
-import type { QuotedBank } from '../verify/proven.ts';
+import type { QuotedBank } from '../verify/quote.ts';
 import { bankBytes, type PcrBank, pcrBanks } from '../wire/messages.ts';
 
 /** The PCR values of one quote in a third of their length: per bank those of the PCRs in the mask, ascending, as one. */

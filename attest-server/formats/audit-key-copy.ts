@@ -9,7 +9,7 @@ import {
   followRotations,
 } from '../wire/audit-key.ts';
 
-/** What `audit.key` in the state folder holds. The file is a secret: whoever has it can rewrite the audit log. */
+/** The content of `audit.key` in the state folder. The file is a secret: whoever has it can rewrite the audit log. */
 export const auditKeyFile = z.strictObject({
   version: z.literal(1),
   installation: z.string().regex(/^[0-9a-f]{32}$/),
@@ -20,7 +20,7 @@ export const auditKeyFile = z.strictObject({
 
 /** Shows that a copy of the audit key is there, and can sign. The private key stays where the copy is. */
 export const auditKeyCopy = z.strictObject({
-  /** Of the copy, raw, base64. */
+  /** The public key of the copy, raw, base64. */
   publicKey: auditKey.shape.publicKey,
   /** By the copy over the bytes of `copyStatement`, base64. */
   signature: auditKey.shape.signature.unwrap(),
@@ -29,7 +29,7 @@ export type AuditKeyCopy = z.infer<typeof auditKeyCopy>;
 
 /**
  * @param text of a file `audit.key`
- * @returns null where it is none, or one that no server would start with. Nothing of it may be repeated
+ * @returns null if it is none, or one that no server would start with. Nothing of it may be repeated
  */
 export function showCopy(text: string): AuditKeyCopy | null {
   try {
@@ -46,7 +46,7 @@ export function showCopy(text: string): AuditKeyCopy | null {
   }
 }
 
-/** Why this shows no copy of the key that signs now; null where it does. */
+/** Why this shows no copy of the key that signs now; null if it does. */
 export function faultOfCopy(
   { origin, keys }: AuditOrigin,
   { publicKey, signature }: AuditKeyCopy,
@@ -59,7 +59,7 @@ export function faultOfCopy(
   return isGood ? null : 'its signature is wrong';
 }
 
-/** The raw bytes of an Ed25519 public key. @throws Error where it is none */
+/** The raw bytes of an Ed25519 public key. @throws Error if it is none */
 export function rawOf(key: KeyObject): Buffer {
   const { x } = key.export({ format: 'jwk' });
   if (key.asymmetricKeyType !== 'ed25519' || x === undefined) throw new Error('it is no Ed25519 key');

@@ -1,4 +1,4 @@
-/** What the audit log holds: each action, and what one entry of it says. */
+/** The actions of the audit log, and the members of an entry of each. */
 export const auditActions = {
   verdict: 'a node got another verdict than before, or its first one: state, policy, digest of the evidence',
   flaps:

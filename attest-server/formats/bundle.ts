@@ -5,19 +5,20 @@ import { nodeName, pcrBanks } from '../wire/messages.ts';
 import { parseJson } from '../wire/parse-json.ts';
 import { writtenHeldCodes } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { type Role, roleNames } from '../wire/roles.ts';
 import { tpmClasses } from './tpm-class.ts';
 
 const base64 = z.base64();
 const hexBytes = z.string().regex(/^([0-9a-f]{2})*$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest');
 
-/** What both versions say alike. */
+/** Members of both versions. */
 const attested = {
   /** TPMT_PUBLIC or TPM2B_PUBLIC */
   attestationKey: base64,
   /** The bytes that the quotes carry: evidence of other origin. */
   qualifyingData: hexBytes.optional(),
-  /** What our quotes sign; facts and bootLog are SHA-256 digests, or "". */
+  /** The inputs that our quotes sign; facts and bootLog are SHA-256 digests, or "". */
   binding: z
     .strictObject({
       nonce: hexBytes,
@@ -57,7 +58,7 @@ const seenBefore = {
   bootId: z.string().nullable().optional(),
   firstBootId: z.string().nullable().optional(),
   rewind: z.enum(['none', 'seen', 'passed']).optional(),
-  /** The firmware that the one of before took the place of, and the reset count at that. */
+  /** The firmware that this one replaced, and the reset count at that moment. */
   replaced: z
     .strictObject({ version: z.string().max(64), resetCount: z.number() })
     .nullable()
@@ -65,17 +66,17 @@ const seenBefore = {
   held: z.enum(writtenHeldCodes).nullable().optional(),
 };
 
-/** Of the text that says why IMA's list was not taken. */
+/** The longest text that says why IMA's list was not taken. */
 export const longestProblem = 1024;
 
-/** What the server's verdict was made from; written on export. */
+/** The circumstances of the server's verdict; written on export. */
 const circumstances = {
   at: z.iso.datetime(),
   /** Advice has it in commands that are pasted into a shell. */
   node: nodeName.optional(),
-  /** What the TPM is, as a root of the exporter says. */
+  /** The kind of the TPM, as a root of the exporter says. */
   tpmClass: z.enum(tpmClasses).optional(),
-  /** Of the node in its cluster, by which the policy's groups choose. */
+  /** Labels of the node in its cluster, by which the policy's groups choose. */
   labels: z.record(z.string().max(317), z.string().max(63)).optional(),
   /** The server was on trial. */
   trial: z.literal(true).optional(),
@@ -96,7 +97,7 @@ export const bundle = z.strictObject({
     z.enum(partNames),
     z.strictObject({ digest: sha256, bytes: base64.optional() }).optional(),
   ),
-  /** What the parts `loaderFiles`, `initrds` and `ima` list, by its SHA-256. */
+  /** The content that the parts `loaderFiles`, `initrds` and `ima` list, by its SHA-256. */
   files: z.record(sha256, base64).optional(),
   previous: z.strictObject(seenBefore).optional(),
   context: z
@@ -118,8 +119,8 @@ export const bundle = z.strictObject({
           field: z.string().max(64).nullable(),
         })
         .optional(),
-      /** Left out where the agent answered; any other role is judged as a gate. */
-      by: z.literal('gate').optional(),
+      /** Who answered (`answeredBy`). */
+      by: z.enum(roleNames).optional(),
     })
     .optional(),
 });
@@ -142,6 +143,13 @@ const earlierBundle = z.strictObject({
     .optional(),
 });
 export type EarlierBundle = z.infer<typeof earlierBundle>;
+
+/** The role of a bundle that names none, as those of earlier versions did not; so it is still written. */
+export const roleLeftOut: Role = 'agent';
+
+export function answeredBy({ context }: Pick<Bundle, 'context'>): Role {
+  return context?.by ?? roleLeftOut;
+}
 
 const anyVersion = z.discriminatedUnion('version', [bundle, earlierBundle]);
 

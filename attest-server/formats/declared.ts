@@ -8,7 +8,7 @@ export const declaredFiles = {
   pins: 'pins.csv',
 } as const;
 
-/** What an SSH signature of a manifest is for: one that the same key made for Git or for mail is none. */
+/** The purpose of a manifest's SSH signature: one that the same key made for Git or for mail is refused. */
 export const declaredNamespace = 'declared@assay.dev';
 
 /** Bytes of each file, and how many files a directory may have. */

@@ -4,22 +4,13 @@ import {
   digestLengths,
   type FileRecord,
   filesInBlock,
+  type ListedFile,
   longestPath,
   type PackedList,
   packFilesInSteps,
   parsePackedListInSteps,
   recordsFrom,
 } from './packed-list.ts';
-
-/** A file that somebody knows: what it holds, where it lies, and which package brings it. */
-export interface ListedFile {
-  /** Of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
-  readonly digest: Buffer;
-  /** At most 4096 bytes of UTF-8, without a NUL. */
-  readonly path: string;
-  /** Name and version, at most 255 bytes of UTF-8; null where nobody said. */
-  readonly package: string | null;
-}
 
 /**
  * Digests of known files, up to millions of them. It is its packed bytes (packed-list.ts), and an index of 8 bytes a file
@@ -31,7 +22,7 @@ export class DigestList {
   /** How many files: pairs of a path and a digest. */
   readonly fileCount: number;
   readonly #packed: PackedList;
-  readonly #tables: readonly (Table | null)[];
+  readonly #tables: readonly (LengthTable | null)[];
   /** Where the path of a file is put together while some are looked up. */
   readonly #path = Buffer.allocUnsafe(longestPath);
 
@@ -154,7 +145,7 @@ export class DigestList {
 }
 
 /** Digests of one length, and where each first part of a digest begins among them. */
-interface Table {
+interface LengthTable {
   readonly length: number;
   readonly count: number;
   /** Number of its first digest, and that one's offset. */

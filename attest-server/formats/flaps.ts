@@ -7,7 +7,7 @@ export const flapsSchema = z.object({
   changes: z.int(),
   /** The states that it had meanwhile. */
   states: z.array(nodeStateSchema),
-  /** What was found meanwhile, but for what only informs. */
+  /** Codes found meanwhile, except those that only inform. */
   codes: z.array(reasonCodeSchema),
 });
 export type Flaps = z.infer<typeof flapsSchema>;

@@ -2,8 +2,8 @@ import { outsideText } from '../wire/printable.ts';
 import { Rejection } from '../wire/rejection.ts';
 
 /**
- * What a policy of IMA may measure without a gap: programs (`exec`) and what is mapped to be run (`mmap`), modules of the
- * kernel, kernels and initrds that kexec loads by file, IMA policies that are loaded by path, the kernel's critical data,
+ * Areas that a policy of IMA may measure without a gap: programs (`exec`) and what is mapped to be run (`mmap`), modules of
+ * the kernel, kernels and initrds that kexec loads by file, IMA policies that are loaded by path, the kernel's critical data,
  * keys put into keyrings, and all files that a process with the rights of root opens to read.
  */
 export const imaAreas = [
@@ -19,27 +19,27 @@ export const imaAreas = [
 export type ImaArea = (typeof imaAreas)[number];
 
 export interface ImaPolicyCoverage {
-  /** What is measured whatever the file, the user and the file system, but for what `doubts` names. */
+  /** Areas measured whatever the file, the user and the file system, except for what `doubts` names. */
   readonly covers: readonly ImaArea[];
   /** Why more is not covered, and what is left out of what is, in the order of lines. */
   readonly doubts: readonly ImaPolicyDoubt[];
 }
 
 export interface ImaPolicyDoubt {
-  /** Of the text, from 1. */
+  /** The line in the text, from 1. */
   readonly line: number;
   /** A sentence for people, without a full stop at its end; it repeats words of the text, printable and cut. */
   readonly text: string;
 }
 
 /**
- * What the text of a policy covers, as it is written to `security/ima/policy` (Documentation/ABI/testing/ima_policy, Linux
- * 6.12). Careful on purpose: a condition that is not known to hold always covers nothing, and takes away all that it may.
- * @throws Rejection `malformed` with line and offset where no kernel would take it, `too_large`
+ * The coverage of a policy as it is written to `security/ima/policy` (Documentation/ABI/testing/ima_policy, Linux 6.12).
+ * Careful on purpose: a condition that is not known to hold always covers nothing, and takes away all that it may.
+ * @throws Rejection `malformed` with line and offset if no kernel would take it, `too_large`
  */
 export function parseImaPolicy(text: string): ImaPolicyCoverage {
   const rules = parseRules(text);
-  const doubts: Doubt[] = [];
+  const doubts: AreaDoubt[] = [];
   const covers = imaAreas.filter((area) => {
     const found = cases[area].map((one) => decide(one, rules));
     const isCovered = found.every(({ isMeasured }) => isMeasured);
@@ -58,7 +58,7 @@ const most = { characters: 256 * 1024, rules: 4096, doubts: 64 };
 const imaPcr = '10';
 
 /** A rule that says what is measured; those that appraise, audit and hash change nothing of that. */
-interface Rule {
+interface ImaRule {
   readonly line: number;
   readonly measures: boolean;
   /** `func=`; null: all that have a file. */
@@ -69,12 +69,12 @@ interface Rule {
   readonly fileSystem: string | null;
   /** All other conditions, as written. */
   readonly conditions: readonly string[];
-  /** Why what it measures is not in the list, or only some of it; null where it is. */
+  /** Why what it measures is not in the list, or only some of it; null if it is. */
   readonly strays: string | null;
 }
 
 /** A way in which the kernel asks its policy. */
-interface Case {
+interface HookCase {
   readonly hook: string;
   /** Each set of rights that it may be asked for; null: there is no file, and only rules that name the hook count. */
   readonly rights: readonly (readonly string[])[] | null;
@@ -82,11 +82,11 @@ interface Case {
   readonly holds?: string;
 }
 
-const ofFile = (hook: string, right: string): Case => ({ hook, rights: [[right]] });
+const ofFile = (hook: string, right: string): HookCase => ({ hook, rights: [[right]] });
 const openedToRead = [['MAY_READ'], ['MAY_READ', 'MAY_WRITE']];
 
 /** All of them must be measured. */
-const cases: Readonly<Record<ImaArea, readonly Case[]>> = {
+const cases: Readonly<Record<ImaArea, readonly HookCase[]>> = {
   exec: [ofFile('BPRM_CHECK', 'MAY_EXEC')],
   mmap: [ofFile('MMAP_CHECK', 'MAY_EXEC')],
   modules: [ofFile('MODULE_CHECK', 'MAY_READ')],
@@ -100,14 +100,14 @@ const cases: Readonly<Record<ImaArea, readonly Case[]>> = {
 
 interface Decision {
   readonly isMeasured: boolean;
-  /** What is left out of what is measured. */
+  /** Gaps in what is measured. */
   readonly gaps: readonly ImaPolicyDoubt[];
   /** Why it is not measured. */
   readonly faults: readonly ImaPolicyDoubt[];
 }
 
 /** The first rule that matches decides, as in the kernel. */
-function decide(asked: Case, rules: readonly Rule[]): Decision {
+function decide(asked: HookCase, rules: readonly ImaRule[]): Decision {
   const gaps: ImaPolicyDoubt[] = [];
   const faults: ImaPolicyDoubt[] = [];
   for (const [at, rule] of rules.entries()) {
@@ -130,19 +130,19 @@ function decide(asked: Case, rules: readonly Rule[]): Decision {
   return { isMeasured: false, gaps, faults };
 }
 
-function mayMatch({ hook, mask }: Rule, asked: Case): boolean {
+function mayMatch({ hook, mask }: ImaRule, asked: HookCase): boolean {
   if (asked.rights === null) return hook === asked.hook;
   if (hook !== null && hook !== asked.hook) return false;
   return mask === null || asked.rights.some((rights) => fits(mask, rights));
 }
 
-function fits({ word, isAny }: NonNullable<Rule['mask']>, rights: readonly string[]): boolean {
+function fits({ word, isAny }: NonNullable<ImaRule['mask']>, rights: readonly string[]): boolean {
   // A word that is not known here may mean anything.
   return isAny || !masks.has(word) ? rights.includes(word) || !masks.has(word) : rights.join() === word;
 }
 
-/** What must be so for a rule to match. */
-function limitsOf({ mask, fileSystem, conditions }: Rule, { rights, holds }: Case): readonly string[] {
+/** Conditions of a rule that limit what it matches. */
+function limitsOf({ mask, fileSystem, conditions }: ImaRule, { rights, holds }: HookCase): readonly string[] {
   const isNarrow =
     mask !== null && (!masks.has(mask.word) || !(rights ?? []).every((each) => fits(mask, each)));
   return [
@@ -152,11 +152,11 @@ function limitsOf({ mask, fileSystem, conditions }: Rule, { rights, holds }: Cas
   ];
 }
 
-interface Doubt extends ImaPolicyDoubt {
+interface AreaDoubt extends ImaPolicyDoubt {
   readonly area: ImaArea;
 }
 
-function joined(doubts: readonly Doubt[]): readonly ImaPolicyDoubt[] {
+function joined(doubts: readonly AreaDoubt[]): readonly ImaPolicyDoubt[] {
   const areas = new Map<string, { line: number; text: string; of: Set<ImaArea> }>();
   for (const { line, text, area } of doubts) {
     const key = `${line} ${text}`;
@@ -213,10 +213,10 @@ const fileSystems: ReadonlyMap<number, string> = new Map([
 const gapsOfAll: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'overlay']);
 const fileSystemNames: ReadonlySet<string> = new Set(fileSystems.values());
 
-function parseRules(text: string): readonly Rule[] {
+function parseRules(text: string): readonly ImaRule[] {
   if (text.length > most.characters)
     throw new Rejection('too_large', `an IMA policy of ${text.length} characters`, { field: 'policy' });
-  const rules: Rule[] = [];
+  const rules: ImaRule[] = [];
   let written = 0;
   let offset = 0;
   for (const [index, line] of text.split('\n').entries()) {
@@ -233,18 +233,18 @@ function parseRules(text: string): readonly Rule[] {
   return rules;
 }
 
-interface Place {
+interface RulePosition {
   readonly line: number;
   readonly offset: number;
 }
 
 /** @returns null for a rule that does not say what is measured */
-function parseRule(words: readonly string[], place: Place): Rule | null {
+function parseRule(words: readonly string[], place: RulePosition): ImaRule | null {
   const [action, ...others] = words.filter((word) => actions.has(word));
   if (action === undefined) throw fault('malformed', place, 'a rule without an action');
   if (others.length > 0) throw fault('malformed', place, 'a rule with two actions');
   let hook: string | null = null;
-  let mask: Rule['mask'] = null;
+  let mask: ImaRule['mask'] = null;
   let fileSystem: string | null = null;
   let strays: string | null = null;
   const conditions: string[] = [];
@@ -274,15 +274,15 @@ function fileSystemOf(key: string, value: string): string | null {
   return key === 'fsname' && fileSystemNames.has(value) ? value : null;
 }
 
-function fault(code: 'malformed' | 'too_large', { line, offset }: Place, text: string): Rejection {
+function fault(code: 'malformed' | 'too_large', { line, offset }: RulePosition, text: string): Rejection {
   return new Rejection(code, `IMA policy, line ${line}: ${text}`, { field: `line ${line}`, offset });
 }
 
 /**
- * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but for `tcb` and
- * `ima_tcb`, of which the first on the line counts alone. They are in force until a policy is loaded, which takes their place
- * (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from 5.12 on). The last three refuse files, and measure
- * none. Lines of their doubts are of no text that anybody sees.
+ * Policies that kernels build in by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but
+ * for `tcb` and `ima_tcb`, of which only the first on the line counts. They are in force until a policy is loaded, which
+ * replaces them (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from 5.12 on). The last three refuse files,
+ * and measure none. Lines of their doubts are of no text that anybody sees.
  */
 export const builtInImaPolicies: Readonly<Record<string, ImaPolicyCoverage>> = builtIn();
 

@@ -14,7 +14,7 @@ const read: readonly RegExp[] = [
   /^run\/net[^/]*\.conf$/,
 ];
 
-/** True where a rule reads the file, or a person is shown it. @param path as an entry of the manifest has it */
+/** True if a rule reads the file, or a person is shown it. @param path as an entry of the manifest has it */
 export function keepsContent(path: string): boolean {
   return read.some((one) => one.test(path));
 }

@@ -5,12 +5,12 @@ import { parseJson } from '../wire/parse-json.ts';
 import { Rejection } from '../wire/rejection.ts';
 
 /**
- * What an initrd holds, file by file: made by the server of the image that a node sent, once the image has the measured
- * digest. The image is not kept. References that come or go later are compared with this.
+ * The files of an initrd: made by the server from the image that a node sent, once the image has the measured digest. The
+ * image is not kept. References that come or go later are compared with this.
  */
 export interface InitrdManifest {
   readonly version: 1;
-  /** Of the whole image, as loaders measure it: bytes, and hex digests. */
+  /** The whole image, as loaders measure it: bytes, and hex digests. */
   readonly image: {
     readonly bytes: number;
     readonly sha256: string;
@@ -23,7 +23,7 @@ export interface InitrdManifest {
   readonly entries: readonly InitrdEntry[];
   /** Files that are made on the host, where a rule reads what is in them: SHA-256 -> base64. */
   readonly contents: Readonly<Record<string, string>>;
-  /** What keeps this from telling all that the kernel unpacks: with one of them nothing is known of the initrd. */
+  /** Faults that keep this from listing all that the kernel unpacks: with one of them nothing is known of the initrd. */
   readonly faults: readonly InitrdFault[];
 }
 
@@ -58,12 +58,12 @@ export interface InitrdEntry {
   /** Absent: 0. */
   readonly uid?: number;
   readonly gid?: number;
-  /** Of a file. */
+  /** The size of a file. */
   readonly bytes?: number;
   readonly sha256?: string;
-  /** Of a symbolic link, as it stands there. */
+  /** The target of a symbolic link, as it stands there. */
   readonly target?: string;
-  /** Of a device: major and minor number. */
+  /** The numbers of a device: major and minor. */
   readonly device?: readonly [number, number];
   /**
    * Its content, or all of it, gave way to a later entry. It counts as well: what is in `kernel/` is read before the archives are
@@ -101,7 +101,7 @@ export function* manifestChunks(manifest: InitrdManifest): Generator<Buffer> {
 
 /** The same read back, in steps of some milliseconds. @param chunks of whole lines @throws Rejection `malformed`, `too_large` */
 export function* parseInitrdManifest(chunks: Iterable<Buffer>): Generator<void, InitrdManifest> {
-  let begin: Head | null = null;
+  let begin: ManifestHead | null = null;
   let size = 0;
   const entries: InitrdEntry[] = [];
   const contents: [string, string][] = [];
@@ -136,7 +136,7 @@ function wholeLines(chunk: Buffer): readonly string[] {
   return lines;
 }
 
-function parseHead(line: string): Head {
+function parseHead(line: string): ManifestHead {
   const said = parseJson(line, head, what);
   checkForm(line, writtenHead(said), what);
   return said;
@@ -161,7 +161,7 @@ function parseContent(line: string, before: string, isDue: boolean): [string, st
   return said;
 }
 
-/** What is written in two ways would have two digests. */
+/** Refuses a second spelling of one line: it would have a second digest. */
 function checkForm(line: string, said: unknown, field: string): void {
   if (JSON.stringify(said) !== line) throw malformed('it is not written as the server writes it', field);
 }
@@ -172,7 +172,7 @@ function written(entry: InitrdEntry): Readonly<Record<keyof InitrdEntry, unknown
   return { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade };
 }
 
-function writtenHead({ version, image, archives, faults, entries, contents }: Head): Head {
+function writtenHead({ version, image, archives, faults, entries, contents }: ManifestHead): ManifestHead {
   const { bytes, sha256, sha384, sha512 } = image;
   return {
     version,
@@ -188,7 +188,7 @@ function writtenHead({ version, image, archives, faults, entries, contents }: He
   };
 }
 
-interface Head extends Omit<InitrdManifest, 'entries' | 'contents'> {
+interface ManifestHead extends Omit<InitrdManifest, 'entries' | 'contents'> {
   /** How many lines follow. */
   readonly entries: number;
   readonly contents: number;
@@ -197,7 +197,7 @@ interface Head extends Omit<InitrdManifest, 'entries' | 'contents'> {
 const what = 'initrd manifest';
 const chunkLength = 256 * 1024;
 
-/** Those of a reader with its usual bounds; an entry may stand there twice. */
+/** The bounds of a reader with its usual ones; an entry may stand there twice. */
 const most = {
   bytes: limits.initrd.unpackedManifest,
   archives: limits.initrd.archives,
@@ -231,10 +231,11 @@ function malformed(text: string, field: string): Rejection {
   return new Rejection('malformed', `no manifest of an initrd: ${text}`, { field });
 }
 
-/** Whether each member is what it has to be; others are found as the whole is written anew. */
+/** Whether each member is what it has to be; others are found as the whole is rewritten. */
 function isEntry(value: unknown): value is InitrdEntry {
   if (typeof value !== 'object' || value === null) return false;
-  const { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade }: Partial<Entry> = value;
+  const { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade }: Partial<UncheckedEntry> =
+    value;
   return (
     isName(path) &&
     isNumber(mode, 0xffff) &&
@@ -246,7 +247,7 @@ function isEntry(value: unknown): value is InitrdEntry {
   );
 }
 
-type Entry = Readonly<Record<keyof InitrdEntry, unknown>>;
+type UncheckedEntry = Readonly<Record<keyof InitrdEntry, unknown>>;
 
 function isName(value: unknown): boolean {
   return typeof value === 'string' && value !== '' && value.length <= most.path;

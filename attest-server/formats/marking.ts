@@ -1,6 +1,6 @@
 /** Closed lists of what marking does and does not: labels of metrics, and words that the API shows. */
 
-/** What a patch of a Node does. */
+/** Effects of a patch on a Node. */
 export const markActions = [
   ...(['taint_add', 'taint_remove', 'taint_change', 'label_add', 'label_remove'] as const),
   ...(['condition_set', 'condition_remove'] as const),
@@ -24,7 +24,7 @@ export const suppressions = [
 ] as const;
 export type Suppression = (typeof suppressions)[number];
 
-/** What a NodeAttestation shows that cannot be written: what was before, the state alone, or it is not there. */
+/** Content of a NodeAttestation that could not be written: the earlier one, the state alone, or it is not there. */
 export const wrongResources = ['old', 'least', 'none'] as const;
 export type WrongResource = (typeof wrongResources)[number];
 
@@ -33,13 +33,13 @@ export const doubts = ['api', 'clock', 'upgrade'] as const;
 export type Doubt = (typeof doubts)[number];
 
 /**
- * Why the breaker is open. `drift`: nodes fail alike, or too many carry a taint already; `our_change`: a change of ours turned
- * verdicts. In both a person decides.
+ * Why the breaker is open. `drift`: nodes fail the same way, or too many carry a taint already; `our_change`: a change of ours
+ * turned verdicts. In both a person decides.
  */
 export const breakerScopes = ['drift', 'our_change', ...doubts] as const;
 export type BreakerScope = (typeof breakerScopes)[number];
 
-/** What an admission policy of ours protects: `assay-marks` and so on. */
+/** Things that an admission policy of ours protects: `assay-marks` and so on. */
 export const protectedThings = ['marks', 'attestations', 'latch'] as const;
 export type ProtectedThing = (typeof protectedThings)[number];
 
@@ -50,7 +50,7 @@ export type ProtectedThing = (typeof protectedThings)[number];
 export const admissionFaults = ['missing', 'not_denying', 'narrowed', 'unread'] as const;
 export type AdmissionFault = (typeof admissionFaults)[number];
 
-/** What becomes of a request to the cluster that does not succeed. */
+/** Outcomes of a request to the cluster that fails. */
 export const clusterErrorReasons = [
   ...([
     'unreachable',

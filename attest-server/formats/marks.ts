@@ -26,7 +26,7 @@ export const latchResource = { plural: 'assaylatches', kind: 'AssayLatch', name:
 /** The audience of tokens that agents and people show to the server. */
 export const tokenAudience = 'assay';
 
-/** What carries one of these is ours, whichever version put it there. */
+/** Prefixes of marks that are ours, whichever version put them there. */
 export const markPrefixes = { own: 'assay.dev/', label: 'assay.node-restriction.kubernetes.io/' } as const;
 
 /** The ConfigMap in the server's namespace that holds the latest checkpoint of the audit log. */

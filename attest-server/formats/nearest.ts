@@ -1,4 +1,4 @@
-/** The known word that was probably meant; null where none is near. */
+/** The known word that was probably meant; null if none is near. */
 function nearestWord(word: string, known: readonly string[]): string | null {
   const most = word.length < 4 ? 1 : word.length < 9 ? 2 : 3;
   let best: { readonly word: string; readonly steps: number } | null = null;

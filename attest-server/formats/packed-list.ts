@@ -1,5 +1,4 @@
 import { Rejection } from '../wire/rejection.ts';
-import type { ListedFile } from './digest-list.ts';
 
 /*
  * The bytes of a digest list, version 1:
@@ -14,10 +13,20 @@ import type { ListedFile } from './digest-list.ts';
 
 export const digestLengths: readonly number[] = [20, 32, 48, 64];
 
-/** Of so many files the first has its whole path: to read one, at most so many are read. */
+/** Files in a block, of which the first has its whole path: to read one, at most so many are read. */
 export const filesInBlock = 16;
 /** In bytes. */
 export const longestPath = 4096;
+
+/** A file that somebody knows: what it holds, where it lies, and which package brings it. */
+export interface ListedFile {
+  /** Of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
+  readonly digest: Buffer;
+  /** At most 4096 bytes of UTF-8, without a NUL. */
+  readonly path: string;
+  /** Name and version, at most 255 bytes of UTF-8; null if nobody said. */
+  readonly package: string | null;
+}
 
 /** A list as it was checked, and what is found of it. */
 export interface PackedList {
@@ -73,7 +82,7 @@ export function* parsePackedListInSteps(bytes: Buffer): Generator<void, PackedLi
   return { bytes, tables, packages, ...(yield* parseFiles(reader, fileCount, size, packageCount)) };
 }
 
-/** Reads files in order, from the begin of a block on. @param path of `longestPath` bytes: where each path is put together */
+/** Reads files in order, from the start of a block on. @param path of `longestPath` bytes: where each path is put together */
 export function* recordsFrom(
   list: PackedList,
   block: number,
@@ -234,7 +243,7 @@ function* parseFiles(
 }
 
 const recordsInStep = 16_384;
-/** Of the four numbers of a file each takes a byte at least. */
+/** The least bytes of a file: its four numbers take at least one each. */
 const leastFileBytes = 4;
 
 /** More of the path before could have been shared. */
@@ -259,7 +268,7 @@ interface UnpackedFile {
   readonly begin: number;
   readonly path: Buffer;
   readonly package: PackageName | null;
-  /** Of its digest, known once all files are. */
+  /** The number of its digest, known once all files are. */
   number: number;
 }
 
@@ -450,7 +459,7 @@ class Writer {
     this.#length += value.length;
   }
 
-  /** Of exactly its length: nothing is kept beside it. */
+  /** The bytes, of exactly their length: nothing is kept beside them. */
   end(): Buffer {
     return Buffer.from(this.#bytes.subarray(0, this.#length));
   }

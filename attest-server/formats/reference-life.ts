@@ -11,12 +11,12 @@ const transitions = {
   { from: readonly Reference['state'][]; to: Reference['state'] | null }
 >;
 
-/** What is held does not allow what was asked; the message says why. */
+/** The present state does not allow what was asked; the message says why. */
 export class NotNow extends Error {
   override readonly name = 'NotNow';
 }
 
-/** The reference as this action leaves it. @throws NotNow where its state does not allow the action */
+/** The reference as this action leaves it. @throws NotNow if its state does not allow the action */
 export function afterAction(reference: Reference, action: ReferenceAction): Reference {
   const { from, to } = transitions[action];
   if (!from.some((state) => state === reference.state))

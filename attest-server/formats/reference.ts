@@ -20,7 +20,7 @@ export const plainName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'may have letters, digits, dot, dash, underscore; at most 63');
 
-/** What a reference is compared with. A file that names none is of a boot. */
+/** The evidence that a reference is compared with. A file that names no kind is of a boot. */
 export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
 export type ReferenceKind = (typeof referenceKinds)[number];
 
@@ -47,9 +47,12 @@ export const referenceStep = z.strictObject({
   at: z.iso.datetime(),
   reason: shortText,
   from: z.enum(referenceStates),
-  /** Of a revocation: nodes that rest on it are tainted at once, and wait for nobody. */
+  /** For a revocation: nodes that rest on it are tainted at once, and wait for nobody. */
   taint: z.literal(true).optional(),
 });
+
+/** How many nodes are captured at once. */
+export const mostCaptured = 64;
 
 /** How long a change may be announced for, in seconds. */
 export const longestAnnouncement = 30 * 86_400;
@@ -97,7 +100,7 @@ const enrolledDisk = z.strictObject({
     .max(64),
 });
 
-/** What nodes may run and read: files by their digests, and what the kernel itself measures. */
+/** Files that nodes may run and read, by their digests, and what the kernel itself measures. */
 const runtimeFiles = z.strictObject({
   /** A packed digest list (digest-list.ts), base64. */
   files: z.string().max(Math.ceil(limits.references.files / 3) * 4),
@@ -133,7 +136,7 @@ export const reference = z.strictObject({
    * and 9 that is not quoted, or not here, is no match, nor is 12 or 13 that was extended.
    */
   pcrs: z.partialRecord(z.enum(pcrBanks), z.record(pcrNumber, digest)),
-  /** What a boot must measure, stage by stage. */
+  /** The components that a boot must measure, stage by stage. */
   components: z
     .array(
       z.strictObject({
@@ -144,9 +147,9 @@ export const reference = z.strictObject({
         description: shortText,
         /** The PCR that holds it; without it, any that is compared. */
         pcr: z.int().min(0).max(23).optional(),
-        /** What its digest is of (`code`, `file`, `command`, …). */
+        /** The bytes that its digest is of (`code`, `file`, `command`, …). */
         kind: z.string().max(32).optional(),
-        /** Of a file that a loader read, what it was by its bytes; absent where nobody saw them. */
+        /** Of a file that a loader read, what it was by its bytes; absent if nobody saw them. */
         content: z.enum(fileContents).optional(),
         /** The measured text, UUIDs masked: a boot that measures the same text otherwise matches as well. */
         text: z.string().max(4096).optional(),
@@ -159,9 +162,9 @@ export const reference = z.strictObject({
     )
     .max(16_384)
     .default([]),
-  /** What dbx held: digests that this boot refused to run. */
+  /** The content of dbx: digests that this boot refused to run. */
   revocations: z.array(digest).max(16_384).optional(),
-  /** The events of the captured boot: what a difference is told with. */
+  /** The events of the captured boot: what a difference is reported with. */
   events: z
     .array(
       z.strictObject({
@@ -180,24 +183,27 @@ export const reference = z.strictObject({
    * one has that it was captured of. Absent: nothing is demanded, as in references from before this member.
    */
   aggregate: z.literal('required').optional(),
-  /** Of kind `disk`: the volumes of the node that it was captured on. */
+  /** For kind `disk`: the volumes of the node that it was captured on. */
   disk: enrolledDisk.optional(),
-  /** Of kind `firewall`: the rules that a node must have. */
+  /** For kind `firewall`: the rules that a node must have. */
   firewall: firewallBaseline.optional(),
-  /** Of kind `runtime`: the files that nodes may run and read. */
+  /** For kind `runtime`: the files that nodes may run and read. */
   runtime: runtimeFiles.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
-  /** Absent where nobody has taken one; an import drops it. */
+  /** Absent if nobody has taken one; an import drops it. */
   changed: referenceStep.optional(),
-  /** Of a staged one of kind `boot`: a change that somebody announced; an import drops it. */
+  /** For a staged one of kind `boot`: a change that somebody announced; an import drops it. */
   announced: announcement.optional(),
   /** Where a signed directory says so; an import drops it. */
   declared: declaredBy.optional(),
 });
 export type Reference = z.infer<typeof reference>;
 
-/** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. In steps: lists are long. */
+/**
+ * The fault of a reference that lacks what its kind must hold, or holds what it must not; null if it is whole. In steps: lists
+ * are long.
+ */
 export function* contentFaultInSteps(given: Reference): Generator<void, string | null> {
   for (const kind of referenceKinds) {
     if (kind === 'boot') continue;

@@ -1,22 +1,22 @@
 import type { Verdict } from '../wire/verdict.ts';
 import type { AuditEvent } from './audit.ts';
 
-/** What rows that are never erased take of the disk, in bytes: a little more than they are measured to take. */
+/** Disk space of rows that are never erased, in bytes: a little more than they are measured to take. */
 
 /** A page of the database, and what of it holds a row that is longer than one. */
 const page = { bytes: 4096, ofLongRow: 4092 };
-/** Of a row's own page, what it takes when it goes on in other pages. */
+/** The bytes of a row in its own page if it goes on in other pages. */
 const mostInOwnPage = 900;
 
-/** Of an entry of the audit log: two hashes, three numbers, and a part of the page that stays empty. */
+/** The size of an entry of the audit log: two hashes, three numbers, and a part of the page that stays empty. */
 export function auditRowBytes({ actor, action, subject, code, detail }: AuditEvent): number {
   const texts = [actor, action, subject, code ?? '', JSON.stringify(detail)];
   return rowBytes(texts.reduce((sum, text) => sum + Buffer.byteLength(text), 160));
 }
 
 /**
- * Of a row of the history: two digests, five numbers, the name once more in each of two indexes, and the digest once more
- * where its evidence is erased one day, which is an entry of the audit log.
+ * The size of a row of the history: two digests, five numbers, the name once more in each of two indexes, and the digest once
+ * more if its evidence is erased one day, which is an entry of the audit log.
  */
 export function historyRowBytes(
   node: string,

@@ -18,7 +18,7 @@ export class StorageFault extends Error {
   }
 }
 
-/** What kept this from being stored; null where the error is no fault of the storage. */
+/** Why this could not be stored; null if the error is no fault of the storage. */
 export function storageCauseOf(error: unknown): StorageCause | null {
   // An error that tells of others: the deepest one knows why.
   for (let at = error, depth = 0; at instanceof Error && depth < 8; depth += 1) {
@@ -35,7 +35,7 @@ export function faultText(cause: FaultCause): string {
   return texts[cause];
 }
 
-/** What a person does about it on the server, with the path of its state folder. A line of two blanks is a command. */
+/** The advice on it for a person at the server, with the path of its state folder. A line that begins with two blanks is a command. */
 export function faultAdvice(cause: FaultCause, stateDir: string): string {
   return [...advice[cause], ...(staysSo.has(cause) ? [] : [goesOn])]
     .join('\n')
@@ -73,7 +73,7 @@ const texts: Readonly<Record<FaultCause, string>> = {
   internal: 'the server failed while it judged',
 };
 
-/** What does not end by itself, or keeps nothing from being stored. */
+/** Faults that do not end by themselves, or keep nothing from being stored. */
 const staysSo: ReadonlySet<FaultCause> = new Set(['internal', 'damaged']);
 
 const goesOn =

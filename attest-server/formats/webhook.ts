@@ -3,7 +3,7 @@ import { reasonClasses } from '../wire/reasons.ts';
 import { nodeStateSchema } from '../wire/verdict.ts';
 import type { AuditAction } from './audit.ts';
 
-/** What is told to the webhook. */
+/** Events that the webhook reports. */
 export const webhookEvents = [
   ...([
     'node.state',
@@ -21,7 +21,7 @@ export const webhookEvents = [
 ] as const;
 export type WebhookEvent = (typeof webhookEvents)[number];
 
-/** Those that an entry of the audit log makes: all but the one by which a person tries the webhook. */
+/** Events that an entry of the audit log makes: all but the one by which a person tries the webhook. */
 export const loggedEvents = {
   'node.state': {
     action: 'verdict',
@@ -140,13 +140,13 @@ export const loggedEvents = {
 } as const satisfies Readonly<Record<Exclude<WebhookEvent, 'webhook.test'>, LoggedEvent>>;
 
 interface LoggedEvent {
-  /** Of verdicts only those that change a state. */
+  /** The action; of verdicts only those that change a state. */
   readonly action: AuditAction;
   /** Whether the entry's subject is a node. */
   readonly isOfNode: boolean;
   /** The sentence, where the entry has none of its own. */
   readonly says: string;
-  /** What a person types next. */
+  /** The next command for a person. */
   readonly next: string | null;
 }
 
@@ -158,7 +158,7 @@ export type DeliveryResult = (typeof deliveryResults)[number];
 export const mostMessageBytes = 32 * 1024;
 export const mostReasons = 20;
 
-/** What is sent; docs/events.md tells it. New members may come. */
+/** A message to the webhook; docs/events.md describes it. New members may come. */
 export const webhookMessage = z.object({
   id: z.string().describe('of the event: the same in each attempt, also as header `webhook-id`'),
   at: z.iso.datetime().describe('when it happened'),
@@ -188,7 +188,7 @@ export type WebhookMessage = z.infer<typeof webhookMessage>;
 /** `POST /v1/webhook/test`: what became of a message that was sent at once. */
 export const webhookTest = z.object({
   delivered: z.boolean(),
-  /** HTTP status; null where no answer came. */
+  /** HTTP status; null if no answer came. */
   status: z.int().nullable(),
   text: z.string(),
   milliseconds: z.number(),
@@ -204,7 +204,7 @@ export const webhookView = z.object({
   oldestAt: z.iso.datetime().nullable(),
   /** Since this start. */
   deliveredAt: z.iso.datetime().nullable(),
-  /** Why the latest attempt came to nothing; null where it did not. */
+  /** Why the latest attempt came to nothing; null if it did not. */
   fault: z.string().nullable(),
   /** Given up since the latest delivery. */
   dropped: z.int(),

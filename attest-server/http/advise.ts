@@ -1,12 +1,12 @@
 import type { ReasonView } from '../api/api.ts';
 import type { FaultCause } from '../formats/server-fault.ts';
-import type { Advice, Known } from '../wire/advice.ts';
+import type { Advice, AdviceContext } from '../wire/advice.ts';
 import type { ApiPorts } from './ports.ts';
 
 /** Who knows what a person does next. */
 export interface AdviceParts {
   /** The word of the reason's aspect, or of the protocol. */
-  nextStep(reason: ReasonView, known: Known): Advice;
+  nextStep(reason: ReasonView, known: AdviceContext): Advice;
   /** Why the node's latest answer came to nothing; null where that was no fault of ours. */
   serverFault(node: string): FaultCause | null;
   faultAdvice(cause: FaultCause): string;

@@ -1,6 +1,13 @@
-import type { NodeStanding, NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/api.ts';
 import { refusedView } from './known-node.ts';
-import { nodeStanding, nodeView, rfc3339, unsupportedView, withAbsence } from './node-view.ts';
+import {
+  type NodeStanding,
+  nodeStanding,
+  nodeView,
+  rfc3339,
+  unsupportedView,
+  withAbsence,
+} from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
 /** A node in a list; it is looked at closely only if it is shown. */

@@ -1,4 +1,4 @@
-import type { HistoryView, NodeStanding, NodeView, ReasonView, ShownTransition } from '../api/api.ts';
+import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../api/api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
@@ -48,6 +48,12 @@ export function nodeView(
     endorsedBy: enrolled.endorsedBy,
   };
 }
+
+/** How it is with a node. */
+export type NodeStanding = Pick<
+  NodeView,
+  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
+>;
 
 /**
  * How it is with a node, and nothing besides: metrics ask it of all nodes at once. A verdict counts until it expires; a node that

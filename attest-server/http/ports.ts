@@ -12,7 +12,7 @@ import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
 import type { Bundle } from '../formats/bundle.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../formats/reference.ts';
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
@@ -25,7 +25,7 @@ import type { SharedReference } from '../policy/reference-reach.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { CaptureDraft } from '../references/capture.ts';
 import type { Webhook } from '../webhook/open.ts';
-import type { Advice, Known } from '../wire/advice.ts';
+import type { Advice, AdviceContext } from '../wire/advice.ts';
 import type { AuditOrigin } from '../wire/audit-key.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { ApiRole, Caller } from './roles.ts';
@@ -84,7 +84,7 @@ export interface ApiPorts {
   /** What of ours turned the verdict of a node; null where nothing did. */
   turned(node: string): ShownTurn | null;
   /** What a person does next about a reason, finished as far as the node is known. */
-  advise(reason: ReasonView, known: Known): Advice;
+  advise(reason: ReasonView, known: AdviceContext): Advice;
   /** What a person does about a fault of the server. */
   faultAdvice(cause: FaultCause): string;
   /** Why nothing can be stored at present; null where all works. */
@@ -110,7 +110,7 @@ export interface ApiPorts {
 export interface EnrolmentPorts {
   readonly approvals: Approvals;
   /** Whether the policy lets a node of this name enrol by that method. */
-  mayEnrol(node: string, by: Bound): boolean;
+  mayEnrol(node: string, by: EnrolmentMethod): boolean;
   /** Who came under which name and was refused; nothing of it is proven. */
   claims(): ReadonlyMap<string, readonly KnownClaim[]>;
   /** From where a node's agent last came; null where that is not known. */

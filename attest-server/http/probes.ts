@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { z } from 'zod';
-import type { NodeStanding } from '../api/api.ts';
 import { listNodes } from './node-list.ts';
+import type { NodeStanding } from './node-view.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
 import type { RouteAnswer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';

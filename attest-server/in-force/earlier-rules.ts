@@ -12,7 +12,7 @@ import { InForce } from './in-force.ts';
 export interface EarlierRulesParts extends Pick<EvidenceRoom, 'context' | 'contextOf'> {
   /** A policy as this server would have it in force. */
   readonly asHeld: (policy: Policy) => Policy;
-  /** Told once of each that cannot be read. */
+  /** Called once for each that cannot be read. */
   readonly fault: (error: unknown, where: string) => void;
 }
 
@@ -31,7 +31,7 @@ const mostText = 192 * 1024 * 1024;
 const heldFor = 15 * 60_000;
 
 /**
- * Policies and references by which nodes were trusted before: made ready when a node is first to be judged by them, once for all
+ * Policies and references by which nodes were trusted before: prepared when a node is first to be judged by them, once for all
  * nodes, and let go when nothing waits any more.
  */
 export class EarlierRules {
@@ -45,7 +45,7 @@ export class EarlierRules {
   });
   /** By digest; a policy alone is small, and agents are asked for the paths of its rules. */
   readonly #policies = new LRUCache<string, Policy>({ max: mostHeld });
-  /** By key: those that cannot be read are told once. */
+  /** By key: those that cannot be read are reported once. */
   readonly #told = new LRUCache<string, true>({ max: 256 });
   // Reading megabytes of references takes a while: whoever asks for the same meanwhile finds it made.
   readonly #oneByOne = pLimit(1);
@@ -59,17 +59,17 @@ export class EarlierRules {
     this.#policies.set(context.policy, policy);
   }
 
-  /** Null where they would have to be read first. */
+  /** Null if they would have to be read first. */
   known(named: NamedContext): InForce | null {
     return this.#held.get(keyOf(named)) ?? null;
   }
 
-  /** @param node one that was judged by them. Null where they are gone, or this version cannot read them */
+  /** @param node one that was judged by them. Null if they are gone, or this version cannot read them */
   async read(named: NamedContext, node: string): Promise<InForce | null> {
     return this.known(named) ?? this.#oneByOne(async () => this.known(named) ?? this.#make(named, node));
   }
 
-  /** The paths of a node of which a policy of before speaks, as far as it is known here. */
+  /** The paths of a node that an earlier policy names, as far as it is known here. */
   pathsOf(named: NamedContext, node: string, labels: Readonly<Record<string, string>>): readonly string[] {
     const policy = this.#policies.get(named.policy);
     return policy === undefined ? [] : askedPaths(groupOf(policy, node, labels).rules);

@@ -6,22 +6,22 @@ import { askedPaths } from '../policy/aspects.ts';
 import { groupOf, labelsThatCount, type Policy, type PolicyGroup, unmatched } from '../policy/policy.ts';
 
 /** Who answers for a reference, and since when (RFC 3339). */
-export interface Affirming {
+export interface Affirmation {
   readonly by: string;
   readonly at: string;
 }
 
-/** What verdicts are made by at present: one policy and the references of one moment, made ready once. */
+/** The basis of verdicts at present: one policy and the references of one moment, prepared once. */
 export class InForce {
   readonly policy: Policy;
   readonly appraise: Appraiser;
-  /** What is kept of both beside each answer. */
+  /** The record of both that is kept beside each answer. */
   readonly context: Context;
   /** Since when this policy is in force here, milliseconds since the epoch. */
   readonly since: number;
   /** In every state, by name. */
   readonly references: ReadonlyMap<string, Pick<Reference, 'state' | 'changed'>>;
-  readonly #affirming: ReadonlyMap<string, Affirming | null>;
+  readonly #affirming: ReadonlyMap<string, Affirmation | null>;
   readonly #declared: ReadonlySet<string>;
   readonly #labels: ReadonlySet<string>;
   readonly #paths: ReadonlyMap<PolicyGroup, readonly string[]>;
@@ -45,7 +45,7 @@ export class InForce {
     this.#paths = new Map([...policy.groups, unmatched].map((group) => [group, askedPaths(group.rules)]));
   }
 
-  affirmedBy(reference: string): Affirming | null {
+  affirmedBy(reference: string): Affirmation | null {
     return this.#affirming.get(reference) ?? null;
   }
 
@@ -87,6 +87,6 @@ export class InForce {
 const noLabels: Readonly<Record<string, string>> = {};
 
 /** Who put it in force; of one that nobody approved, who captured it. */
-function affirming({ changed, captured }: Reference): Affirming | null {
+function affirming({ changed, captured }: Reference): Affirmation | null {
   return changed?.action === 'approve' || changed?.action === 'restore' ? changed : (captured ?? null);
 }

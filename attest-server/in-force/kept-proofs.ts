@@ -10,7 +10,7 @@ export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;
   /** Digest of the evidence behind a node's latest verdict. */
   evidenceDigest(node: string): Promise<string | null>;
-  /** Null where it was erased. */
+  /** Null if it was erased. */
   bundle(node: string, digest: string): Promise<Bundle | null>;
 }
 
@@ -21,7 +21,7 @@ export type KeptProof = { readonly node: EnrolledNode } & (
 );
 
 /** Nodes in the order of their names, a page at a time. */
-export interface Page {
+export interface NodeRange {
   readonly after?: string | undefined;
   readonly limit: number;
 }
@@ -38,7 +38,7 @@ export interface Paged<T> {
  */
 export async function overKeptProofs<T>(
   ports: KeptProofPorts,
-  { after, limit }: Page,
+  { after, limit }: NodeRange,
   work: (kept: KeptProof) => T | Promise<T>,
 ): Promise<Paged<T>> {
   const rest = (await ports.nodes())
@@ -63,7 +63,7 @@ async function proveLatest(ports: KeptProofPorts, node: EnrolledNode): Promise<K
 
 /**
  * Proves kept evidence of a node again, as it was when a verdict was made of it.
- * @param digest of that evidence; null where there is none
+ * @param digest of that evidence; null if there is none
  */
 export async function prove(
   ports: Pick<KeptProofPorts, 'bundle'>,

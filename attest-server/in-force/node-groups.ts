@@ -14,9 +14,9 @@ export interface NodeGroups {
   isLatched(latched: readonly string[], group: string): boolean;
   /** Why trust cannot be enabled for good for these groups; none: all. */
   notLatchable(groups: readonly string[]): readonly string[];
-  /** What its gate is told before anything is proven. */
+  /** The order for its gate before anything is proven. */
   gateOf(node: string): GateOrder;
-  /** What policy says of a machine that has no TPM; null where it expects one. */
+  /** The policy on a machine that has no TPM; null if it expects one. */
   absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
   /** Machines of which policy says that they have no TPM say so again and again; that is no event. */
   isExpected(code: ReasonCode, node: string | null): boolean;

@@ -3,7 +3,7 @@ import type { Reference } from '../formats/reference.ts';
 import { likeReferences, type Observation, observe } from '../policy/draft/observation.ts';
 import { postureObserver } from '../policy/draft/posture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
-import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
+import { type KeptProofPorts, type NodeRange, overKeptProofs, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';
 
 export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'labelsOf' | 'now'> {
@@ -12,10 +12,10 @@ export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'label
   policy(): Policy;
 }
 
-/** What the kept evidence of a page of nodes tells of them; `unseen` are those of which there is none. */
+/** Observations from the kept evidence of a page of nodes; `unseen` are those without any. */
 export async function observeKept(
   ports: ObservePorts,
-  page: Page,
+  page: NodeRange,
 ): Promise<Paged<Observation> & { readonly unseen: readonly string[] }> {
   const unseen: string[] = [];
   const references = await ports.references();

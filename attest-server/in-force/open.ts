@@ -1,21 +1,19 @@
 import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { PolicyArrival } from '../api/policy-api.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
 import { NotNow } from '../formats/reference-life.ts';
 import type { PolicyHistoryPorts, PolicyPorts } from '../http/ports.ts';
-import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
-import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { EarlierRules } from './earlier-rules.ts';
-import { type Affirming, InForce } from './in-force.ts';
+import { type Affirmation, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { digestOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
@@ -23,6 +21,7 @@ import { createPolicyRefusal, isTimeout, type PolicyRefusalParts } from './polic
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
 import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
 import { createReloads, type FaultyPart, type ReloadedParts, type ReloadTold } from './reload.ts';
+import type { InForceReport } from './report.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
@@ -30,10 +29,10 @@ export interface InForceParts {
   readonly policy: string | null;
   /** Whether the server is on trial: then every group of every policy is held in `observe`. */
   readonly trial: boolean;
-  /** That of the signed directory in force; null where there is none, or it has no policy. */
+  /** The policy of the signed directory in force; null if there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
+  readonly methods: readonly EnrolmentMethod[];
   readonly store: TrialParts['store'] & {
     readonly enrolment: Pick<EnrolmentStore, 'node'>;
     readonly verdicts: { readonly status: PolicyRefusalParts['status'] };
@@ -41,7 +40,7 @@ export interface InForceParts {
   };
   readonly presence: TrialParts['presence'];
   readonly latched: LatchedPolicy;
-  /** Kept evidence of a node; null where it was erased. */
+  /** Kept evidence of a node; null if it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
   readonly context: EvidenceRoom['context'];
@@ -53,20 +52,13 @@ export interface InForceParts {
   readonly startWithin: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly logger: Logger;
-  readonly report: {
-    policyInForce(policy: Policy): void;
-    /** What was read again is faulty; the old one stays in force. */
-    notReloaded(part: ReloadedPart, text: string): void;
-    /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
-    policyCompared(policy: Policy, nodes: readonly SimulatedNode[]): void;
-    fault(error: unknown, where: string): void;
-  };
+  readonly report: InForceReport & { fault(error: unknown, where: string): void };
 }
 
-/** What verdicts are made by, and how that changes. */
+/** The basis of verdicts, and how it changes. */
 export interface RulesInForce extends AsyncDisposable {
   readonly groups: NodeGroups;
   readonly trials: PolicyPorts;
@@ -76,10 +68,10 @@ export interface RulesInForce extends AsyncDisposable {
   /** Rules by which nodes were trusted before. */
   readonly earlier: EarlierRules;
   policy(): Policy;
-  /** What the policy is read from, as `assay policy check` takes it. */
+  /** The source of the policy, as `assay policy check` takes it. */
   source(): string;
-  /** Who brought the reference of this name, and when; null where nobody is named. */
-  affirmedBy(name: string): Affirming | null;
+  /** Who brought the reference of this name, and when; null if nobody is named. */
+  affirmedBy(name: string): Affirmation | null;
   /** Whether a signed directory says what the reference of this name is. */
   isDeclared(reference: string): boolean;
   /** Since when it is in force here: milliseconds since the epoch. */
@@ -97,16 +89,16 @@ export interface RulesInForce extends AsyncDisposable {
    * @throws PolicyError
    */
   adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
-  /** What is told of a part that is read again beside SIGHUP. */
+  /** The report on a part that is read again outside SIGHUP. */
   readonly told: ReloadTold;
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
   readonly history: PolicyHistoryPorts;
-  /** Told when other rules are in force: every node is to be judged by them. */
+  /** Called when other rules are in force: every node is to be judged by them. */
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
   reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;
-  /** What was faulty when it was last read again. */
+  /** Parts that were faulty when they were last read. */
   faulty(): readonly FaultyPart[];
 }
 
@@ -149,7 +141,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     logger,
     fault: report.fault,
   });
-  /** What counts of the policy of the settings, or of the one that a directory declares in its place. */
+  /** The policy of the settings, or the one that a directory declares in its place. */
   const read = async (its: DeclaredPolicy | null) =>
     history.inPlaceOf({
       policy: asHeld(await readPolicy(name, its, methods, logger)),

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { PolicyArrival } from '../api/policy-api.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 import { policyLabel, revisionOf } from '../formats/policy-label.ts';
 import { NotNow } from '../formats/reference-life.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
@@ -25,26 +25,26 @@ export interface SourcedPolicy {
 
 /** Which policies were in force, and what people decided about which one is. */
 export interface PolicyHistory {
-  /** By which the server judged last; null where none is kept, or this version cannot read it. */
+  /** By which the server judged last; null if none is kept, or this version cannot read it. */
   readonly last: SourcedPolicy | null;
   rollback(): Rollback | null;
-  /** What counts where file or directory give this one: it, or the one that somebody went back to in its place. */
+  /** The policy that counts if file or directory give this one: it, or the one that somebody went back to in its place. */
   inPlaceOf(given: SourcedPolicy): SourcedPolicy;
-  /** A person's word for this text; null where there is none, or it is too old. */
+  /** A person's word for this text; null if there is none, or it is too old. */
   allowanceFor(policy: Policy): Promise<Allowance | null>;
   /** Keeps that this one is in force, and ends a rollback unless it is what somebody went back to. */
   entered(entry: SourcedPolicy, came: PolicyArrival): Promise<void>;
   /** Has an earlier one count in place of the one in force, as the audit log then says. */
-  goBack(to: SourcedPolicy, from: Policy, word: PersonsWord): Promise<void>;
+  goBack(to: SourcedPolicy, from: Policy, word: OperatorApproval): Promise<void>;
   /** @param digest of the text, or its first digits */
-  allow(digest: string, word: PersonsWord): Promise<void>;
+  allow(digest: string, word: OperatorApproval): Promise<void>;
   /** The latest first. */
   list(): Promise<readonly PolicyRevision[]>;
-  /** By the first digits of its digest. @throws NotNow where none is kept, or several begin so */
+  /** By the first digits of its digest. @throws NotNow if none is kept, or several begin so */
   kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
 }
 
-export interface PersonsWord {
+export interface OperatorApproval {
   readonly by: string;
   readonly reason: string;
 }

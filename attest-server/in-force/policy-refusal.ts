@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { canLoseTrust, losesTooMany, turnsUntrusted } from '../api/policy-api.ts';
 import type { NodeStatus } from '../attest/ports.ts';
 import { policyLabel, revisionOf } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../formats/trust-loss.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -17,7 +17,7 @@ export interface PolicyRefusalParts {
   readonly compare: Trials['compare'];
   readonly status: (node: string) => Promise<Pick<NodeStatus, 'state' | 'sequence'> | null>;
   readonly allowanceFor: PolicyHistory['allowanceFor'];
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly logger: Logger;
   readonly fault: (error: unknown, where: string) => void;
@@ -51,7 +51,7 @@ export class PolicyRefused extends PolicyError {
   }
 }
 
-/** What is being compared, before it comes into force. */
+/** The policy that is being compared, before it comes into force. */
 export interface PolicyComparison {
   /** `name@revision`. */
   readonly policy: string;
@@ -59,14 +59,14 @@ export interface PolicyComparison {
   readonly judged: number;
 }
 
-/** What a policy makes of each node's latest evidence; null: it was not looked at. */
+/** The outcome of a policy on each node's latest evidence; null: it was not looked at. */
 export type PolicyOutcome = readonly SimulatedNode[] | null;
 
 export interface PolicyRefusal {
   /**
-   * What the policy makes of each node's latest evidence, where that does not speak against it.
+   * The outcome of the policy on each node's latest evidence, unless that speaks against it.
    * @param references by which both are judged; null: those in the store
-   * @throws PolicyRefused; what aborted it
+   * @throws PolicyRefused; the reason that aborted it
    */
   check(
     before: Policy,
@@ -193,7 +193,7 @@ export function isTimeout(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError';
 }
 
-/** The policy that was refused; null where something else is wrong. A directory says it with words of its own. */
+/** The policy that was refused; null if something else is wrong. A directory says it with words of its own. */
 export function refusedIn(error: unknown): RefusedPolicy | null {
   if (error instanceof PolicyRefused) return error.refused;
   return error instanceof Error && error.cause instanceof PolicyRefused ? error.cause.refused : null;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
@@ -8,7 +8,7 @@ import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { SourcedPolicy } from './policy-history.ts';
 import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
-import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
+import type { DeclaredPolicy, KeptPolicy, LatchState } from './ports.ts';
 
 /**
  * A built-in policy by its name, or a file; null is `observe`. One that a signed directory holds counts before both. What is
@@ -19,7 +19,7 @@ import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 export async function readPolicy(
   name: string | null,
   declared: DeclaredPolicy | null,
-  methods: readonly Bound[],
+  methods: readonly EnrolmentMethod[],
   logger: Logger,
 ): Promise<Policy> {
   const source = sourceOf(name, declared);
@@ -34,7 +34,7 @@ export async function readPolicy(
   return policy;
 }
 
-/** What a server starts with. */
+/** The policy that a server starts with. */
 interface FirstPolicy {
   readonly first: SourcedPolicy;
   /** Whether it may be another one than before: then it is to be kept. */
@@ -43,16 +43,16 @@ interface FirstPolicy {
   readonly refused: PolicyError | null;
   /** The one before is in force until the given one is compared with it. */
   readonly isUndecided: boolean;
-  /** What the given one makes of nodes; null: it was not looked at. */
+  /** The outcome of the given one on nodes; null: it was not looked at. */
   readonly nodes: PolicyOutcome;
 }
 
 interface FirstParts {
   readonly given: SourcedPolicy;
-  readonly latched: Latched | null;
+  readonly latched: LatchState | null;
   /** By which the server judged last; null: not known. */
   readonly last: SourcedPolicy | null;
-  /** @throws PolicyRefused; TimeoutError where it takes too long */
+  /** @throws PolicyRefused; TimeoutError if it takes too long */
   readonly check: (before: Policy, next: SourcedPolicy) => Promise<PolicyOutcome>;
   readonly logger: Logger;
 }
@@ -96,12 +96,12 @@ export async function firstPolicy({ given, latched, last, check, logger }: First
   }
 }
 
-/** How faults of it are told, and by which it gets its name. */
+/** How faults of it are reported, and by which it gets its name. */
 export function sourceOf(name: string | null, declared: DeclaredPolicy | null): string {
   return declared?.source ?? name ?? observePolicy.name;
 }
 
-/** Null where an earlier or later program kept what this one cannot read: then nothing is known of it. */
+/** Null if an earlier or later program kept what this one cannot read: then nothing is known of it. */
 function policyBefore(kept: KeptPolicy | null, logger: Logger): SourcedPolicy | null {
   if (kept === null) return null;
   try {

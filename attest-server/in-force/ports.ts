@@ -1,11 +1,11 @@
-import type { PolicyArrival } from '../api/policy-api.ts';
 import type { AuditEvent } from '../formats/audit.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 
-/** Of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
-export interface Latched {
+/** The latch of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
+export interface LatchState {
   /** Empty: all. */
   readonly groups: readonly string[];
-  /** Null where none was kept, as after a new start with an empty store. */
+  /** Null if none was kept, as after a new start with an empty store. */
   readonly policy: KeptPolicy | null;
 }
 
@@ -16,8 +16,8 @@ export interface KeptPolicy {
 }
 
 export interface LatchedPolicy {
-  /** Null where the latch is off. */
-  read(): Promise<Latched | null>;
+  /** Null if the latch is off. */
+  read(): Promise<LatchState | null>;
   /** Committed once it resolves. */
   keep(policy: KeptPolicy): Promise<void>;
 }
@@ -45,7 +45,7 @@ export interface PolicyRevision {
   readonly endedAt: number | null;
   /** How it came the last time. */
   readonly came: PolicyArrival;
-  /** Who had it come, and why; null where a file alone did. */
+  /** Who had it come, and why; null if a file alone did. */
   readonly by: string | null;
   readonly reason: string | null;
 }
@@ -72,13 +72,13 @@ export interface Allowance {
 export interface PolicyStore {
   /** Every one that is kept: the one in force, then the others, the latest to end first. */
   list(): Promise<readonly PolicyRevision[]>;
-  /** Null where it is not kept. */
+  /** Null if it is not kept. */
   text(digest: string): Promise<string | null>;
   rollback(): Promise<Rollback | null>;
   allowance(): Promise<Allowance | null>;
   /**
-   * Another one is in force, or another rollback: the one before ends. What is too much of earlier texts goes, the oldest
-   * first. An allowance for this text is used up. All of it, or nothing.
+   * Enters another policy in force, or another rollback: the one before ends. The oldest texts beyond the bound go. An
+   * allowance for this text is used up. All of it, or nothing.
    */
   enter(
     revision: Pick<PolicyRevision, 'digest' | 'name' | 'source' | 'came' | 'by' | 'reason'> & {

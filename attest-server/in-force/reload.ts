@@ -1,13 +1,16 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
-import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type RefusedPolicy, refusedIn } from './policy-refusal.ts';
 
-/** How each part is read anew. */
+/** In the order in which they are read: what a signed directory declares comes first, as it may hold the policy. */
+export const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
+export type ReloadedPart = (typeof reloadedParts)[number];
+
+/** How each part is read again. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
-/** Told what became of a part that was read again. */
+/** Reports the outcome of a part that was read again. */
 export interface ReloadTold {
   /** It counts as it is now. */
   reloaded(part: ReloadedPart): void;
@@ -33,12 +36,12 @@ export interface Reloads {
   begin(parts: ReloadedParts): void;
   hasBegun(): boolean;
   /**
-   * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
+   * Reads each part again, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
    * the others back.
    * @throws what was wrong, once all parts were tried
    */
   all(): Promise<void>;
-  /** The same of one part: what was wrong with it is told by then. */
+  /** The same of one part: what was wrong with it is reported by then. */
   again(part: ReloadedPart): Promise<void>;
   /** Resolves when nothing is being read. */
   idle(): Promise<void>;
@@ -48,14 +51,11 @@ export interface ReloadsParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly logger: Logger;
-  /** What was read again is faulty; the old one stays in force. */
+  /** The part that was read again is faulty; the old one stays in force. */
   readonly notReloaded: (part: ReloadedPart, text: string) => void;
   /** Once it is aborted no part is faulty any more. */
   readonly signal: AbortSignal;
 }
-
-/** What a signed directory declares comes first: it may hold the policy. */
-const order = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 
 export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts): Reloads {
   const faulty = new Map<ReloadedPart, FaultyPart>();
@@ -92,7 +92,8 @@ export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts
       inTurn(async () => {
         if (parts === null) return;
         const faults: unknown[] = [];
-        for (const part of order) await read(part, parts).catch((error: unknown) => faults.push(error));
+        for (const part of reloadedParts)
+          await read(part, parts).catch((error: unknown) => faults.push(error));
         if (faults.length === 1) throw faults[0];
         if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
       }),

@@ -1,13 +1,13 @@
 import { inSteps } from '../formats/in-steps.ts';
 import type { AppraisedNode } from '../policy/appraise.ts';
 import {
-  type Basis,
   createSimulation,
   notSimulated,
   type SimulatedNode,
+  type SimulationInputs,
 } from '../policy/draft/simulation.ts';
 import type { Proven } from '../verify/proven.ts';
-import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
+import { type KeptProofPorts, type NodeRange, overKeptProofs, type Paged } from './kept-proofs.ts';
 
 export interface SimulatePorts extends KeptProofPorts {
   labelsOf(node: string): Readonly<Record<string, string>>;
@@ -21,8 +21,8 @@ export interface SimulatePorts extends KeptProofPorts {
  */
 export async function simulate(
   ports: SimulatePorts,
-  { before, after }: { readonly before: Basis; readonly after: Basis },
-  page: Page,
+  { before, after }: { readonly before: SimulationInputs; readonly after: SimulationInputs },
+  page: NodeRange,
   seen: (proven: Proven, node: Omit<AppraisedNode, 'past'>) => Promise<void> = async () => {},
 ): Promise<Paged<SimulatedNode>> {
   const at = ports.now();

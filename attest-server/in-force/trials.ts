@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { inSteps } from '../formats/in-steps.ts';
 import type { Reference } from '../formats/reference.ts';
 import { afterAction } from '../formats/reference-life.ts';
@@ -14,7 +14,7 @@ import { groupOf, type Policy, shownGroup } from '../policy/policy.ts';
 import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
 import type { PresenceRoom } from '../presence/open.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { KeptProofPorts, Page } from './kept-proofs.ts';
+import type { KeptProofPorts, NodeRange } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import type { LatchedPolicy } from './ports.ts';
 import { simulate } from './simulate.ts';
@@ -33,8 +33,8 @@ export interface TrialParts {
   readonly asHeld: (policy: Policy) => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
-  /** Of the trusted nodes: a policy may make so many of them untrusted. */
+  readonly methods: readonly EnrolmentMethod[];
+  /** The share of the trusted nodes that a policy may make untrusted. */
   readonly refusedShare: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -61,12 +61,12 @@ const mostWaiting = 8;
 /** Nodes that are compared in one turn: as long as others wait. */
 const comparedAtOnce = 100;
 
-/** So many wait for their turn already: come again in a moment. */
+/** The queue is full: come again in a moment. */
 class TooManyTrials extends Error {
   override readonly name = 'TooManyTrials';
 }
 
-/** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
+/** Answers questions about policies and references, one after the other: each judges evidence again, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
   const { store, presence, bundle, latched, policy, asHeld, labelsOf, methods, refusedShare, now } = parts;
   const oneByOne = pLimit(1);
@@ -160,7 +160,7 @@ export function createTrials(parts: TrialParts): Trials {
       const bases = { before: { policy: before, references }, after: { policy: after, references } };
       const items: SimulatedNode[] = [];
       for (let next: string | undefined | null; next !== null; ) {
-        const page: Page = { after: next, limit: comparedAtOnce };
+        const page: NodeRange = { after: next, limit: comparedAtOnce };
         const judged = await oneByOne(() => {
           signal.throwIfAborted();
           return simulate(known, bases, page);

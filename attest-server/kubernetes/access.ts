@@ -1,6 +1,4 @@
 import type { Agent } from 'node:http';
-import { kubeconfigAccess } from './kubeconfig.ts';
-import { podAccess } from './pod.ts';
 
 /** How the API of the cluster is reached, and as whom. */
 export interface Access {
@@ -25,17 +23,4 @@ export interface TlsOptions {
   readonly key?: string | Buffer;
   readonly servername?: string;
   readonly rejectUnauthorized?: boolean;
-}
-
-export interface AccessConfig {
-  /** `pod`: the files of this pod's service account. Else the path of a kubeconfig. */
-  readonly api: string;
-  /** Where a pod finds the API. */
-  readonly host: string;
-  readonly port: number;
-}
-
-/** @throws Error where the files are not there or do not say which API is meant */
-export function readAccess({ api, host, port }: AccessConfig): Promise<Access> {
-  return api === 'pod' ? podAccess({ host, port }) : kubeconfigAccess(api);
 }

@@ -8,8 +8,8 @@ import type { Access, TlsOptions } from './access.ts';
  * @throws Error naming the file
  */
 export async function kubeconfigAccess(path: string): Promise<Access> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
+  const { emptyKubeConfig } = await import('./client-library.ts');
+  const config = emptyKubeConfig();
   try {
     config.loadFromFile(path);
   } catch (cause) {

@@ -6,7 +6,7 @@ export interface AdmissionWatchParts {
   readonly admission: AdmissionReader;
   /** What this server writes at present, and others must not; none where it does not mark. */
   readonly atStake: () => readonly ProtectedThing[];
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly report: {
     /** Others than before; none: it is over. A sentence each. */

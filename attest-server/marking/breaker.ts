@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache';
 import type { Delay } from '../formats/marking.ts';
 import { atMost } from '../wire/at-most.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Drift, MarkedGroup } from './judged-node.ts';
+import { BreakerGroup, type BreakerNode, type FailingEntry, isFailing, mayWait } from './breaker-group.ts';
+import type { Drift } from './judged-node.ts';
 import type { Hold } from './ports.ts';
 
 /** In which failures are counted together, and taints of drift are rationed, in milliseconds. */
@@ -13,21 +14,6 @@ const undecidedFor = 30 * 60_000;
 /** How many nodes must fail alike to open it; how many taints of drift a group may get in a window, and may carry. */
 export const opensAt = (nodes: number): number => Math.max(3, nodes * 0.2);
 export const tenthOf = (nodes: number): number => Math.max(1, Math.floor(nodes * 0.1));
-
-/** A node as the breaker sees it. */
-export interface BreakerNode {
-  readonly group: Pick<MarkedGroup, 'name'>;
-  /** Set where drift alone counts against it, or a change of ours. */
-  readonly drift: Drift | null;
-  /** Whether it carries a taint for that. */
-  readonly isTainted: boolean;
-  /** Whether a taint would be put: by the mode of its group, and nobody's word against it. */
-  readonly mayBeTainted: boolean;
-  /** Of its TPM. */
-  readonly ekDigest: string | null;
-  /** When it was last found trusted, in milliseconds since the epoch; null: never. */
-  readonly trustedAt: number | null;
-}
 
 /** What waits for a person. */
 export type HeldKey = Pick<Hold, 'group' | 'code' | 'value'>;
@@ -51,13 +37,13 @@ export interface FailingAlike extends HeldKey {
 /**
  * Delays taints of drift, and those of verdicts that a change of ours turned; nothing else: what breaks many nodes at once is more
  * often a mistake of ours than an attack. What a change of ours turned waits for a person, were it one node, and no time ends that.
- * It holds by group, code and value. It reads no clock: `at` is milliseconds of a clock that nobody sets, and never falls.
+ * It holds by group, code and value. It reads no clock: `at` is monotonic milliseconds.
  *
  * The base of all shares is the judged Nodes of the group that are neither control planes nor the server's own.
  */
 export class Breaker {
-  readonly #groups = new Map<string, Group>();
-  readonly #groupOf = new Map<string, Group>();
+  readonly #groups = new Map<string, BreakerGroup>();
+  readonly #groupOf = new Map<string, BreakerGroup>();
   readonly #onExpiry: 'hold' | 'taint';
   /** By key: what was decided, and since when it is known here: time in which the server was down counts for nobody. */
   #holds = new Map<string, KnownHold>();
@@ -86,15 +72,11 @@ export class Breaker {
     const failedAt = isSame ? known.failedAt : since;
     const wasTainted = node.drift !== null && this.#taints.get(name) === taintOf(node, node.drift);
     const isGranted = wasTainted || (isSame && known.isGranted);
-    group.nodes.set(name, { ...node, name, key, failedAt, isGranted });
-    group.decided = null;
+    group.put(name, { ...node, name, key, failedAt, isGranted });
   }
 
   forget(name: string): void {
-    const group = this.#groupOf.get(name);
-    if (group === undefined) return;
-    group.nodes.delete(name);
-    group.decided = null;
+    this.#groupOf.get(name)?.put(name, null);
     this.#groupOf.delete(name);
   }
 
@@ -107,9 +89,8 @@ export class Breaker {
     const node = group?.nodes.get(name);
     if (group === undefined || node === undefined || node.isGranted) return;
     if (node.drift !== null) this.#taints.set(name, taintOf(node, node.drift));
-    group.nodes.set(name, { ...node, isGranted: true });
+    group.put(name, { ...node, isGranted: true });
     group.placed.push(at);
-    group.decided = null;
   }
 
   /** What people decided. */
@@ -122,37 +103,55 @@ export class Breaker {
         return [key, { hold, knownAt: isSame ? known.knownAt : at, emptySince: known?.emptySince ?? null }];
       }),
     );
-    this.#recount();
   }
 
   /** Whether API, clock or version are in doubt: then no taint of drift is put. */
   doubt(isInDoubt: boolean): void {
-    if (this.#inDoubt !== isInDoubt) this.#recount();
     this.#inDoubt = isInDoubt;
   }
 
   /** Why the taint of this node waits; null where it does not. */
   delayOf(name: string, at: number): Delay | null {
     const group = this.#groupOf.get(name);
-    if (group === undefined) return null;
-    return this.#decided(group, at).delays.get(name) ?? null;
+    const node = group?.nodes.get(name);
+    if (group === undefined || node === undefined || !mayWait(node)) return null;
+    let delay = this.#delay(group, node, 0, at);
+    if (delay !== null || this.#hasPlace(node)) return delay;
+    // Only where a place is free it counts who is before it.
+    let ahead = 0;
+    for (const before of group.waiting) {
+      if (before === node || delay !== null) break;
+      if (this.#hasPlace(before) || this.#delay(group, before, ahead, at) !== null) continue;
+      ahead += 1;
+      delay = this.#delay(group, node, ahead, at);
+    }
+    return delay;
   }
 
   /** Nodes whose taint may be put now. */
   ready(at: number): readonly string[] {
-    return [...this.#groups.values()].flatMap((group) => this.#decided(group, at).ready);
+    return [...this.#groups.values()].flatMap((group) =>
+      this.#decided(group, at).flatMap(({ node, delay }) => (delay === null ? node.name : [])),
+    );
   }
 
   /** What opened and nobody knows of yet: whoever asks keeps it, and tells people. */
   opened(at: number): readonly HeldKey[] {
-    return [...this.#groups.values()].flatMap((group) => this.#decided(group, at).opened);
+    const opened = new Map<string, HeldKey>();
+    for (const group of this.#groups.values())
+      for (const { node, delay } of this.#decided(group, at))
+        if (delay !== null && asksPeople.has(delay) && this.#heldBy(node) === undefined)
+          opened.set(node.key, { group: group.name, code: node.drift.code, value: node.drift.value });
+    return [...opened.values()];
   }
 
   /** Holds without a node for a whole window. One that a person wants stays. */
   ended(at: number): readonly Hold[] {
     const ended: Hold[] = [];
     if (this.#holds.size === 0) return ended;
-    const failing = new Set([...this.#groups.values()].flatMap(keysOf));
+    const failing = new Set(
+      [...this.#groups.values()].flatMap(({ nodes }) => [...nodes.values()].map(({ key }) => key)),
+    );
     for (const known of this.#holds.values()) {
       const isEmpty = !failing.has(keyOf(known.hold));
       known.emptySince = isEmpty ? (known.emptySince ?? at) : null;
@@ -165,100 +164,70 @@ export class Breaker {
   /** What fails, by group, code and value. */
   failing(at: number): readonly FailingAlike[] {
     return [...this.#groups.values()].flatMap((group) => {
-      const { delays, mass } = this.#decided(group, at);
-      const byKey = Map.groupBy(
-        [...group.nodes.values()].filter(({ key }) => key !== null),
-        ({ key }) => key,
+      const delayed = new Set(
+        this.#decided(group, at).flatMap(({ node, delay }) => (delay === null ? [] : node)),
       );
+      const byKey = Map.groupBy([...group.nodes.values()].filter(isFailing), ({ key }) => key);
       return [...byKey].flatMap(([key, nodes]) => {
-        const drift = nodes[0]?.drift;
-        if (drift == null || key === null) return [];
+        const [{ drift } = { drift: null }] = nodes;
+        if (drift === null) return [];
         return {
           group: group.name,
           code: drift.code,
           value: drift.value,
           nodes: nodes.length,
           tainted: nodes.filter(({ isTainted }) => isTainted).length,
-          waiting: nodes.filter(({ name }) => delays.has(name)).length,
-          isMass: mass.has(key),
+          waiting: nodes.filter((node) => delayed.has(node)).length,
+          isMass: isMass(group, key, at),
           isOurs: drift.isOurs === true,
         };
       });
     });
   }
 
-  #group(name: string): Group {
+  #group(name: string): BreakerGroup {
     const known = this.#groups.get(name);
     if (known !== undefined) return known;
-    const group: Group = { name, nodes: new Map(), placed: [], decided: null };
+    const group = new BreakerGroup(name);
     this.#groups.set(name, group);
     return group;
   }
 
-  #recount(): void {
-    for (const group of this.#groups.values()) group.decided = null;
+  /** Each that waits, and why: who failed first is tainted first. */
+  #decided(
+    group: BreakerGroup,
+    at: number,
+  ): readonly { readonly node: FailingEntry; readonly delay: Delay | null }[] {
+    let ahead = 0;
+    return [...group.waiting].map((node) => {
+      const delay = this.#delay(group, node, ahead, at);
+      if (delay === null && !this.#hasPlace(node)) ahead += 1;
+      return { node, delay };
+    });
   }
 
-  #decided(group: Group, at: number): Decided {
-    const { decided } = group;
-    if (decided !== null && at < decided.until) return decided;
-    group.placed = group.placed.filter((moment) => moment > at - breakerWindow);
-    const fresh = this.#decideOf(group, at);
-    group.decided = fresh;
-    return fresh;
+  /** Why the taint of this node waits. @param ahead so many of those before it take a place first */
+  #delay(group: BreakerGroup, node: FailingEntry, ahead: number, at: number): Delay | null {
+    if (this.#hasPlace(node)) return null;
+    if (node.drift.isOurs === true) return 'our_change';
+    const held = this.#heldBy(node);
+    const isOver = held !== undefined && at >= this.#endOf(held);
+    if (!isOver && (held !== undefined || isMass(group, node.key, at))) return 'breaker';
+    if (this.#inDoubt) return 'doubt';
+    const places = tenthOf(group.nodes.size) - ahead;
+    if (!isOver && group.carried >= places) return 'standing_cap';
+    return group.placedSince(at - breakerWindow) >= places ? 'limiter' : null;
   }
 
-  #decideOf(group: Group, at: number): Decided {
-    const all = [...group.nodes.values()].filter(({ key }) => key !== null).sort(byMoment);
-    const base = group.nodes.size;
-    const mass = new Set<string>();
-    const counts = new Map<string, number>();
-    let until = Number.POSITIVE_INFINITY;
-    for (const { key, drift, failedAt } of all) {
-      if (key === null || drift?.isOurs === true || failedAt <= at - breakerWindow) continue;
-      until = Math.min(until, failedAt + breakerWindow);
-      const count = (counts.get(key) ?? 0) + 1;
-      counts.set(key, count);
-      if (count >= opensAt(base)) mass.add(key);
-    }
-    const delays = new Map<string, Delay>();
-    const ready: string[] = [];
-    const opened = new Map<string, { readonly held: HeldKey; readonly as: Delay }>();
-    let carried = all.filter(({ isTainted, isGranted }) => isTainted || isGranted).length;
-    let got = group.placed.length;
-    for (const moment of group.placed) until = Math.min(until, moment + breakerWindow);
-    for (const node of all) {
-      const { name, key, drift } = node;
-      if (key === null || drift === null || node.isTainted || !node.mayBeTainted) continue;
-      const decided = this.#holds.get(key);
-      if (node.isGranted || (decided !== undefined && isReleased(decided, node))) {
-        ready.push(name);
-        continue;
-      }
-      const known = decided?.hold.decision === 'released' ? undefined : decided;
-      if (drift.isOurs === true) {
-        if (known === undefined) opened.set(key, { held: heldOf(group, drift), as: 'our_change' });
-        delays.set(name, 'our_change');
-        continue;
-      }
-      const end = known === undefined ? Number.POSITIVE_INFINITY : this.#endOf(known);
-      const isOver = at >= end;
-      if (!isOver) until = Math.min(until, end);
-      const hold = (as: Delay) => {
-        if (known === undefined && !opened.has(key)) opened.set(key, { held: heldOf(group, drift), as });
-        delays.set(name, opened.get(key)?.as ?? as);
-      };
-      if (!isOver && (known !== undefined || opened.has(key) || mass.has(key))) hold('breaker');
-      else if (this.#inDoubt) delays.set(name, 'doubt');
-      else if (!isOver && carried >= tenthOf(base)) hold('standing_cap');
-      else if (got >= tenthOf(base)) delays.set(name, 'limiter');
-      else {
-        ready.push(name);
-        carried += 1;
-        got += 1;
-      }
-    }
-    return { delays, ready, mass, opened: [...opened.values()].map(({ held }) => held), until };
+  /** It had its taint, or a person lets it have it: no bound counts. */
+  #hasPlace(node: FailingEntry): boolean {
+    const known = this.#holds.get(node.key);
+    return node.isGranted || (known !== undefined && isReleased(known, node));
+  }
+
+  #heldBy({ key }: FailingEntry): KnownHold | undefined {
+    const known = this.#holds.get(key);
+    return known?.hold.decision === 'released' ? undefined : known;
   }
 
   #endOf({ hold, knownAt }: KnownHold): number {
@@ -267,21 +236,8 @@ export class Breaker {
   }
 }
 
-interface Group {
-  readonly name: string;
-  readonly nodes: Map<string, BreakerEntry>;
-  /** When taints of drift were put, within the window. */
-  placed: number[];
-  /** Null: to be computed anew. */
-  decided: Decided | null;
-}
-
-interface BreakerEntry extends BreakerNode {
-  readonly name: string;
-  readonly key: string | null;
-  readonly failedAt: number;
-  readonly isGranted: boolean;
-}
+/** Delays that a person ends. */
+const asksPeople: ReadonlySet<Delay> = new Set(['our_change', 'breaker', 'standing_cap']);
 
 interface KnownHold {
   readonly hold: Hold;
@@ -289,25 +245,12 @@ interface KnownHold {
   emptySince: number | null;
 }
 
-interface Decided {
-  readonly delays: ReadonlyMap<string, Delay>;
-  readonly ready: readonly string[];
-  readonly mass: ReadonlySet<string>;
-  readonly opened: readonly HeldKey[];
-  /** It holds until then, if nothing happens. */
-  readonly until: number;
-}
-
-function heldOf({ name: group }: Group, { code, value }: Drift): HeldKey {
-  return { group, code, value };
-}
-
-function keysOf({ nodes }: Group): readonly string[] {
-  return [...nodes.values()].flatMap(({ key }) => key ?? []);
+function isMass(group: BreakerGroup, key: string, at: number): boolean {
+  return group.failedSince(key, at - breakerWindow) >= opensAt(group.nodes.size);
 }
 
 /** A person decided about those that failed by then, and what fails with them; not about others at any later time. */
-function isReleased({ hold, knownAt }: KnownHold, { failedAt }: BreakerEntry): boolean {
+function isReleased({ hold, knownAt }: KnownHold, { failedAt }: FailingEntry): boolean {
   return hold.decision === 'released' && failedAt <= knownAt + breakerWindow;
 }
 
@@ -318,9 +261,4 @@ export function keyOf({ group, code, value }: HeldKey): string {
 /** Of one node: the same until its code or its TPM is another one, or it was trusted again. */
 function taintOf({ group, ekDigest, trustedAt }: BreakerNode, { code }: Drift): string {
   return JSON.stringify([group.name, ekDigest, code, trustedAt]);
-}
-
-/** Who failed first is tainted first. */
-function byMoment(a: BreakerEntry, b: BreakerEntry): number {
-  return a.failedAt - b.failedAt || (a.name < b.name ? -1 : 1);
 }

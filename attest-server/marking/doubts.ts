@@ -6,7 +6,7 @@ const clockStep = 30_000;
 /** Answers in a row that were no success: one alone says nothing. */
 const failuresInRow = 3;
 
-/** Whether API, clock or version are in doubt. Moments are milliseconds of a clock that nobody sets. */
+/** Whether API, clock or version are in doubt. Moments are monotonic milliseconds. */
 export class Doubts {
   #offset: number | null = null;
   #clockUntil = Number.NEGATIVE_INFINITY;

@@ -3,7 +3,7 @@ import type { ReasonCode } from '../wire/reasons.ts';
 import type { Mode } from '../wire/verdict.ts';
 import type { AdmissionGap } from './admission-gaps.ts';
 import type { Breaker } from './breaker.ts';
-import { hasMarks } from './marks-on-node.ts';
+import { hasMarks } from './marks.ts';
 import type { Reconciler } from './reconciler.ts';
 
 /** How it goes with the marks, for metrics. */
@@ -27,7 +27,7 @@ export interface MarkingFigures {
 }
 
 export function figuresOf(
-  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength' | 'wrongResources'>,
+  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength' | 'publication'>,
   breaker: Pick<Breaker, 'failing'>,
   doubts: readonly Doubt[],
   isLeader: boolean,
@@ -39,11 +39,11 @@ export function figuresOf(
   for (const name of reconciler.names()) {
     const shown = reconciler.shown(name);
     if (shown === null) continue;
-    const { marks, judged, there } = shown;
+    const { marks, judged, observed } = shown;
     const { mode } = judged.group;
     modes.set(mode, (modes.get(mode) ?? 0) + 1);
     if (marks.suppressed !== null) waiting.set(marks.suppressed, (waiting.get(marks.suppressed) ?? 0) + 1);
-    if (!hasMarks(there, marks)) wrong += 1;
+    if (!hasMarks(observed, marks)) wrong += 1;
   }
   const failing = breaker.failing(at);
   const open = new Set<BreakerScope>(doubts);
@@ -52,6 +52,7 @@ export function figuresOf(
   const mass = new Map<ReasonCode, number>();
   for (const { code, nodes, isMass } of failing)
     if (isMass) mass.set(code, Math.max(mass.get(code) ?? 0, nodes));
-  const { queueLength: queue, wrongResources } = reconciler;
+  const { queueLength: queue, publication } = reconciler;
+  const wrongResources = publication.countWrong();
   return { queue, isLeader, modes, waiting, wrong, wrongResources, open, mass };
 }

@@ -4,51 +4,50 @@ import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNode } from './ports.ts';
 import { Steadiness } from './steadiness.ts';
 
-/** What the reconciler remembers of one Node while it runs. Moments are of a clock that nobody sets. */
-export interface KnownNode {
+/** What the reconciler remembers of one Node while it runs. Moments are monotonic milliseconds. */
+export class KnownNode {
   readonly uid: string;
   readonly steadiness: Steadiness;
   judged: NodeToMark | null;
-  marks: Marks | null;
-  /** The marks as they were when this server last looked at them, or left them; null before. */
-  left: MarksOnNode | null;
+  marks: Marks | null = null;
+  /** The marks as this server last left or found them; null before. */
+  lastApplied: MarksOnNode | null = null;
   /** The Node as our latest write left it, until the watch has told it. */
-  written: ClusterNode | null;
+  written: ClusterNode | null = null;
   /** When it was last written, and when only in other words. */
-  wroteAt: number;
-  minorAt: number;
-  /** Nothing is written of it before; when it is looked at again by itself. */
-  notBefore: number;
-  dueAt: number;
-  failures: number;
-  /** How often in a row somebody changed our marks, and when last. */
-  fights: number;
-  foughtAt: number;
-  /** When somebody last changed our marks, by the clock of the wall; null: nobody did. */
-  tamperedAt: number | null;
-  /** When the marks that somebody changed are put back; null where nobody did. */
-  putBackAt: number | null;
+  wroteAt = Number.NEGATIVE_INFINITY;
+  minorAt = Number.NEGATIVE_INFINITY;
+  /** When it is reconciled again by itself. */
+  dueAt = Number.POSITIVE_INFINITY;
   /** What was asked for when it last had what was asked; null before. */
-  asked: string | null;
+  asked: string | null = null;
+
+  /** A Node that is made anew is the same machine: what it was known for stays with it. */
+  constructor(uid: string, before: KnownNode | undefined) {
+    this.uid = uid;
+    this.steadiness = before?.steadiness ?? new Steadiness();
+    this.judged = before?.judged ?? null;
+  }
 }
 
-export function knownNode(uid: string): KnownNode {
-  return {
-    uid,
-    steadiness: new Steadiness(),
-    judged: null,
-    marks: null,
-    left: null,
-    written: null,
-    wroteAt: Number.NEGATIVE_INFINITY,
-    minorAt: Number.NEGATIVE_INFINITY,
-    notBefore: Number.NEGATIVE_INFINITY,
-    dueAt: Number.POSITIVE_INFINITY,
-    failures: 0,
-    fights: 0,
-    foughtAt: Number.NEGATIVE_INFINITY,
-    tamperedAt: null,
-    putBackAt: null,
-    asked: null,
-  };
+/** For which our own write counts although the watch has not told it. */
+const staleFor = 30_000;
+
+/** The Node as the watch told it, or as we left it where the watch has not got so far. */
+export function observed(
+  told: ClusterNode | null,
+  known: KnownNode | undefined,
+  at: number,
+): ClusterNode | null {
+  if (told === null || known?.written == null) return told;
+  const { written, wroteAt } = known;
+  if (told.uid === written.uid && isOlder(told, written) && at < wroteAt + staleFor) return written;
+  known.written = null;
+  return told;
+}
+
+function isOlder(told: ClusterNode, written: ClusterNode): boolean {
+  const [a, b] = [told.resourceVersion, written.resourceVersion];
+  // They are counters in all that is known, though no client is to rely on it: else for a while at most.
+  return /^\d{1,20}$/.test(a) && /^\d{1,20}$/.test(b) ? BigInt(a) < BigInt(b) : a !== b;
 }

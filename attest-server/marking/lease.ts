@@ -1,13 +1,9 @@
-import { ClusterError, type ClusterLease, type ClusterWriter } from './ports.ts';
+import { type Clock, ClusterError, type ClusterLease, type ClusterWriter } from './ports.ts';
 
-export interface LeaseParts {
+export interface LeaseParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly writer: Pick<ClusterWriter, 'readLease' | 'writeLease'>;
   /** Who this process is: another one has another name, also on a copy of its state folder. */
   readonly holder: string;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly monotonic: () => number;
   /** Told when it is ours, or is not any more. */
   readonly changed: (isHeld: boolean, by: string | null) => void;
   /** Told why it could be neither read nor written. */

@@ -1,5 +1,4 @@
 import { type TaintKeys, trustedCondition, trustedLabel } from '../formats/marks.ts';
-import type { Marks } from './marks.ts';
 import type { ClusterNode, NodeCondition } from './ports.ts';
 
 /** What of a Node is ours, as it is now. */
@@ -44,13 +43,6 @@ export function marksOn(node: ClusterNode, keys: TaintKeys): MarksOnNode {
 
 export function isOurKey(key: string, { pending, reproving, untrusted }: TaintKeys): boolean {
   return key === pending || key === reproving || key === untrusted;
-}
-
-/** Whether a Node carries what it is to carry; words of the condition do not count. */
-export function hasMarks({ taints, foreignForm, label, condition }: MarksOnNode, marks: Marks): boolean {
-  if (foreignForm || taints.length !== marks.taints.length) return false;
-  if ((label === 'true') !== marks.label || condition?.status !== marks.condition?.status) return false;
-  return marks.taints.every(({ key }) => taints.some((taint) => taint.key === key));
 }
 
 /** Whether two Nodes carry the same of ours: what a kubelet and other controllers write besides does not count. */

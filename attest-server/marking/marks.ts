@@ -72,6 +72,13 @@ export function marksFor(judged: NodeToMark, node: ClusterNode, by: Circumstance
   return { taints: wanted.taints, label, condition, suppressed };
 }
 
+/** Whether a Node carries what it is to carry; words of the condition do not count. */
+export function hasMarks({ taints, foreignForm, label, condition }: MarksOnNode, marks: Marks): boolean {
+  if (foreignForm || taints.length !== marks.taints.length) return false;
+  if ((label === 'true') !== marks.label || condition?.status !== marks.condition?.status) return false;
+  return marks.taints.every(({ key }) => taints.some((taint) => taint.key === key));
+}
+
 type Wanted = Omit<Marks, 'condition'>;
 const nothing: Wanted = { taints: [], label: false, suppressed: null };
 

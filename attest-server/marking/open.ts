@@ -11,8 +11,9 @@ import { figuresOf, type MarkingFigures } from './figures.ts';
 import type { MarkedGroup } from './judged-node.ts';
 import { createLatchKeeper, type LatchKeeperParts } from './latch-keeper.ts';
 import { Lease, renewEvery } from './lease.ts';
-import type { ClusterNode, ClusterNodes, ClusterWriter, Committed, MarkingStore } from './ports.ts';
-import { type MarkingReport, Reconciler } from './reconciler.ts';
+import type { Clock, ClusterNode, ClusterNodes, ClusterWriter, Committed, MarkingStore } from './ports.ts';
+import { Reconciler } from './reconciler.ts';
+import type { MarkingReport } from './report.ts';
 
 export interface MarkingConfig {
   readonly keys: TaintKeys;
@@ -22,7 +23,7 @@ export interface MarkingConfig {
   readonly onExpiry: 'hold' | 'taint';
 }
 
-export interface MarkingParts {
+export interface MarkingParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
   readonly admission: AdmissionWatchParts['admission'];
@@ -41,10 +42,6 @@ export interface MarkingParts {
   readonly faults: readonly ControlParts['clusterFaults'][];
   /** Milliseconds since this version first ran on this store; null: no other one did before. */
   readonly upgradedFor: number | null;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly monotonic: () => number;
   readonly report: MarkingReport &
     AdmissionWatchParts['report'] &
     LatchKeeperParts['report'] & {
@@ -67,11 +64,11 @@ export interface Marking extends AsyncDisposable {
 
 /** Milliseconds between two looks at what is due, at the lease and at the latch. */
 export interface MarkingTimings {
-  readonly tickEvery: number;
+  readonly resyncEvery: number;
   readonly renewEvery: number;
   readonly latchEvery: number;
 }
-const usualTimings: MarkingTimings = { tickEvery: 1000, renewEvery, latchEvery: 60_000 };
+const usualTimings: MarkingTimings = { resyncEvery: 1000, renewEvery, latchEvery: 60_000 };
 
 /** @throws Error where what people decided cannot be read */
 export async function openMarking(
@@ -126,9 +123,9 @@ export async function openMarking(
     monotonic,
     report,
   });
-  committed.onRecorded(({ node }) => reconciler.wake(node));
-  nodes.onChange((name) => reconciler.wake(name));
-  decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.wake(node)));
+  committed.onRecorded(({ node }) => reconciler.enqueue(node));
+  nodes.onChange((name) => reconciler.enqueue(name));
+  decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.enqueue(node)));
 
   const failed = (error: unknown) => report.fault(error, 'marking');
   const renew = () => (keeper.mayMark() ? lease.renew() : lease.release());
@@ -137,10 +134,10 @@ export async function openMarking(
   const timers = [
     setInterval(() => {
       lease.reportChange();
-      reconciler.tick();
+      reconciler.resync();
       decisions.endDue().catch(failed);
       admission.turn().catch(failed);
-    }, timings.tickEvery),
+    }, timings.resyncEvery),
     setInterval(() => void renew().catch(failed), timings.renewEvery),
     setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
   ];
@@ -166,7 +163,7 @@ export async function openMarking(
         ...(keeper.mayMark() ? [] : [latchedOnTrial]),
         ...faults.flatMap((its) => its()),
         ...admission.faults(),
-        ...reconciler.publicationFaults(),
+        ...reconciler.publication.faults(),
       ],
       committed,
       ownNode,
@@ -176,13 +173,13 @@ export async function openMarking(
       ...figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
       gaps: admission.gaps,
     }),
-    wake: (node) => reconciler.wake(node),
+    wake: (node) => reconciler.enqueue(node),
     revoked(node) {
       // Another machine may come under that name: nobody exempted it.
       decisions.endExemption(node, 'server', 'its enrolment was revoked').catch(failed);
-      reconciler.wake(node);
+      reconciler.enqueue(node);
     },
-    rulesChanged: () => reconciler.wakeAll(),
+    rulesChanged: () => reconciler.enqueueAll(),
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer);
       admission[Symbol.dispose]();

@@ -2,6 +2,16 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { ClusterErrorReason } from '../formats/marking.ts';
 
+/** The clocks of a process, and its chance. */
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Monotonic milliseconds. */
+  readonly monotonic: () => number;
+  /** From 0 to 1. */
+  readonly random: () => number;
+}
+
 export interface Taint {
   readonly key: string;
   readonly value?: string;

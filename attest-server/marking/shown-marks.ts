@@ -1,7 +1,7 @@
 import type { Suppression } from '../formats/marking.ts';
 import type { Marks } from './marks.ts';
 import { type MarksOnNode, taintText } from './marks-on-node.ts';
-import type { WrongAttestation } from './publication.ts';
+import type { WrongAttestation } from './published-resource.ts';
 
 /** What people see of the marks of one Node. */
 export interface ShownMarks {
@@ -24,16 +24,16 @@ interface Carried {
 
 /** A Node that was looked at. */
 export interface LookedNode extends Pick<ShownMarks, 'tamperedAt' | 'resource'> {
-  readonly there: MarksOnNode;
+  readonly observed: MarksOnNode;
   readonly marks: Marks;
 }
 
-export function shownMarks({ there, marks, tamperedAt, resource }: LookedNode): ShownMarks {
+export function shownMarks({ observed, marks, tamperedAt, resource }: LookedNode): ShownMarks {
   return {
     there: {
-      taints: there.taints.map(taintText),
-      label: there.label === 'true',
-      condition: there.condition?.status ?? null,
+      taints: observed.taints.map(taintText),
+      label: observed.label === 'true',
+      condition: observed.condition?.status ?? null,
     },
     wanted: {
       taints: marks.taints.map(taintText),

@@ -9,7 +9,7 @@ const settlesIn = 5 * 60_000;
  * loses it again and again, so that neither the API nor pods go to and fro with it.
  */
 export class Steadiness {
-  /** Moments of the latest losses, and since when it is trusted: by a clock that nobody sets. */
+  /** When trust was lost latest, and since when it is there: monotonic milliseconds. */
   #losses: number[] = [];
   #since: number | null = null;
   #isKnown = false;

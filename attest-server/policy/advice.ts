@@ -1,11 +1,11 @@
 import { declareActive } from '../formats/declared.ts';
 import { kindWords, type ReferenceKind } from '../formats/reference.ts';
-import { type Advice, adviceOn, type Known } from '../wire/advice.ts';
-import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
+import { type Advice, type AdviceContext, adviceOn } from '../wire/advice.ts';
+import type { AspectName, Reason } from '../wire/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
 
-/** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
+/** The advice for a code that several aspects know, and a reason that names none: that of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
 const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
   aspects.map(({ name, advice }) => [name, advice]),
@@ -13,7 +13,7 @@ const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
 const byExpected = new Map(aspects.flatMap(({ adviceByExpected }) => [...(adviceByExpected ?? [])]));
 
 /**
- * What a person does next about a reason: the word of its aspect on the code, else that of the protocol.
+ * The next step for a person on a reason: the advice of its aspect for the code, else that of the protocol.
  * @param known of the node; what the reason itself says of it need not be in it
  */
 export function nextStep(
@@ -27,7 +27,7 @@ export function nextStep(
     value,
   }: Pick<Reason, 'code'> &
     Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value'>>,
-  known: Known = {},
+  known: AdviceContext = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
@@ -43,7 +43,7 @@ export function nextStep(
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
 }
 
-/** Of what `unknownFiles` finds: a file, or a link. */
+/** An item that `unknownFiles` finds: a file, or a link. */
 const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */

@@ -1,17 +1,12 @@
 import { z } from 'zod';
-import {
-  type Aspect as AspectName,
-  aspects as aspectNames,
-  reasonSchema,
-  severities,
-} from '../wire/verdict.ts';
-import type { Judgement, Past, TakenBack } from './aspect.ts';
+import { type AspectName, aspects as aspectNames, reasonSchema, severities } from '../wire/verdict.ts';
+import type { AspectJudgement, ClearedFindings, Past } from './aspect.ts';
 import { earlierAgainst } from './earlier-against.ts';
 import { type Finding, severityOf, unproven } from './finding.ts';
 import type { GroupBase } from './group.ts';
 
 /** By aspect, what broke the policy when it was last read. */
-export type Against = Readonly<Partial<Record<AspectName, readonly Finding[]>>>;
+export type StandingFindings = Readonly<Partial<Record<AspectName, readonly Finding[]>>>;
 
 /** Beside what the aspects remember of a node, under a name that is none of theirs. */
 const key = 'against';
@@ -19,10 +14,10 @@ const kept = reasonSchema
   .omit({ class: true, severity: true, detail: true })
   .extend({ severity: z.enum(severities).exactOptional() });
 
-/** What stands against a node, and what its aspects remember of it besides; null where nothing does. */
+/** Findings that stand against a node, and the memory of its aspects without them; null if none stands. */
 export function againstIn(
   memory: Past['memory'],
-): { readonly against: Against; readonly memory: Past['memory'] } | null {
+): { readonly against: StandingFindings; readonly memory: Past['memory'] } | null {
   const earlier = earlierAgainst(memory);
   if (memory[key] === undefined && earlier === null) return null;
   const { [key]: given, ...own } = earlier?.memory ?? memory;
@@ -36,15 +31,15 @@ export function againstIn(
   return { against, memory: own };
 }
 
-export function withAgainst(memory: Past['memory'], against: Against): Past['memory'] {
+export function withAgainst(memory: Past['memory'], against: StandingFindings): Past['memory'] {
   for (const _ in against) return { ...memory, [key]: against };
   return memory;
 }
 
-/** Of what stood against a node, what this judgement neither takes back nor finds again: it stands. */
-export function standing(
+/** Findings that stood against a node, and that this judgement neither takes back nor finds again: they stand. */
+export function stillStanding(
   before: readonly Finding[],
-  { findings, affirmed, takesBack = affirmed ? all : none }: Judgement,
+  { findings, affirmed, takesBack = affirmed ? all : none }: AspectJudgement,
 ): readonly Finding[] {
   return before.filter(
     (one) =>
@@ -54,7 +49,7 @@ export function standing(
 }
 
 /** The same judgement where that stands: affirmed is nothing then. */
-export function withStanding(judgement: Judgement, stands: readonly Finding[]): Judgement {
+export function withStanding(judgement: AspectJudgement, stands: readonly Finding[]): AspectJudgement {
   const { findings, source } = judgement;
   const told = stands.map((one) => ({
     ...one,
@@ -68,12 +63,12 @@ export function withStanding(judgement: Judgement, stands: readonly Finding[]): 
   };
 }
 
-/** Whether it counts by what the policy says at present: what was a failure by a policy of before alone is kept, and withholds nothing. */
+/** Whether it counts by the present policy: a finding that failed by an earlier policy alone is kept, and withholds nothing. */
 export function counts(one: Finding, group: Pick<GroupBase, 'require' | 'severity'>): boolean {
   return weighs(one) || severityOf(one, group) === 'fail';
 }
 
-/** What stands against an aspect from now on, with what was found now. */
+/** Findings that stand against an aspect from now on, the new ones included. */
 export function nextAgainst(
   stands: readonly Finding[],
   findings: readonly Finding[],
@@ -84,10 +79,10 @@ export function nextAgainst(
 }
 
 const again = ' It has not been read again since.';
-const all: TakenBack = { allBut: [] };
-const none: TakenBack = { only: [] };
+const all: ClearedFindings = { allBut: [] };
+const none: ClearedFindings = { only: [] };
 
-function isTakenBack({ code, source }: Finding, takesBack: TakenBack): boolean {
+function isTakenBack({ code, source }: Finding, takesBack: ClearedFindings): boolean {
   return 'only' in takesBack
     ? takesBack.only.includes(code)
     : !takesBack.allBut.some((one) => one === code || one === source);
@@ -103,7 +98,7 @@ function weighs({ severity = 'fail' }: Finding): boolean {
   return severity === 'fail';
 }
 
-/** Of each aspect: what a node stores is small, whatever it shows. */
+/** The most findings of each aspect: what a node stores is small, whatever it shows. */
 const mostFindings = 8;
 /** In characters: names of files may be long. */
 const longestText = 1024;

@@ -5,35 +5,35 @@ import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Proven } from '../verify/proven.ts';
 import { atMost } from '../wire/at-most.ts';
 import type { PartName } from '../wire/evidence.ts';
-import type { Role } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
-import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
-import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from './aspect.ts';
+import { type Role, roles } from '../wire/roles.ts';
+import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
+import { againstIn, counts, nextAgainst, stillStanding, withAgainst, withStanding } from './against.ts';
+import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
-import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
-import { byGateAlone, isProvenByGate } from './gate.ts';
+import { bySeverity, type Finding, stateOf, statusOf, weigh } from './finding.ts';
+import { withoutTrust } from './gate.ts';
+import { type ShownUnknown, shownUnknown, withUnknown } from './kept-unknown.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
-import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
 
 export interface AppraisedNode {
   readonly name: string;
-  /** Of the node in its cluster, by which groups may choose. Default none. */
+  /** The labels of the node in its cluster, by which groups may choose. Default none. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** What its TPM is, by the word of a root. Default unknown. */
+  /** The kind of its TPM, by the word of a root. Default unknown. */
   readonly tpmClass?: TpmClass;
-  /** What is remembered of it. Default nothing. */
+  /** The memory of it. Default none. */
   readonly past?: NodePast;
-  /** Who answered; whoever runs before the agent speaks of identity and boot alone, as a gate does. Default the agent. */
+  /** Who answered. Default the agent. */
   readonly by?: Role;
 }
 
-/** What was known of a node before this answer. */
+/** The state of a node before this answer. */
 export interface NodePast extends Past {
-  /** Null where its TPM was not seen yet, or a person has approved it again. */
+  /** Null if its TPM was not seen yet, or a person has approved it again. */
   readonly sequence: Sequence | null;
   /** The answer is to a challenge older than what is remembered: its clock may be older, too. */
   readonly concurrent: boolean;
@@ -51,29 +51,29 @@ export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], 
 
 export interface Appraisal {
   readonly verdict: Verdict;
-  /** Where the PCRs began anew since the sighting before: what is known at that moment. */
-  readonly begun: Begun | null;
+  /** Where the PCRs started over since the previous reading: what is known at that moment. */
+  readonly begun: BootTransition | null;
   /** To be remembered of the node. */
   readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };
   /** Parts that this connection need not show again. */
   readonly enough: readonly PartName[];
 }
 
-export interface Begun {
+export interface BootTransition {
   readonly code: 'rebooted' | 'resumed';
   readonly reason: Reason;
-  /** Between the reset and the verdict on what runs since; null where the policy does not require the boot. */
+  /** Between the reset and the verdict on what runs since; null if the policy does not require the boot. */
   readonly verdict: Verdict | null;
 }
 
 export interface Appraiser {
   /** @param at milliseconds since the epoch; references expire by it */
   (proven: Proven, node: AppraisedNode, at: number): Appraisal;
-  /** What takes long of it, in steps of some milliseconds, for whoever must let others go on: then appraising is quick. */
+  /** The slow part of appraising, in steps of some milliseconds, for a caller that must let others go on: `appraise` is quick then. */
   ahead(proven: Proven, node: AppraisedNode, at: number): Generator<void>;
   /**
    * Up to where IMA's list of this node was judged by these rules: a `head` of `ProvenImaList`. Null: what is appraised next
-   * must have the list from its begin.
+   * must have the list from its start.
    */
   judgedTo(node: AppraisedNode): string | null;
 }
@@ -92,7 +92,7 @@ export function appraise(
 /**
  * Makes policy and references ready, so that appraising what was seen before is a comparison. Make a new one when either
  * changes: each aspect remembers its judgements for as long as this one lives.
- * @param options.remembers false: each is judged anew; default true
+ * @param options.remembers false: each is judged again; default true
  */
 export function createAppraiser(
   policy: Policy,
@@ -136,9 +136,9 @@ interface PreparedGroup {
   readonly trial: Pick<Verdict, 'trial'>;
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
   /** Nodes of one kind give the same judgements, one after the other: joined once. */
-  last: Joined | null;
+  last: JoinedJudgements | null;
   /** By node, where some judgement is of that node alone. */
-  readonly ofNodes: LRUCache<string, Joined>;
+  readonly ofNodes: LRUCache<string, JoinedJudgements>;
 }
 
 function prepareGroup(
@@ -170,17 +170,18 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const account = againstIn(past.memory);
   let memory = account === null ? past.memory : account.memory;
   const next: Partial<Record<AspectName, readonly Finding[]>> = {};
-  const judgements: Judgement[] = [];
+  const judgements: AspectJudgement[] = [];
   let enough = nothing;
   let wanted = nothing;
   let isOwing = false;
   // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
-  const isGate = (node.by ?? 'agent') !== 'agent';
+  const { by = 'agent' } = node;
+  const { proves, makesTrusted } = roles[by];
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const stood = account?.against[name] ?? noFindings;
     let judgement = nothingSaid;
-    if (!isGate || isProvenByGate(name)) {
+    if (proves.includes(name)) {
       const own = judge.judge(proven, judged, at);
       const itsOwn = unreadBy(aspect, unread);
       // Nobody asks for it, and the node never showed it: there is nothing to tell.
@@ -198,7 +199,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     }
     if (stood.length + judgement.findings.length > 0) {
-      const stands = standing(stood, judgement);
+      const stands = stillStanding(stood, judgement);
       const all = nextAgainst(stands, judgement.findings, group);
       if (all.length > 0) next[name] = all;
       const told = stands.filter((one) => counts(one, group));
@@ -210,8 +211,9 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     judgements.push(judgement);
   }
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
-  memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
-  const verdict = isGate ? byGateAlone(whole) : whole;
+  const ofItsOwn = unknown.filter(([name]) => proves.includes(name));
+  memory = withUnknown(memory, ofItsOwn, at);
+  const verdict = makesTrusted ? whole : withoutTrust(whole, by);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
@@ -223,10 +225,10 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
 
 /** None of it is affirmed, nothing is taken back, and what was remembered stays: a node that lies gains nothing by saying this. */
 function withUnread(
-  { findings, source }: Judgement,
+  { findings, source }: AspectJudgement,
   aspect: AspectName,
-  unread: readonly Unread[],
-): Judgement {
+  unread: readonly UnreadPart[],
+): AspectJudgement {
   return {
     findings: [...unread.map((one) => unavailable(aspect, one)), ...findings],
     affirmed: false,
@@ -234,7 +236,7 @@ function withUnread(
   };
 }
 
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
+const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'host' };
 const noFindings: readonly Finding[] = [];
 
 function judgedNode(
@@ -266,14 +268,18 @@ function without(parts: readonly PartName[], wanted: readonly PartName[]): reado
 const noVolumes: readonly SharedVolume[] = [];
 const noNodes: readonly string[] = [];
 
-interface Joined {
-  readonly judgements: readonly Judgement[];
+interface JoinedJudgements {
+  readonly judgements: readonly AspectJudgement[];
   readonly verdict: Verdict;
   readonly unknown: ShownUnknown;
 }
 
 /** `join`, where the judgements before were others. */
-function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node: string): Joined {
+function joined(
+  prepared: PreparedGroup,
+  judgements: readonly AspectJudgement[],
+  node: string,
+): JoinedJudgements {
   const { last, ofNodes, judges } = prepared;
   if (last !== null && isOf(last, judgements)) return last;
   const own = ofNodes.get(node);
@@ -285,13 +291,16 @@ function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node:
   return prepared.last;
 }
 
-function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
+function isOf(one: JoinedJudgements, judgements: readonly AspectJudgement[]): boolean {
   for (let i = 0; i < judgements.length; i++) if (one.judgements[i] !== judgements[i]) return false;
   return true;
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */
-function join({ group, policy, trial, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
+function join(
+  { group, policy, trial, judges }: PreparedGroup,
+  judgements: readonly AspectJudgement[],
+): Verdict {
   const { name, require, mode } = group;
   if (group.tpm === 'absent') {
     const nothingAsked = { require, reasons: [], aspects: {} };
@@ -310,7 +319,7 @@ function join({ group, policy, trial, judges }: PreparedGroup, judgements: reado
     const by = affirmed && references.length > 0 ? { references } : {};
     results[aspect] = { status: statusOf(own, affirmed), source, ...by };
   }
-  if (reasons.length > 1) reasons.sort(byWeight);
+  if (reasons.length > 1) reasons.sort(bySeverity);
   const state = stateOf({ require, aspects: results, reasons }, group.vouched);
   return { state, reasons, aspects: results, group: name, require, mode, policy, ...trial };
 }
@@ -325,7 +334,7 @@ function begunBy(
   past: Sequence | null,
   { clock }: Proven,
   verdict: Verdict,
-): Begun | null {
+): BootTransition | null {
   if (begun === null || past === null || verdict.state === 'unsupported') return null;
   const [counter, text] = beginnings[begun];
   const values = { expected: `${counter} ${past[counter]}`, actual: `${counter} ${clock[counter]}` };

@@ -5,12 +5,12 @@ import type { Proven } from '../verify/proven.ts';
 import type { Advice } from '../wire/advice.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName, Source } from '../wire/verdict.ts';
-import type { Located } from './file/policy-error.ts';
+import type { AspectName, Source } from '../wire/verdict.ts';
+import type { LocatedFault } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';
 import type { SequenceJudgement } from './sequence.ts';
-import type { Unknown } from './unknown.ts';
+import type { UnknownThings } from './unknown.ts';
 
 /**
  * One thing that a node proves or says, and all that a policy does with it. Everything else (the grammar of the policy
@@ -18,65 +18,65 @@ import type { Unknown } from './unknown.ts';
  */
 export interface Aspect<Name extends AspectName, Rules> {
   readonly name: Name;
-  /** What its key in a policy file may say, with descriptions; null where the file has no such key. */
+  /** The grammar of its key in a policy file, with descriptions; null if the file has no such key. */
   readonly schema: z.ZodType | null;
   /** The parts of evidence that it reads: agents are asked for these. */
   readonly parts: readonly PartName[];
   /** It goes by what the node says of its machine and kernel (`host` of the facts), too. */
   readonly readsHost: boolean;
-  /** The kind of references that it is compared with; null where it goes by rules alone. */
+  /** The kind of references that it is compared with; null if it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
   /** Kinds of references that it goes by besides. */
   readonly alsoReads?: readonly ReferenceKind[];
-  /** It needs machines that were made ready for it: `strict` does not require it of all. */
+  /** It needs machines that were prepared for it: `strict` does not require it of all. */
   readonly isOptIn?: true;
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
   paths?(rules: Rules): readonly string[];
   /**
    * A reference of `referenceKind` made of what a node proved; without it, or the next one, none can be captured.
-   * @throws CaptureError where this is no model for others
+   * @throws CaptureError if this is no model for others
    */
-  capture?(proven: Proven, about: CapturedAs): Reference;
+  capture?(proven: Proven, about: CaptureLabel): Reference;
   /** The same in steps of some milliseconds, where that is long. */
-  captureInSteps?(proven: Proven, about: CapturedAs): Generator<void, Reference>;
+  captureInSteps?(proven: Proven, about: CaptureLabel): Generator<void, Reference>;
   /** Codes with which a node is a model for no other of such a reference. */
   readonly noModel?: readonly ReasonCode[];
-  /** What such a reference says, as lines of text for people; two references are told apart by these. */
+  /** The content of such a reference, as lines of text for people; two references are told apart by these. */
   describe?(reference: Reference): readonly string[];
-  /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */
+  /** A small JSON value that shows the node's aspect, to draft rules by; null if it shows nothing. Without it none are drafted. */
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
-  /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
-  draft?(nodes: readonly ObservedNode[]): Drafted | null;
+  /** Rules for nodes of one kind, at least one, by what they showed; null if that is nothing. */
+  draft?(nodes: readonly ObservedNode[]): DraftedRules | null;
   /** Which references the rules name, for an aspect of a kind of them; null: they go by those of the group. */
   named?(rules: Rules): readonly string[] | null;
   /** The rules as a policy file says them, defaults filled in, for the API; without it they are JSON as they are. */
   show?(rules: Rules): Readonly<Record<string, unknown>>;
-  /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
+  /** @param given what the file says under the key, as `schema` takes it; undefined if it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
-  contradictions(given: unknown): Located[];
-  /** What is allowed and may not be what was meant. Paths begin at the group. */
-  doubts(rules: Rules, group: GroupBase): Located[];
+  contradictions(given: unknown): LocatedFault[];
+  /** Rules that are allowed and may not be what was meant. Paths begin at the group. */
+  doubts(rules: Rules, group: GroupBase): LocatedFault[];
   /** Makes rules and references ready, so that judging one node is a comparison. */
-  prepare(rules: Rules, context: Prepared): Judge;
-  /** What a person does next about its codes. */
+  prepare(rules: Rules, context: PreparedAspect): Judge;
+  /** The next step for a person on each of its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
   /** Where one code needs several pieces of advice: by what the finding expects, before that by its code. */
   readonly adviceByExpected?: ReadonlyMap<string, Advice>;
 }
 
-/** What a node showed of an aspect when rules are drafted. */
+/** An aspect of a node when rules are drafted. */
 export interface ObservedNode {
   readonly node: string;
-  /** As its `observe` gave it, or another version's; null where the node showed nothing. */
+  /** As its `observe` gave it, or another version's; null if the node showed nothing. */
   readonly said: unknown;
   /** Active references of the aspect's kind that affirm the node. */
   readonly references: readonly string[];
 }
 
 /** Rules for a draft of a policy. */
-export interface Drafted {
-  /** What stands under the aspect's key. */
+export interface DraftedRules {
+  /** The value of the aspect's key. */
   readonly rules: Readonly<Record<string, unknown>>;
   /** Every node keeps them today; else they stand in a comment, and nothing requires them. */
   readonly holds: boolean;
@@ -84,8 +84,8 @@ export interface Drafted {
   readonly notes: readonly string[];
 }
 
-/** What a captured reference is called, and who vouches for it. */
-export interface CapturedAs {
+/** The name of a captured reference, and who vouches for it. */
+export interface CaptureLabel {
   readonly name: string;
   readonly state: 'staged' | 'active';
   readonly group: GroupBase;
@@ -95,9 +95,9 @@ export interface CapturedAs {
   readonly at: number;
 }
 
-export interface Prepared {
+export interface PreparedAspect {
   readonly group: GroupBase;
-  /** Of the aspect's kinds, in every state. */
+  /** References of the aspect's kinds, in every state. */
   readonly references: readonly Reference[];
   /** Whether judgements are remembered, by exactly what each is made from. */
   readonly remembers: boolean;
@@ -106,49 +106,46 @@ export interface Prepared {
 /** Judges one aspect of one node after the other, by one group's rules. What it remembers of judgements is its own. */
 export interface Judge {
   /** @param at milliseconds since the epoch; references expire by it */
-  judge(proven: Proven, node: JudgedNode, at: number): Judgement;
-  /**
-   * What takes long of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only where what a judgement is
-   * made from may be long.
-   */
+  judge(proven: Proven, node: JudgedNode, at: number): AspectJudgement;
+  /** The slow part of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only for aspects with long inputs. */
   ahead?(proven: Proven, node: JudgedNode, at: number): Iterable<void>;
   /**
    * Up to where IMA's list of this node was judged: a `head` of `ProvenImaList`. Null: its next answer must show the list from
-   * its begin.
+   * its start.
    */
   judgedTo?(node: string): string | null;
 }
 
-export interface Judgement {
-  /** What is wrong or worth knowing, the cause first. */
+export interface AspectJudgement {
+  /** Things that are wrong or worth knowing, the cause first. */
   readonly findings: readonly Finding[];
   /** Everything that the aspect needs is there and as it should be, whatever the findings weigh. */
   readonly affirmed: boolean;
   /** Names of the references that affirm it, where some do. */
   readonly references?: readonly string[];
-  /** What no reference in force has of it; absent where that is nothing, or not known. */
-  readonly unknown?: Unknown;
+  /** The part of it that no reference in force has; absent if there is none, or it is not known. */
+  readonly unknown?: UnknownThings;
   /** Who vouches for what it was judged by. */
   readonly source: Source;
   /**
-   * Of what stood against the node, what this reading would have found again, were it still so. Default: all where it is
-   * affirmed, else nothing.
+   * Findings that stood against the node and that this reading would have made again, were it still so. Default: all if it is
+   * affirmed, else none.
    */
-  readonly takesBack?: TakenBack;
+  readonly takesBack?: ClearedFindings;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
   readonly next?: unknown;
-  /** Parts that prove no more until the TPM or the kernel starts anew: on this connection they are not asked for again. */
+  /** Parts that prove no more until the TPM or the kernel restarts: on this connection they are not asked for again. */
   readonly enough?: readonly PartName[];
   /** Parts that it must see in each answer, whatever another aspect calls enough. */
   readonly wants?: readonly PartName[];
 }
 
 /** All findings but those with one of these codes, or for which one of these vouched; or those with these codes alone. */
-export type TakenBack =
+export type ClearedFindings =
   | { readonly allBut: readonly (ReasonCode | Source)[] }
   | { readonly only: readonly ReasonCode[] };
 
-/** Of whom a piece of evidence is, and what is remembered of it. */
+/** The node that evidence is from, and what is remembered of it. */
 export interface JudgedNode {
   readonly name: string;
   readonly tpmClass: TpmClass;
@@ -157,14 +154,14 @@ export interface JudgedNode {
   readonly sequence: SequenceJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
-  /** SMBIOS, as its Node in the cluster says it; null where there is none. */
+  /** SMBIOS, as its Node in the cluster says it; null if there is none. */
   readonly clusterUuid: string | null;
   /** Other nodes that show its system UUID. */
   readonly sameUuid: readonly string[];
   /** Volumes that it shows and other nodes show, too. */
   readonly sharedVolumes: readonly SharedVolume[];
-  /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
-  readonly unread: readonly Unread[];
+  /** Parts that are missing although the machine has them: this is found once for all aspects. */
+  readonly unread: readonly UnreadPart[];
 }
 
 /** A mark of a volume (policy/disk/memory.ts), and the other nodes that show it. */
@@ -173,13 +170,13 @@ export interface SharedVolume {
   readonly nodes: readonly string[];
 }
 
-/** What a collector of the node did not give, and why, by the node's word. */
-export interface Unread {
+/** A part that a collector of the node did not give, and why, by the node's word. */
+export interface UnreadPart {
   readonly name: PartName | 'host';
   readonly cause: string;
 }
 
-/** What was known of a node before this answer. */
+/** The state of a node before this answer. */
 export interface Past {
   /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
   readonly sentParts: readonly PartName[];
@@ -188,6 +185,6 @@ export interface Past {
    * sends none. Absent: nothing is said.
    */
   readonly initrdWait?: string;
-  /** What each aspect wanted to be remembered, by its name, and beside them what stands against it (against.ts) and is unknown (unknown.ts). */
+  /** The memory of each aspect, by its name, and beside them what stands against the node (against.ts) and is unknown (unknown.ts). */
   readonly memory: Readonly<Record<string, unknown>>;
 }

@@ -9,11 +9,11 @@ import { runtime } from './runtime/runtime.ts';
 
 /** The aspects that this version appraises, in the order in which they are judged and shown. */
 const listed = [identity, boot, runtime, disk, firewall, host] as const;
-type Listed = (typeof listed)[number];
+type ListedAspect = (typeof listed)[number];
 
-export type BuiltAspect = Listed['name'];
+export type BuiltAspect = ListedAspect['name'];
 /** The rules of each aspect, for one group. */
-export type AspectRules = { readonly [A in Listed as A['name']]: ReturnType<A['rules']> };
+export type AspectRules = { readonly [A in ListedAspect as A['name']]: ReturnType<A['rules']> };
 
 /** As they are walked by whoever treats all alike. */
 export const aspects: readonly Aspect<BuiltAspect, unknown>[] = listed;
@@ -36,7 +36,7 @@ export function asksInitrds({ boot: { scope } }: Pick<AspectRules, 'boot'>): boo
 
 const noPaths: readonly string[] = [];
 
-/** What a policy file says under the key of each aspect that has rules, defaults filled in. */
+/** The rules of each aspect as a policy file would say them, defaults filled in. */
 export function shownRules(rules: AspectRules): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     aspects.flatMap(({ name, show }) => {

@@ -1,4 +1,4 @@
-/** What a node showed cannot become a reference; the message says why. */
+/** The evidence of a node cannot become a reference; the message says why. */
 export class CaptureError extends Error {
   override readonly name = 'CaptureError';
 }

@@ -3,8 +3,8 @@ import type { Proven, ProvenPart } from '../verify/proven.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
-import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
-import type { Aspect, CapturedAs, Past } from './aspect.ts';
+import type { AspectName, Reason } from '../wire/verdict.ts';
+import type { Aspect, CaptureLabel, Past } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { isMissingAggregate, provesStart } from './boot/aggregate.ts';
 import { captureTogether } from './boot/capture-together.ts';
@@ -18,33 +18,33 @@ import { withFilesInSteps } from './reference-files.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
 
 /** One node's answer that somebody vouches for. */
-export interface VouchedFor {
+export interface VouchedAnswer {
   readonly node: string;
   readonly proven: Proven;
-  /** What is remembered of the node; absent: nothing. */
+  /** The memory of the node; absent: none. */
   readonly memory?: Past['memory'];
 }
 
 /**
  * References of one kind that together cover what these nodes proved: one named NAME, and for each node that those
  * before it do not cover one more, NAME-2 and so on.
- * @throws CaptureError where a node shows nothing to compare with; Rejection where it is no model for others
+ * @throws CaptureError if a node shows nothing to compare with; Rejection where it is no model for others
  */
 export function* captureReferencesInSteps(
   kind: ReferenceKind,
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   group: PolicyGroup,
   {
     only,
     initrd = false,
     aggregate = true,
     ...about
-  }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
-    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+  }: Pick<CaptureLabel, 'name' | 'state' | 'by' | 'at'> & {
+    /** For kind `runtime`: the content of the initrds that the nodes booted, and not what they ran since. */
     readonly initrd?: boolean;
-    /** Of kind `boot`: boot_aggregate is demanded of others where one of the nodes gave it. Default true. */
+    /** For kind `boot`: boot_aggregate is demanded of others if one of the nodes gave it. Default true. */
     readonly aggregate?: boolean;
-    /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+    /** For kind `runtime`: these files alone, by path or digest; null: all. */
     readonly only: readonly string[] | null;
   },
 ): Generator<void, readonly Reference[]> {
@@ -69,23 +69,20 @@ export function noModelOf(kind: ReferenceKind): readonly ReasonCode[] {
   return aspects.find(({ referenceKind }) => referenceKind === kind)?.noModel ?? [];
 }
 
-/** True where a proof of its boot is demanded that the node does not give. */
+/** True if a proof of its boot is demanded that the node does not give. */
 export function lacksProof(reasons: readonly Reason[]): boolean {
   return reasons.some((reason) => reason.severity === 'fail' && isMissingAggregate(reason));
 }
 
-/** What counts against a node besides that nobody vouched for it yet. */
+/** Reasons against a node besides that nobody vouched for it yet. */
 export function standingAgainst(reasons: readonly Reason[]): readonly Reason[] {
   return reasons.filter(({ severity, code }) => severity === 'fail' && code !== 'no_reference');
 }
 
-/**
- * What would count against a node in another group than its own, by the references that this group has in force; nothing
- * where it has none.
- */
+/** Reasons against a node in another group than its own, by the references that this group has in force; none if it has none. */
 export function* standingInSteps(
   kind: ReferenceKind,
-  { node, proven }: VouchedFor,
+  { node, proven }: VouchedAnswer,
   group: PolicyGroup,
   references: readonly Reference[],
   at: number,
@@ -98,9 +95,9 @@ export function* standingInSteps(
 }
 
 function initrdsOf(
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   only: readonly string[] | null,
-  about: Omit<CapturedAs, 'node'>,
+  about: Omit<CaptureLabel, 'node'>,
 ): Generator<void, readonly Reference[]> {
   return captureEach(answers, about, function* ({ node, proven }, as) {
     const whole = yield* captureInitrds(proven, as);
@@ -108,11 +105,11 @@ function initrdsOf(
   });
 }
 
-/** What is captured of each node under the next name, but for those of which it says the same as one before. */
+/** The capture of each node under the next name, except those that say the same as an earlier one. */
 function* captureEach(
-  answers: readonly VouchedFor[],
-  about: Omit<CapturedAs, 'node'>,
-  capture: (answer: VouchedFor, as: CapturedAs) => Generator<void, Reference>,
+  answers: readonly VouchedAnswer[],
+  about: Omit<CaptureLabel, 'node'>,
+  capture: (answer: VouchedAnswer, as: CaptureLabel) => Generator<void, Reference>,
 ): Generator<void, readonly Reference[]> {
   const captured: Reference[] = [];
   for (const answer of answers) {
@@ -134,9 +131,9 @@ function capturedKinds(): string {
 function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   only: readonly string[] | null,
-  about: Omit<CapturedAs, 'node'>,
+  about: Omit<CaptureLabel, 'node'>,
 ): Generator<void, readonly Reference[]> {
   return captureEach(answers, about, function* ({ node, proven }, as) {
     checkShown(aspect, node, proven);
@@ -154,7 +151,7 @@ function captureBy<Name extends AspectName, Rules>(
   });
 }
 
-/** What a node did not show is never captured as nothing. */
+/** A part that a node did not show is never captured as nothing. */
 function checkShown(
   aspect: Pick<Aspect<AspectName, unknown>, 'name' | 'parts' | 'readsHost'>,
   node: string,
@@ -178,13 +175,13 @@ function checkShown(
     );
 }
 
-/** Attack: a node that broke the policy becomes the model. What its own reference mends is no reason against it. */
+/** Attack: a node that broke the policy becomes the model. A reason that its own reference clears does not count. */
 function* checkModel<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,
-  { node, proven }: VouchedFor,
+  { node, proven }: VouchedAnswer,
   reference: Reference,
-  { group, at }: Pick<CapturedAs, 'group' | 'at'>,
+  { group, at }: Pick<CaptureLabel, 'group' | 'at'>,
 ): Generator<void> {
   const inForce: Reference = { ...reference, state: 'active' };
   const reasons = yield* reasonsBy(aspect, rules, { node, proven }, { group, references: [inForce], at });
@@ -200,8 +197,12 @@ function* checkModel<Rules>(
 function* reasonsBy<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,
-  { node, proven }: VouchedFor,
-  { group, references, at }: Pick<CapturedAs, 'group' | 'at'> & { readonly references: readonly Reference[] },
+  { node, proven }: VouchedAnswer,
+  {
+    group,
+    references,
+    at,
+  }: Pick<CaptureLabel, 'group' | 'at'> & { readonly references: readonly Reference[] },
 ): Generator<void, readonly Reason[]> {
   const judge = aspect.prepare(rules, { group, references, remembers: false });
   const alone = judgedAlone(node, proven);
@@ -216,8 +217,8 @@ export function isNoModel(code: ReasonCode): boolean {
 }
 
 /**
- * Of no class `drift`, and no fault of what is captured: found by comparing with a reference, or about what the kernel did
- * not measure, and so is in none.
+ * Codes of no class `drift` that are no fault of what is captured: found by comparing with a reference, or about what the
+ * kernel did not measure, and so is in none.
  */
 const besides: ReadonlySet<ReasonCode> = new Set([
   'luks_header_changed',

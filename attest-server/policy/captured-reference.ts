@@ -1,10 +1,10 @@
 import type { Reference, ReferenceKind } from '../formats/reference.ts';
-import type { CapturedAs } from './aspect.ts';
+import type { CaptureLabel } from './aspect.ts';
 
 /** A reference that is made of what one node proved. @param content its kind, and the member of that kind */
 export function capturedReference(
   { kind, ...content }: Pick<Reference, 'kind'> & Partial<Pick<Reference, Exclude<ReferenceKind, 'boot'>>>,
-  { name, state, group, node, by, at }: CapturedAs,
+  { name, state, group, node, by, at }: CaptureLabel,
 ): Reference {
   return {
     version: 1,

@@ -2,7 +2,7 @@ import { globMatches } from './glob.ts';
 
 /** A kernel's command line. */
 export interface ParsedCommandLine {
-  /** The kernel image that a loader named before the arguments; null where the text has arguments alone. */
+  /** The kernel image that a loader named before the arguments; null if the text has arguments alone. */
   readonly image: string | null;
   readonly arguments: readonly string[];
 }
@@ -38,7 +38,7 @@ function splitArguments(text: string): string[] {
   return words.map((word) => Buffer.from(word, 'latin1').toString('utf8'));
 }
 
-/** What a kernel of x86 or ARM reads (COMMAND_LINE_SIZE, and a NUL), less what GRUB puts before the image's name. */
+/** The bytes that a kernel of x86 or ARM reads (COMMAND_LINE_SIZE, and a NUL), less what GRUB puts before the image's name. */
 const readBytes = 2047 - 'BOOT_IMAGE='.length;
 
 /**
@@ -49,13 +49,13 @@ export function isCutOff(text: string): boolean {
   return Buffer.byteLength(text) > readBytes;
 }
 
-/** Those of the kernel: what comes behind `--` is for what it starts. */
+/** The arguments for the kernel: those after `--` are for what it starts. */
 export function forKernel(words: readonly string[]): readonly string[] {
   const end = words.findIndex((word) => word.replaceAll('"', '') === '--');
   return end < 0 ? words : words.slice(0, end);
 }
 
-/** True where a line has one of these words, and the kernel reads it. */
+/** True if a line has one of these words, and the kernel reads it. */
 export function hasWord(text: string, words: readonly string[]): boolean {
   return !isCutOff(text) && hasOneOf(parseCommandLine(text).arguments, words);
 }

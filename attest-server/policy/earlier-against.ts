@@ -4,8 +4,8 @@ import type { Past } from './aspect.ts';
 const keepers = ['runtime', 'disk', 'firewall', 'host'] as const;
 
 /**
- * What stood against a node as its aspects remembered it until 0.3.0, in any form; and the memory without that. Null where
- * nothing is in that form.
+ * Findings that stood against a node as its aspects remembered them until 0.3.0, in any form; and the memory without them.
+ * Null if nothing is in that form.
  */
 export function earlierAgainst(
   memory: Past['memory'],

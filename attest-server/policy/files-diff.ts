@@ -1,12 +1,13 @@
-import type { DigestList, ListedFile } from '../formats/digest-list.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import type { ListedFile } from '../formats/packed-list.ts';
 
-/** What became of the files of one list in another one, by path and by package. */
+/** The differences between two lists of files, by path and by package. */
 export interface FilesDifference {
   readonly added: number;
   readonly removed: number;
   /** Paths that both have, with other digests. */
   readonly changed: number;
-  /** Those with the most changes first, at most as many as asked for. */
+  /** Packages with the most changes first, at most as many as asked for. */
   readonly packages: readonly PackageChange[];
   readonly morePackages: number;
   /** In order of paths, at most as many as asked for. */
@@ -27,10 +28,10 @@ export interface PackageChange {
 
 export interface FileChange {
   readonly path: string;
-  /** Digests in hex; none where the path is new, or gone. */
+  /** Digests in hex; none if the path is new, or gone. */
   readonly before: readonly string[];
   readonly after: readonly string[];
-  /** Name and version; of a file that is gone, those of before. */
+  /** Name and version; the earlier ones if the file is gone. */
   readonly package: string | null;
 }
 
@@ -40,7 +41,7 @@ export function diffFiles(
   most: { readonly packages: number; readonly files: number },
 ): FilesDifference {
   const counts = { added: 0, removed: 0, changed: 0 };
-  const packages = new Map<string | null, Tally>();
+  const packages = new Map<string | null, ChangeTally>();
   const files: FileChange[] = [];
   for (const [old, now] of pairs(pathsOf(before), pathsOf(after))) {
     const digests = [old, now].map((one) => one?.digests.map((digest) => digest.toString('hex')) ?? []);
@@ -75,7 +76,7 @@ export function diffFiles(
   };
 }
 
-interface Tally {
+interface ChangeTally {
   readonly before: Set<string>;
   readonly after: Set<string>;
   added: number;
@@ -113,7 +114,7 @@ function joined(files: readonly ListedFile[]): ListedPath {
   };
 }
 
-/** Both in order of the bytes of their paths: each path once, null where one side has none. */
+/** Both in order of the bytes of their paths: each path once, null if one side has none. */
 function* pairs(
   before: Generator<ListedPath>,
   after: Generator<ListedPath>,
@@ -134,7 +135,7 @@ function next(paths: Generator<ListedPath>): ListedPath | null {
 }
 
 /** By the package's name, so that an update is one line. */
-function tallyOf(packages: Map<string | null, Tally>, file: ListedPath | null): Tally {
+function tallyOf(packages: Map<string | null, ChangeTally>, file: ListedPath | null): ChangeTally {
   const name = file?.package?.split(' ')[0] ?? null;
   const known = packages.get(name);
   if (known !== undefined) return known;

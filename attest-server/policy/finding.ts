@@ -1,8 +1,8 @@
-import type { Role } from '../wire/messages.ts';
 import { printable } from '../wire/printable.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
+import { type Role, roles } from '../wire/roles.ts';
 import {
-  type Aspect,
+  type AspectName,
   type AspectStatus,
   mostDetail,
   type NodeState,
@@ -12,9 +12,9 @@ import {
 } from '../wire/verdict.ts';
 import type { GroupBase } from './group.ts';
 
-/** What was found, before a group's rules say how much it weighs. */
+/** A finding before a group's rules say how much it weighs. */
 export interface Finding extends Omit<Reason, 'class' | 'severity'> {
-  /** What it weighs where the group requires the aspect and says nothing of the code; default `fail`. */
+  /** Its weight if the group requires the aspect and says nothing of the code; default `fail`. */
   readonly severity?: Severity;
   /** Only a reference of this very node can know it, so that nobody can announce it. */
   readonly ofNode?: boolean;
@@ -46,7 +46,7 @@ const ofTpm: ReadonlySet<ReasonCode> = new Set([
 ]);
 
 /** True for a finding of an aspect that the group requires, or of the TPM itself. */
-function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly Aspect[]): boolean {
+function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly AspectName[]): boolean {
   return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code));
 }
 
@@ -89,7 +89,7 @@ export function breaksPolicy({ code, severity }: Pick<Reason, 'code' | 'severity
   return severity === 'fail' && !unproven.has(code);
 }
 
-/** Of one aspect's reasons; `affirmed` says whether what the aspect needs is all there and as it should be. */
+/** The status by one aspect's reasons; `affirmed` says whether what the aspect needs is all there and as it should be. */
 export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectStatus {
   if (reasons.some(breaksPolicy)) return 'contraindicated';
   if (reasons.some(({ severity }) => severity === 'fail')) return 'none';
@@ -97,8 +97,8 @@ export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectS
   return reasons.some(({ severity }) => severity === 'warn') ? 'warning' : 'none';
 }
 
-/** What breaks the policy comes first: the first reason is the one that is shown beside the state. */
-export function byWeight(a: Reason, b: Reason): number {
+/** Reasons that break the policy come first: the first one is shown beside the state. */
+export function bySeverity(a: Reason, b: Reason): number {
   return rank(a) - rank(b);
 }
 
@@ -110,11 +110,11 @@ function rank(reason: Reason): number {
 /**
  * The one place that decides a state, whoever asks and whatever it follows from: evidence, silence, a boot that began.
  * @param vouched aspects that the TPM must vouch for
- * @param by who answered: what a policy asks for besides, and a token of the cluster, come from the agent alone
+ * @param by who answered
  */
 export function stateOf(
   { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
-  vouched: readonly Aspect[] = [],
+  vouched: readonly AspectName[] = [],
   by: Role = 'agent',
   tpm: GroupBase['tpm'] = 'required',
 ): NodeState {
@@ -122,9 +122,10 @@ export function stateOf(
   if (tpm === 'absent') return 'unsupported';
   if (reasons.some(({ code }) => code === 'evidence_overdue')) return 'unknown';
   if (reasons.some((reason) => breaksPolicy(reason) && counts(reason, require))) return 'untrusted';
-  const affirms = (aspect: Aspect) =>
+  const affirms = (aspect: AspectName) =>
     aspects[aspect]?.status === 'affirming' &&
     (!vouched.includes(aspect) || aspects[aspect].source === 'tpm');
   // A policy that requires nothing proves nothing.
-  return by === 'agent' && require.length > 0 && require.every(affirms) ? 'trusted' : 'pending';
+  const isTrusted = roles[by].makesTrusted && require.length > 0 && require.every(affirms);
+  return isTrusted ? 'trusted' : 'pending';
 }

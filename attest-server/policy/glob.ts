@@ -20,7 +20,7 @@ export function globMatches(glob: string, name: string): boolean {
   return g === glob.length;
 }
 
-/** True where all that matches `glob` also matches `wide`. A `?` in `wide` is not looked into. */
+/** True if all that matches `glob` also matches `wide`. A `?` in `wide` is not looked into. */
 export function covers(wide: string, glob: string): boolean {
   return wide === glob || (!wide.includes('?') && globMatches(wide, glob));
 }

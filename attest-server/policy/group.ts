@@ -1,8 +1,8 @@
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect, Severity, Verdict } from '../wire/verdict.ts';
+import type { AspectName, Severity, Verdict } from '../wire/verdict.ts';
 
 /** The rules of one group of nodes, beside those of each aspect. */
 export interface GroupBase {
@@ -14,13 +14,13 @@ export interface GroupBase {
   readonly mode: Verdict['mode'];
   /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
   readonly tpm: 'required' | 'absent';
-  /** What a TPM must be, as the root that endorsed it says; null: whatever it is. */
+  /** The allowed kinds of TPM, as the root that endorsed it says; null: any. */
   readonly tpmClass: readonly TpmClass[] | null;
-  readonly enrolment: readonly Bound[];
+  readonly enrolment: readonly EnrolmentMethod[];
   /** Never empty. */
-  readonly require: readonly Aspect[];
+  readonly require: readonly AspectName[];
   /** Aspects that the TPM must vouch for: what the node merely says does not affirm them. */
-  readonly vouched: readonly Aspect[];
+  readonly vouched: readonly AspectName[];
   /** Seconds after which a verdict is overdue; null: as the server is set. */
   readonly freshness: number | null;
   /** How long a gate holds kubelet back while identity and boot are not affirmed, and what it does then. */

@@ -8,7 +8,7 @@ const lists = new LRUCache<string, DigestList>({
   sizeCalculation: (list, packed) => packed.length + list.toBytes().length + 8 * list.size + 1,
 });
 
-/** The files that a reference lists, made ready once, in steps of some milliseconds. @throws Rejection as `parseFiles` does */
+/** The files that a reference lists, prepared once, in steps of some milliseconds. @throws Rejection as `parseFiles` does */
 export function* knownListInSteps(runtime: Pick<RuntimeFiles, 'files'>): Generator<void, DigestList> {
   const known = lists.get(runtime.files);
   if (known !== undefined) return known;

@@ -1,6 +1,6 @@
 /**
  * Says of a moment when the last of these expired before it: asked by that, all are as they are at that moment. Minus infinity
- * where none has.
+ * if none has.
  * @param expiries milliseconds since the epoch, as the moment
  */
 export function lastExpiry(expiries: readonly number[]): (at: number) => number {

@@ -1,5 +1,5 @@
 import { modes } from '../wire/verdict.ts';
-import type { Located } from './file/policy-error.ts';
+import type { LocatedFault } from './file/policy-error.ts';
 import { covers, isEverything } from './glob.ts';
 import { type PolicyGroup, unmatched } from './policy.ts';
 
@@ -8,8 +8,8 @@ export function isLatched(latched: readonly string[], group: string): boolean {
   return latched.length === 0 || latched.includes(group);
 }
 
-/** Why trust cannot be enabled for good for these groups; empty where it can. */
-export function notLatchable(latched: readonly string[], groups: readonly PolicyGroup[]): Located[] {
+/** Why trust cannot be enabled for good for these groups; empty if it can. */
+export function notLatchable(latched: readonly string[], groups: readonly PolicyGroup[]): LocatedFault[] {
   const missing = latched
     .filter((name) => !groups.some((group) => group.name === name))
     .map((name) => ({ path: ['groups'], text: `there is no group ${name}` }));
@@ -17,7 +17,7 @@ export function notLatchable(latched: readonly string[], groups: readonly Policy
 }
 
 /**
- * Where a policy asks less of nodes that the latch covers than the one before it; empty where it may come into force.
+ * Where a policy asks less of nodes that the latch covers than the one before it; empty if it may come into force.
  * Nodes that nobody has seen yet count as well: what is compared are the groups, by their selectors.
  * @param before null: not known; then only what holds for each policy under a latch is looked at
  */
@@ -25,11 +25,11 @@ export function weakenedBy(
   latched: readonly string[],
   before: readonly PolicyGroup[] | null,
   after: readonly PolicyGroup[],
-): Located[] {
+): LocatedFault[] {
   const held = (before ?? []).filter(({ name, tpm }) => isLatched(latched, name) && tpm !== 'absent');
   const found = held.flatMap((group) => [
-    ...shrunk(group, after),
-    ...taken(group, latched, before ?? [], after),
+    ...droppedDemands(group, after),
+    ...takenNodes(group, latched, before ?? [], after),
   ]);
   const named = new Set(found.map(({ path }) => path.join('.')));
   return [
@@ -39,8 +39,8 @@ export function weakenedBy(
 }
 
 /** Groups that the latch covers and that are in `observe`: their nodes are never marked. */
-function observed(latched: readonly string[], groups: readonly PolicyGroup[]): Located[] {
-  const found: Located[] = groups.flatMap((group, index) =>
+function observed(latched: readonly string[], groups: readonly PolicyGroup[]): LocatedFault[] {
+  const found: LocatedFault[] = groups.flatMap((group, index) =>
     isLatched(latched, group.name) && group.tpm !== 'absent' && group.mode === 'observe'
       ? [
           {
@@ -58,24 +58,24 @@ function observed(latched: readonly string[], groups: readonly PolicyGroup[]): L
   return found;
 }
 
-/** What the group of the same name no longer asks for. */
-function shrunk(group: PolicyGroup, after: readonly PolicyGroup[]): Located[] {
+/** Demands that the group of the same name no longer makes. */
+function droppedDemands(group: PolicyGroup, after: readonly PolicyGroup[]): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
   if (next === undefined) return [];
-  return lacking(group, next).map(({ field, text }) => ({
+  return missingDemands(group, next).map(({ field, text }) => ({
     path: ['groups', index, field],
     text: `${text}, and the latch covers group ${group.name}: neither mode nor require may shrink`,
   }));
 }
 
 /** Groups that would take nodes away from this one and ask for less, or are not covered. */
-function taken(
+function takenNodes(
   group: PolicyGroup,
   latched: readonly string[],
   before: readonly PolicyGroup[],
   after: readonly PolicyGroup[],
-): Located[] {
+): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
   const keepsAll = next !== undefined && isWider(next, group);
@@ -83,7 +83,7 @@ function taken(
   const above = before.slice(0, before.indexOf(group));
   return (keepsAll ? after.slice(0, index) : rest).flatMap((other, place) => {
     if (other === next || areApart(other, group)) return [];
-    if (other !== unmatched && isLatched(latched, other.name) && lacking(group, other).length === 0)
+    if (other !== unmatched && isLatched(latched, other.name) && missingDemands(group, other).length === 0)
       return [];
     if (above.some((known) => known.name === other.name && isWider(known, other))) return [];
     const whose = `nodes of group ${group.name}, which the latch covers`;
@@ -98,8 +98,8 @@ function taken(
   });
 }
 
-/** What `next` does not ask of a node and `group` does. */
-function lacking(
+/** Demands of `group` on a node that `next` does not make. */
+function missingDemands(
   group: PolicyGroup,
   next: PolicyGroup,
 ): readonly { readonly field: string; readonly text: string }[] {

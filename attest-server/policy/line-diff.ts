@@ -5,8 +5,8 @@ export type DiffLine =
   | { readonly is: 'moved-from' | 'moved-to'; readonly before: number; readonly after: number };
 
 /**
- * What became of the lines of `before`, in O(n log n): each line is paired with the one that says the same, the longest
- * run of pairs in order stayed, the other pairs moved.
+ * The fate of the lines of `before`, in O(n log n): each line is paired with the one that says the same, the longest run of
+ * pairs in order stayed, the other pairs moved.
  */
 export function diffLines(before: readonly string[], after: readonly string[]): readonly DiffLine[] {
   let start = 0;
@@ -45,7 +45,7 @@ export function diffLines(before: readonly string[], after: readonly string[]): 
   return lines;
 }
 
-/** Both lists as a unified diff, with three lines around each change; empty where they are the same. */
+/** Both lists as a unified diff, with three lines around each change; empty if they are the same. */
 export function unifiedDiff(before: readonly string[], after: readonly string[]): readonly string[] {
   const lines = diffLines(before, after);
   const out: string[] = [];
@@ -72,19 +72,19 @@ export function unifiedDiff(before: readonly string[], after: readonly string[])
 
 const context = 3;
 
-interface Passed {
+interface PassedLines {
   before: number;
   after: number;
 }
 
-function pass(passed: Passed, lines: readonly DiffLine[]): void {
+function pass(passed: PassedLines, lines: readonly DiffLine[]): void {
   for (const { is } of lines) {
     if (is === 'same' || onlyBefore(is)) passed.before += 1;
     if (is === 'same' || !onlyBefore(is)) passed.after += 1;
   }
 }
 
-function rangeOf(side: keyof Passed, from: Passed, to: Passed): string {
+function rangeOf(side: keyof PassedLines, from: PassedLines, to: PassedLines): string {
   const length = to[side] - from[side];
   return `${length === 0 ? from[side] : from[side] + 1},${length}`;
 }
@@ -98,7 +98,7 @@ function lineOf(line: DiffLine, before: readonly string[], after: readonly strin
   return onlyBefore(line.is) ? `-${before[line.before]}` : `+${after[line.after]}`;
 }
 
-/** Of each line of `before`, its place in `after`; -1 where there is none. The first is paired with the first. */
+/** The place in `after` of each line of `before`; -1 if there is none. The first is paired with the first. */
 function pairs(
   before: readonly string[],
   after: readonly string[],

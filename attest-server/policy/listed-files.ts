@@ -8,7 +8,7 @@ export interface ListedFiles {
   readonly reference: Reference;
   readonly name: string;
   readonly files: DigestList;
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
 }
 

@@ -2,7 +2,7 @@ import type { ReferenceKind } from '../formats/reference.ts';
 import type { Finding } from './finding.ts';
 
 /**
- * Nothing to compare with.
+ * The finding that there is nothing to compare with.
  * @param group its name
  * @param names of references that its rules name; null: any of the group
  * @param purpose ends the sentence for people: `to compare the rules with`

@@ -2,11 +2,11 @@ import type { Bundle } from '../formats/bundle.ts';
 import { heldIn } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { Reason } from '../wire/verdict.ts';
-import { type Begun, type NodePast, noPast } from './appraise.ts';
+import { type BootTransition, type NodePast, noPast } from './appraise.ts';
 import type { Sequence } from './sequence.ts';
 
 /**
- * What a bundle says was known of its node before.
+ * The earlier state of a node, by its bundle.
  * @throws Rejection `malformed` for a previous clock that is no number
  */
 export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context'>): NodePast {
@@ -23,7 +23,7 @@ export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context
 /** The reasons with that the boot is another one, where whoever exported the bundle did not say so at the time. */
 export function withBegun(
   reasons: readonly Reason[],
-  begun: Begun | null,
+  begun: BootTransition | null,
   { context }: Pick<Bundle, 'context'>,
 ): readonly Reason[] {
   const isSaid = reasons.some(({ code }) => code === begun?.code);

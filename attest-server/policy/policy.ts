@@ -1,14 +1,14 @@
-import { type Bound, enrolmentMethods } from '../formats/enrolment-method.ts';
+import { type EnrolmentMethod, enrolmentMethods } from '../formats/enrolment-method.ts';
 import { type AspectRules, type BuiltAspect, rulesOf, shownRules } from './aspects.ts';
 import { globMatches } from './glob.ts';
 import type { GroupBase } from './group.ts';
 
 /** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
-/** Those for which a server needs no cluster and no cloud. */
-export const plainEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval', 'first-use'];
-/** What a policy that names no method allows: each of them needs somebody who vouches for this TPM. */
-export const defaultEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval'];
+/** Methods for which a server needs no cluster and no cloud. */
+export const plainEnrolments: readonly EnrolmentMethod[] = ['pin', 'join-token', 'approval', 'first-use'];
+/** The methods of a policy that names none: each of them needs somebody who vouches for this TPM. */
+export const defaultEnrolments: readonly EnrolmentMethod[] = ['pin', 'join-token', 'approval'];
 
 export interface PolicyGroup extends GroupBase {
   readonly require: readonly BuiltAspect[];
@@ -34,10 +34,10 @@ export function underTrial(policy: Policy): Policy {
   return { ...policy, trial: true, groups: policy.groups.map((group) => ({ ...group, mode: 'observe' })) };
 }
 
-/** What a gate does by a policy that says nothing of it. */
+/** The gate of a policy that says nothing of it. */
 export const holdsWithoutEnd: GroupBase['gate'] = { timeout: null, onTimeout: 'hold' };
 
-/** What holds for a node that no group of a written policy matches: seen, and never trusted, since no reference is its. */
+/** The group of a node that no group of a written policy matches: seen, and never trusted, since no reference is its. */
 export const unmatched: PolicyGroup = {
   name: 'default',
   nodes: ['*'],

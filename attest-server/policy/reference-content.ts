@@ -5,7 +5,7 @@ export function saysTheSame(one: Reference, other: Reference): boolean {
   return one.kind === other.kind && canonical(contentOf(one)) === canonical(contentOf(other));
 }
 
-/** What a reference compares with: all of it but its name, its life and who made it. */
+/** The values that a reference is compared by: all of it but its name, its life and who made it. */
 export function contentOf({
   version: _version,
   kind: _kind,

@@ -9,7 +9,7 @@ import { judgedPcrs } from './boot/judged-stage.ts';
 export interface PcrDifference {
   readonly bank: PcrBank;
   readonly pcr: number;
-  /** Hex; null where the side has no value. */
+  /** Hex; null if the side has no value. */
   readonly expected: string | null;
   readonly actual: string | null;
 }
@@ -21,20 +21,20 @@ export interface ReferenceDifference {
 }
 
 type Pcrs = Readonly<Partial<Record<PcrBank, Readonly<Record<string, string>> | undefined>>>;
-interface Side {
+interface ReferenceSide {
   readonly pcrs: Pcrs;
   readonly events: readonly MeasuredEvent[];
 }
 
 /**
- * What differs between a reference and another, or a proven boot: PCR values that both sides have, and events of the PCRs
- * that differ, or of all that are judged where one side names no values.
+ * The differences between a reference and another, or a proven boot: PCR values that both sides have, and events of the PCRs
+ * that differ, or of all that are judged if one side names no values.
  */
 export function diffReferences(
   expected: Reference,
   actual: Reference | Pick<Proven, 'banks' | 'boot'>,
 ): ReferenceDifference {
-  const other: Side =
+  const other: ReferenceSide =
     'banks' in actual
       ? { pcrs: quotedPcrs(actual), events: (actual.boot?.log.events ?? []).map(summaryOf) }
       : actual;

@@ -1,11 +1,12 @@
-import { DigestList, type ListedFile } from '../formats/digest-list.ts';
+import { DigestList } from '../formats/digest-list.ts';
+import type { ListedFile } from '../formats/packed-list.ts';
 import { type KnownKey, parseFilesInSteps, type Reference } from '../formats/reference.ts';
 import { CaptureError } from './capture-error.ts';
 
 /**
  * The same reference of kind `runtime` with these files alone, each a path, or a digest in hex digits; in steps of some
  * milliseconds.
- * @param lacks what is said before a name that it has not @throws CaptureError where it has none of that name
+ * @param lacks what is said before a name that it has not @throws CaptureError if it has none of that name
  */
 export function* withFilesInSteps(
   reference: Reference,

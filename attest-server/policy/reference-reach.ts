@@ -10,7 +10,7 @@ import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
 export interface SharedReference extends ofBoots.SharedBoot {
-  /** Of kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
+  /** For kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
   readonly files?: number;
 }
 
@@ -22,7 +22,7 @@ export type Likeness = (
   at: number,
 ) => Generator<void, boolean>;
 
-/** Null where this version has no aspect that compares nodes with references of this kind. */
+/** Null if this version has no aspect that compares nodes with references of this kind. */
 export function likenessTo(subject: Reference): Likeness | null {
   if (subject.kind === 'boot') {
     const isLike = ofBoots.likeness(subject);

@@ -1,29 +1,29 @@
 import { LRUCache } from 'lru-cache';
 import { atMost } from '../wire/at-most.ts';
 
-type Word = string | number | boolean | symbol | null;
+type KeyPart = string | number | boolean | symbol | null;
 
 /** A value that follows from its key: where two keys are equal, so are the values. */
 export interface Keyed<Value> {
-  readonly key: readonly Word[];
+  readonly key: readonly KeyPart[];
   readonly value: Value;
 }
 
-/** What a judgement is made from, all of it: each member is a word, or stands under a key. */
-type Projection<Made> = { readonly [Member in keyof Made]: Word | Keyed<unknown> };
+/** All inputs of a judgement: each member is a word, or stands under a key. */
+type Projection<Made> = { readonly [Member in keyof Made]: KeyPart | Keyed<unknown> };
 
 export interface JudgementMemory<Made> {
-  /** Of the judgements that are remembered one each: nodes that show the same may share one. Each member is compared besides. */
+  /** The slot of a judgement, which holds one: nodes that show the same may share it. Each member is compared as well. */
   readonly slot: (made: Made) => string;
   /** Judgements; of more, those that were used last. 0: none. */
   readonly most: number;
 }
 
-export function keyed<Value>(key: readonly Word[], value: Value): Keyed<Value> {
+export function keyed<Value>(key: readonly KeyPart[], value: Value): Keyed<Value> {
   return { key, value };
 }
 
-/** Of the moment when a judgement is made, and part of no key: what is remembered keeps it, as since when something is seen. */
+/** The moment when a judgement is made, which is part of no key: what is remembered keeps it, as the time since when something is seen. */
 export function whenMade<Value>(value: Value): Keyed<Value> {
   return { key: noWords, value };
 }
@@ -59,17 +59,17 @@ export function rememberingInSteps<Shown extends readonly unknown[], Made extend
   };
 }
 
-interface Kept<Judged> {
-  readonly words: readonly Word[];
+interface CachedJudgement<Judged> {
+  readonly words: readonly KeyPart[];
   readonly judged: Judged;
 }
 
 /** By words alone: values may be large, and others let them go. */
 class Judgements<Made extends Projection<Made>, Judged> {
   readonly #slot: JudgementMemory<Made>['slot'];
-  readonly #bySlot: LRUCache<string, Kept<Judged>> | null;
+  readonly #bySlot: LRUCache<string, CachedJudgement<Judged>> | null;
   /** Found last: nodes of a fleet are alike. */
-  #last: Kept<Judged> | undefined;
+  #last: CachedJudgement<Judged> | undefined;
 
   constructor({ slot, most }: JudgementMemory<Made>) {
     this.#slot = slot;
@@ -90,10 +90,10 @@ class Judgements<Made extends Projection<Made>, Judged> {
   }
 }
 
-function isMadeFrom<Made extends Projection<Made>>(made: Made, words: readonly Word[]): boolean {
+function isMadeFrom<Made extends Projection<Made>>(made: Made, words: readonly KeyPart[]): boolean {
   let at = 0;
   for (const name in made) {
-    const member: Word | Keyed<unknown> = made[name];
+    const member: KeyPart | Keyed<unknown> = made[name];
     if (typeof member !== 'object' || member === null) {
       if (words[at++] !== member) return false;
       continue;
@@ -104,10 +104,10 @@ function isMadeFrom<Made extends Projection<Made>>(made: Made, words: readonly W
   return true;
 }
 
-function wordsOf<Made extends Projection<Made>>(made: Made): readonly Word[] {
-  return Object.values<Word | Keyed<unknown>>(made).flatMap((member) =>
+function wordsOf<Made extends Projection<Made>>(made: Made): readonly KeyPart[] {
+  return Object.values<KeyPart | Keyed<unknown>>(made).flatMap((member) =>
     typeof member === 'object' && member !== null ? [member.key.length, ...member.key] : [member],
   );
 }
 
-const noWords: readonly Word[] = [];
+const noWords: readonly KeyPart[] = [];

@@ -2,39 +2,39 @@ import type { Proven } from '../verify/proven.ts';
 import { type HeldCode, heldIn, type ReasonCode } from '../wire/reasons.ts';
 import type { Finding } from './finding.ts';
 
-/** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */
-export interface Sighting {
+/** The position of a TPM and its kernel in time, by one proven quote. TPM 2.0 Part 1 r1.59, section 36. */
+export interface ClockReading {
   readonly resetCount: number;
   readonly restartCount: number;
   /** Milliseconds that the TPM has been powered. */
   readonly clock: bigint;
-  /** 16 hex digits; null where it is not known. */
+  /** 16 hex digits; null if it is not known. */
   readonly firmwareVersion: string | null;
-  /** As the kernel says; null where it is not known. */
+  /** As the kernel says; null if it is not known. */
   readonly bootId: string | null;
 }
 
-/** What is remembered of a TPM between two sightings. */
-export interface Sequence extends Sighting {
+/** The memory of a TPM between two answers. */
+export interface Sequence extends ClockReading {
   /** The kernel that was seen first since the TPM was last reset or restarted: the one that the boot log is of. */
   readonly firstBootId: string | null;
   /** `seen`: the clock went back in this reset; `passed`: after that it went beyond what was seen before. */
   readonly rewind: 'none' | 'seen' | 'passed';
-  /** The firmware that this one took the place of; null where there was none, or a person has approved the key since. */
+  /** The firmware that this one took the place of; null if there was none, or a person has approved the key since. */
   readonly replaced: ReplacedFirmware | null;
-  /** Stays until a person approves this key again; null where nothing is held against it. */
+  /** Stays until a person approves this key again; null if nothing is held against it. */
   readonly held: HeldCode | null;
 }
 
 export interface ReplacedFirmware {
   /** 16 hex digits. */
   readonly version: string;
-  /** Of the boot in which the other one was seen first. */
+  /** The reset count of the boot in which the other firmware was seen first. */
   readonly resetCount: number;
 }
 
 /** Where the TPM and the kernel of a piece of evidence are in time. */
-export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting {
+export function sightingOf({ clock, firmwareVersion, facts }: Proven): ClockReading {
   return {
     resetCount: clock.resetCount,
     restartCount: clock.restartCount,
@@ -46,11 +46,11 @@ export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting 
 
 export interface SequenceJudgement {
   readonly findings: readonly Finding[];
-  /** Other firmware that an earlier boot had already: told where a policy says what that weighs; null where there is none. */
+  /** Other firmware that an earlier boot had already: reported where a policy says what that weighs; null if there is none. */
   readonly replaced: Finding | null;
-  /** To be remembered for the next sighting. */
+  /** To be remembered for the next reading. */
   readonly next: Sequence;
-  /** The PCRs began anew since the sighting before. */
+  /** The PCRs started over since the previous reading. */
   readonly begun: 'rebooted' | 'resumed' | null;
 }
 
@@ -61,10 +61,14 @@ export interface SequenceJudgement {
 const lostWithPower = 1n << 22n;
 
 /**
- * Compares a sighting with the one before: reboot, suspend, kexec, rollback, clone, firmware.
- * @param concurrent the answer is to a challenge older than the sighting before: its clock may be older, too
+ * Compares a reading with the previous one: reboot, suspend, kexec, rollback, clone, firmware.
+ * @param concurrent the answer is to a challenge older than the previous reading: its clock may be older, too
  */
-export function judgeSequence(past: Sequence | null, now: Sighting, concurrent = false): SequenceJudgement {
+export function judgeSequence(
+  past: Sequence | null,
+  now: ClockReading,
+  concurrent = false,
+): SequenceJudgement {
   if (past === null)
     return {
       findings: [],
@@ -85,19 +89,19 @@ export function judgeSequence(past: Sequence | null, now: Sighting, concurrent =
   return { findings, replaced, next: { ...next, replaced: firmware, held }, begun };
 }
 
-/** Each change is told, also the one back: a downgrade returns to what was good once. */
-function replacedBy(past: Sequence, now: Sighting): ReplacedFirmware | null {
+/** Each change is reported, also the one back: a downgrade returns to what was good once. */
+function replacedBy(past: Sequence, now: ClockReading): ReplacedFirmware | null {
   if (past.firmwareVersion === null || now.firmwareVersion === past.firmwareVersion) return past.replaced;
   return { version: past.firmwareVersion, resetCount: now.resetCount };
 }
 
-function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
+function beginning(past: Sequence, now: ClockReading): SequenceJudgement['begun'] {
   if (now.resetCount > past.resetCount) return 'rebooted';
   return now.resetCount === past.resetCount && now.restartCount > past.restartCount ? 'resumed' : null;
 }
 
-/** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs begin anew. */
-function between(past: Sequence, now: Sighting): Finding[] {
+/** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs start over. */
+function between(past: Sequence, now: ClockReading): Finding[] {
   const rebooted = now.resetCount > past.resetCount;
   const found: Finding[] = [];
   if (!rebooted && now.clock < past.clock)
@@ -124,7 +128,7 @@ function between(past: Sequence, now: Sighting): Finding[] {
   return found;
 }
 
-function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
+function within(past: Sequence, now: ClockReading, concurrent: boolean): Finding[] {
   if (now.resetCount < past.resetCount) return [rolledBack('reset', past.resetCount, now.resetCount)];
   if (now.restartCount < past.restartCount)
     return [rolledBack('restart', past.restartCount, now.restartCount)];
@@ -156,10 +160,10 @@ function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
 
 function remembered(
   past: Sequence,
-  now: Sighting,
+  now: ClockReading,
   { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
 ): Omit<Sequence, 'replaced' | 'held'> {
-  // A reset begins both anew: the count of restarts too.
+  // A reset starts both over: the count of restarts too.
   const back = !anew && (now.resetCount < past.resetCount || now.restartCount < past.restartCount);
   const rewound = !anew && !concurrent && now.clock < past.clock;
   return {
@@ -206,8 +210,8 @@ function rolledBack(counter: 'reset' | 'restart', before: number, now: number): 
   return identity('counter_rollback', `${counter}Count ${before}`, `${counter}Count ${now}`, text);
 }
 
-/** Told and never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
-function clockAnew(past: Sequence, now: Sighting): Finding {
+/** A finding that is never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
+function clockAnew(past: Sequence, now: ClockReading): Finding {
   return {
     ...boot('rebooted', `more than ${clockOf(past)}`, clockOf(now)),
     source: 'tpm',
@@ -216,7 +220,7 @@ function clockAnew(past: Sequence, now: Sighting): Finding {
   };
 }
 
-function clockOf({ clock }: Sighting): string {
+function clockOf({ clock }: ClockReading): string {
   return `clock ${clock}`;
 }
 

@@ -1,12 +1,12 @@
 import type { Proven } from '../verify/proven.ts';
 import { partNames } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName } from '../wire/verdict.ts';
-import type { Aspect, Unread } from './aspect.ts';
+import type { AspectName } from '../wire/verdict.ts';
+import type { Aspect, UnreadPart } from './aspect.ts';
 import type { Finding } from './finding.ts';
 
 /** A part that is there is judged, whatever is said of it: one that grows is spoken of an answer late. */
-export function unreadIn(proven: Proven): readonly Unread[] {
+export function unreadIn(proven: Proven): readonly UnreadPart[] {
   const said = proven.facts?.unavailable;
   if (said === undefined) return none;
   return readable.flatMap((name) => {
@@ -15,24 +15,24 @@ export function unreadIn(proven: Proven): readonly Unread[] {
   });
 }
 
-/** Of these, what the aspect reads. */
+/** Those of these parts that the aspect reads. */
 export function unreadBy(
   { parts, readsHost }: Pick<Aspect<AspectName, unknown>, 'parts' | 'readsHost'>,
-  unread: readonly Unread[],
-): readonly Unread[] {
+  unread: readonly UnreadPart[],
+): readonly UnreadPart[] {
   return unread.length === 0
     ? none
     : unread.filter(({ name }) => (name === 'host' ? readsHost : parts.includes(name)));
 }
 
-const none: readonly Unread[] = [];
+const none: readonly UnreadPart[] = [];
 /**
  * Without IMA's list a boot is what it was: the aspect says itself what is not proven then. The inventory proves nothing,
  * so that nothing is lost without it.
  */
 const readable = [...partNames.filter((name) => name !== 'ima' && name !== 'inventory'), 'host'] as const;
 
-function isThere(name: Unread['name'], { boot, parts }: Proven): boolean {
+function isThere(name: UnreadPart['name'], { boot, parts }: Proven): boolean {
   if (name === 'boot') return boot !== null;
   if (name === 'userSpace') return (boot?.userSpaceDigest ?? null) !== null;
   // Several collectors speak of the host: what others gave is not what this one did not.
@@ -40,10 +40,10 @@ function isThere(name: Unread['name'], { boot, parts }: Proven): boolean {
 }
 
 /** Collectors that have a code of their own. */
-const codes: Readonly<Partial<Record<Unread['name'], ReasonCode>>> = { firewall: 'fw_unreadable' };
+const codes: Readonly<Partial<Record<UnreadPart['name'], ReasonCode>>> = { firewall: 'fw_unreadable' };
 
-/** That is not proven, whatever the aspect makes of the rest. */
-export function unavailable(aspect: AspectName, { name, cause }: Unread): Finding {
+/** The finding that the part is not proven, whatever the aspect makes of the rest. */
+export function unavailable(aspect: AspectName, { name, cause }: UnreadPart): Finding {
   return {
     code: codes[name] ?? 'facts_unavailable',
     aspect,

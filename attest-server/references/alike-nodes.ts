@@ -1,8 +1,8 @@
 import type { ReferenceKind } from '../formats/reference.ts';
 import { aspects } from '../policy/aspects.ts';
-import { unknownIn, unknownMarks } from '../policy/unknown.ts';
+import { unknownIn, unknownMarks } from '../policy/kept-unknown.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName, Verdict } from '../wire/verdict.ts';
+import type { AspectName, Verdict } from '../wire/verdict.ts';
 
 export interface CandidateStatus {
   readonly name: string;
@@ -17,7 +17,7 @@ export interface CandidateFilter {
 }
 
 /** Nodes that show the same. */
-export interface Alike {
+export interface AlikeNodes {
   readonly aspect: AspectName;
   readonly kind: ReferenceKind;
   readonly group: string;
@@ -27,7 +27,7 @@ export interface Alike {
 }
 
 interface Grouped {
-  readonly alike: ReadonlyMap<string, Alike>;
+  readonly alike: ReadonlyMap<string, AlikeNodes>;
   readonly held: ReadonlyMap<string, ReadonlySet<ReasonCode>>;
   readonly unknown: number;
 }
@@ -37,7 +37,7 @@ const kindOf: ReadonlyMap<AspectName, ReferenceKind | null> = new Map(
 );
 
 export function group(statuses: readonly CandidateStatus[], filter: CandidateFilter): Grouped {
-  const alike = new Map<string, Alike>();
+  const alike = new Map<string, AlikeNodes>();
   const held = new Map<string, ReadonlySet<ReasonCode>>();
   let count = 0;
   for (const status of statuses) {
@@ -68,12 +68,12 @@ export function group(statuses: readonly CandidateStatus[], filter: CandidateFil
   return { alike, held, unknown: count };
 }
 
-/** Also what was found since the node was judged, as that its TPM is another node, too. */
+/** Whether a reason holds a node, also one found since it was judged, as that its TPM is another node, too. */
 function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
   return severity === 'fail' && classOf(code) === 'failed';
 }
 
-export function byNodes(a: Alike, b: Alike): number {
+export function byNodes(a: AlikeNodes, b: AlikeNodes): number {
   if (a.nodes.length !== b.nodes.length) return b.nodes.length - a.nodes.length;
   return a.key < b.key ? -1 : 1;
 }

@@ -2,7 +2,7 @@ import { isAnnounced, type Reference } from '../formats/reference.ts';
 import { brief } from './brief.ts';
 
 /**
- * Why no change may be announced by this reference to these nodes; null where it may.
+ * Why no change may be announced by this reference to these nodes; null if it may.
  * @param nodes null: its whole group
  */
 export function announcingFault(

@@ -1,15 +1,14 @@
-import { mostCaptured } from '../api/api.ts';
 import type { ReferenceCandidate, ReferenceCandidates } from '../api/candidates-api.ts';
 import { declareActive } from '../formats/declared.ts';
-import { kindWords, type Reference, type ReferenceKind } from '../formats/reference.ts';
+import { kindWords, mostCaptured, type Reference, type ReferenceKind } from '../formats/reference.ts';
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
+import { type KeptUnknown, unknownIn } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../wire/advice.ts';
 import {
-  type Alike,
+  type AlikeNodes,
   byNode,
   byNodes,
   type CandidateFilter,
@@ -19,13 +18,13 @@ import {
 import { FreeNames } from './free-name.ts';
 import type { ReferenceStore } from './ports.ts';
 
-/** What gathering needs of the rest; `server.ts` fills it. */
+/** Ports that gathering needs; `server.ts` fills them. */
 export interface CandidatePorts {
-  /** Of each node that is shown. */
+  /** The status of each node that is shown. */
   statuses(): readonly CandidateStatus[];
   readonly store: Pick<ReferenceStore, 'list'>;
   readonly policy: () => { readonly groups: readonly PolicyGroup[] };
-  /** The signed directory that says what some references are; null where there is none. */
+  /** The signed directory that says what some references are; null if there is none. */
   readonly directory: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -33,12 +32,12 @@ export interface CandidatePorts {
   readonly unknownAfter: number;
 }
 
-/** So many are told, those of most nodes first; the rest is counted. */
+/** The most candidates that are listed, those of most nodes first; the rest is counted. */
 const mostCandidates = 256;
 
 /**
- * What nodes show and no reference in force has, grouped by what that is, with the step that would put it in force. It reads
- * what was remembered when each node was judged, and judges nothing.
+ * Findings of nodes that no reference in force has, grouped by their content, with the step that would put each in force. It
+ * reads what was remembered when each node was judged, and judges nothing.
  */
 export async function gatherCandidates(
   ports: CandidatePorts,
@@ -61,7 +60,7 @@ export async function gatherCandidates(
   };
 }
 
-interface Step extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {
+interface CandidateStep extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {
   readonly notes: readonly string[];
 }
 
@@ -78,7 +77,7 @@ class Naming {
   }
 
   /** Null for what another version has remembered, until the next answer. */
-  candidate(alike: Alike): ReferenceCandidate | null {
+  candidate(alike: AlikeNodes): ReferenceCandidate | null {
     const { aspect, kind, group, firstSeen } = alike;
     const unknown = alike.nodes[0] && unknownIn(alike.nodes[0].memory)[aspect];
     if (unknown === undefined) return null;
@@ -108,7 +107,7 @@ class Naming {
     };
   }
 
-  #stepFor(alike: Alike, unknown: KeptUnknown): Step {
+  #stepFor(alike: AlikeNodes, unknown: KeptUnknown): CandidateStep {
     const { kind } = alike;
     const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
     if (known?.state === 'staged' || known?.state === 'retired') {
@@ -134,7 +133,7 @@ class Naming {
     return this.#captureFor(alike, unknown);
   }
 
-  #captureFor({ kind, group, nodes }: Alike, unknown: KeptUnknown): Step {
+  #captureFor({ kind, group, nodes }: AlikeNodes, unknown: KeptUnknown): CandidateStep {
     const rules = this.#ports.policy().groups.find(({ name }) => name === group);
     if (rules === undefined)
       return none(
@@ -180,7 +179,7 @@ class Naming {
   }
 }
 
-function none(note: string): Step {
+function none(note: string): CandidateStep {
   return { knownBy: null, step: null, name: null, command: null, notes: [note] };
 }
 
@@ -189,7 +188,7 @@ function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[]
   return aspect?.named?.(rules[aspect.name]) ?? null;
 }
 
-function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
+function textOf({ kind, group, nodes }: AlikeNodes, unknown: KeptUnknown): string {
   const count = nodes.length;
   const verb = kindWords[unknown.inInitrd ? 'boot' : kind][count === 1 ? 'one' : 'many'];
   const whats = [...new Set(unknown.things.map(({ what }) => what))];

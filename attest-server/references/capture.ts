@@ -8,11 +8,12 @@ import {
   noModelOf,
   standingAgainst,
   standingInSteps,
-  type VouchedFor,
+  type VouchedAnswer,
 } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
+import { newOfKind } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { newOfKind, type UnknownThing } from '../policy/unknown.ts';
+import type { UnknownThing } from '../policy/unknown.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
@@ -20,14 +21,14 @@ import type { NodeState, Reason, Verdict } from '../wire/verdict.ts';
 import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 
-/** What capturing needs of the rest; `server.ts` fills it. */
+/** Ports that capturing needs; `server.ts` fills them. */
 export interface CapturePorts {
   /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(
     node: string,
     digest: string,
   ): Promise<{ readonly proven: Proven } | { readonly proven: null; readonly note: string }>;
-  /** The latest verdict, and the digest of the evidence behind it; null where there is none. */
+  /** The latest verdict, and the digest of the evidence behind it; null if there is none. */
   status(node: string): {
     readonly verdict: Verdict | null;
     readonly verifiedAt: number | null;
@@ -55,11 +56,11 @@ export interface CaptureRequest {
   /** For which group it is; null: that of the nodes. */
   readonly group: string | null;
   readonly staged: boolean;
-  /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+  /** For kind `runtime`: these files alone, by path or digest; null: all. */
   readonly only: readonly string[] | null;
-  /** Of kind `runtime`: what is in the initrds that the nodes booted. */
+  /** For kind `runtime`: the content of the initrds that the nodes booted. */
   readonly initrd?: boolean;
-  /** Of kind `boot`: boot_aggregate is demanded of boots like these, where one of the nodes gave it. */
+  /** For kind `boot`: boot_aggregate is demanded of boots like these, if one of the nodes gave it. */
   readonly aggregate: boolean;
   /** Why; null: nobody said it, which is enough where nothing stands against the nodes. */
   readonly reason: string | null;
@@ -69,9 +70,9 @@ export interface CaptureRequest {
   readonly actor: string;
 }
 
-/** What a capture would make. */
+/** The references that a capture would make. */
 export interface CaptureDraft {
-  readonly references: Captured;
+  readonly references: CapturedReferences;
   /** Nodes against which more stands than that nobody vouched for them yet. */
   readonly against: readonly AgainstNode[];
   /** Over the references but for their moment; empty for lists of files, which grow while somebody looks at them. */
@@ -82,26 +83,26 @@ interface AgainstNode {
   readonly node: string;
   readonly state: NodeState;
   readonly reasons: readonly Reason[];
-  /** What no reference in force has. */
+  /** Things that no reference in force has. */
   readonly news: readonly UnknownThing[];
 }
 
 /**
  * Makes references of what nodes last proved: one, or as many as it takes to cover them all. All nodes are proven before
  * any is stored, and all of these are stored at once.
- * @throws Rejection where a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
+ * @throws Rejection if a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
  */
 export interface Capture {
   /**
    * Makes and stores them.
-   * @throws NotNow also where more than `no_reference` stands against a node and nobody said why, or was shown something else
+   * @throws NotNow also if more than `no_reference` stands against a node and nobody said why, or was shown something else
    */
-  capture(request: CaptureRequest): Promise<Captured>;
+  capture(request: CaptureRequest): Promise<CapturedReferences>;
   /** Makes them, and stores none. @throws what `capture` would throw, but for what a person must say */
   draft(request: CaptureRequest): Promise<CaptureDraft>;
 }
 
-type Captured = readonly [Reference, ...Reference[]];
+type CapturedReferences = readonly [Reference, ...Reference[]];
 
 export function createCapture(ports: CapturePorts): Capture {
   const inTurn = pLimit(1);
@@ -120,7 +121,7 @@ async function draft(
   // By the rules of today, for the group that it is to have by a policy of tomorrow.
   const own = oneGroupOf(each, ports);
   const group = { ...own, name: forGroup ?? own.name };
-  const answers: JudgedAnswer[] = [];
+  const answers: CapturedAnswer[] = [];
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
@@ -144,15 +145,15 @@ async function draft(
   };
 }
 
-interface JudgedAnswer extends VouchedFor {
-  readonly memory: NonNullable<VouchedFor['memory']>;
+interface CapturedAnswer extends VouchedAnswer {
+  readonly memory: NonNullable<VouchedAnswer['memory']>;
   /** On this very answer. */
   readonly verdict: Verdict | null;
 }
 
 /** @param there what would stand against it in the group that it is captured for, where that is another one */
 function againstNode(
-  { node, verdict, memory }: JudgedAnswer,
+  { node, verdict, memory }: CapturedAnswer,
   there: readonly Reason[],
   of: Pick<CaptureRequest, 'kind' | 'initrd'>,
 ): readonly AgainstNode[] {
@@ -161,12 +162,12 @@ function againstNode(
   return [{ node, state: verdict.state, reasons, news: newOfKind(memory, of) }];
 }
 
-function digestOf(references: Captured): string {
+function digestOf(references: CapturedReferences): string {
   const shown = references.map(({ captured, ...rest }) => ({ ...rest, captured: captured?.node }));
   return hash('sha256', JSON.stringify(shown));
 }
 
-async function capture(ports: CapturePorts, request: CaptureRequest): Promise<Captured> {
+async function capture(ports: CapturePorts, request: CaptureRequest): Promise<CapturedReferences> {
   const { nodes, kind, group: forGroup, only, initrd = false, aggregate, reason, actor } = request;
   const drafted = await draft(ports, request);
   checkConsent(drafted, request);
@@ -246,7 +247,7 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
 }
 
 /** The verdict says what stands against a node: what is proven again is the evidence of that very verdict. */
-async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<JudgedAnswer> {
+async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<CapturedAnswer> {
   const { verdict = null, verifiedAt = null, evidenceDigest = null, memory = {} } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);

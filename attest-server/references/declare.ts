@@ -3,7 +3,7 @@ import type { DeclaredReference } from '../declared/read-directory.ts';
 import { declaredActor, isDeclaredActor } from '../formats/declared.ts';
 import type { Reference, ReferenceAction } from '../formats/reference.ts';
 
-/** What a signed directory says of references. */
+/** The references of a signed directory. */
 export interface Declaration {
   readonly serial: number;
   /** The serial that was in force before; 0: none. */
@@ -18,7 +18,7 @@ export interface Declaration {
 }
 
 /**
- * What becomes of the references that a server holds: those of the directory are as it says, those that it had and has no
+ * The changes to the references that a server holds: those of the directory become as it says, those that it had and has no
  * longer are retired, and what a person revoked stays so until the directory says otherwise by its name.
  */
 export function declaredChanges(
@@ -108,7 +108,7 @@ function changeOf(
   };
 }
 
-/** The step that leads to this state; null where the state was so, and for `staged`, to which none leads. */
+/** The step that leads to this state; null if the state was so, and for `staged`, to which none leads. */
 function actionTo(state: Reference['state'], held: Reference | null): ReferenceAction | null {
   // Of a revocation it must be known whose it is.
   if (state === 'revoked') return 'revoke';

@@ -1,6 +1,6 @@
 import type { ReferenceKind } from '../formats/reference.ts';
 
-/** Of a reference's name; `plainName` says the same. */
+/** The longest name of a reference; `plainName` says the same. */
 const longest = 63;
 /** A capture of several nodes puts `-64` behind it at most, and so does the search for a free one. */
 const room = 8;
@@ -16,7 +16,7 @@ export class FreeNames {
     for (const name of this.#taken) this.#block(name);
   }
 
-  /** @returns true where there is none of this name: nobody else gets it from now on */
+  /** @returns true if there is none of this name: nobody else gets it from now on */
   take(name: string): boolean {
     if (this.#taken.has(name) || this.#blocked.has(name)) return false;
     this.#block(name);

@@ -29,13 +29,13 @@ export interface ReferenceParts {
   readonly policy: () => Policy;
   /** Puts the stored references in force. */
   readonly changed: () => Promise<void>;
-  /** The signed directory that says what some references are; null where there is none. */
+  /** The signed directory that says what some references are; null if there is none. */
   readonly directory: string | null;
 }
 
 export interface ReferenceLife {
   /**
-   * Null where there is none of that name.
+   * Null if there is none of that name.
    * @param taint of a revocation: nodes that rest on it are tainted at once, and wait for nobody
    * @throws Rejection `role_denied`; NotNow for a state that does not allow it
    */
@@ -46,16 +46,16 @@ export interface ReferenceLife {
     actor: string,
     taint?: boolean,
   ): Promise<ChangedReference | null>;
-  /** False where there is none of that name. @throws NotNow where it counts */
+  /** False if there is none of that name. @throws NotNow if it counts */
   remove(name: string, reason: string, actor: string): Promise<boolean>;
   /**
-   * Expects nodes to boot like a staged reference, which counts for them until then; null where there is none of that name.
-   * @throws Rejection `role_denied`; NotNow where it is not one of boots, or not staged
+   * Expects nodes to boot like a staged reference, which counts for them until then; null if there is none of that name.
+   * @throws Rejection `role_denied`; NotNow if it is not one of boots, or not staged
    */
   announce(name: string, change: ExpectedChange, actor: string): Promise<Reference | null>;
-  /** Null where there is none of that name. @throws NotNow where nothing is announced */
+  /** Null if there is none of that name. @throws NotNow if nothing is announced */
   endAnnouncement(name: string, actor: string): Promise<Reference | null>;
-  /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
+  /** Takes in a reference that was made elsewhere. @throws NotNow if its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
   /** All references as a signed directory leaves them. */
   declared(declaration: Declaration): Promise<readonly Reference[]>;
@@ -66,7 +66,7 @@ export interface ReferenceLife {
   ): Promise<void>;
 }
 
-/** What a person announces. */
+/** The change that a person expects. */
 export interface ExpectedChange extends Pick<Announcement, 'nodes' | 'reason'> {
   /** Milliseconds since the epoch. */
   readonly until: number;
@@ -81,7 +81,7 @@ export interface ChangedReference {
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
 export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
   const { store, now, separate, policy, changed, directory } = parts;
-  /** What a directory declares is changed there: else a merge and an operator would undo each other's word. */
+  /** Only the directory changes what it declares: else a merge and an operator would undo each other's work. */
   const checkUndeclared = ({ name, declared }: Reference, action: string) => {
     if (directory !== null && declared !== undefined)
       throw new NotNow(

@@ -35,7 +35,7 @@ export interface References extends AsyncDisposable {
   readonly capture: Capture['capture'];
   /** The references that a capture would make; none is stored. */
   readonly draft: Capture['draft'];
-  /** What nodes show and no reference in force has. */
+  /** Findings of nodes that no reference in force has. */
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
 
@@ -52,7 +52,7 @@ export function openReferences(
   const { capture, draft } = createCapture(ports);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
-  // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
+  // Nodes are judged again when an announcement ends: until their next answers they would show what no longer holds.
   const timer = setInterval(() => {
     if (inTurn.activeCount + inTurn.pendingCount > 0) return;
     inTurn(async () => {

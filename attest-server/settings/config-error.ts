@@ -4,7 +4,7 @@ export interface ConfigFault {
   readonly key: string | null;
   /** Where else the key may be set: its variable, and its flag if there is one. */
   readonly also: readonly string[];
-  /** The file and the line in it, from 1; null where the value is from elsewhere, or the file was not read. */
+  /** The file and the line in it, from 1; null if the value is from elsewhere, or the file was not read. */
   readonly file: string | null;
   readonly line: number | null;
   readonly text: string;

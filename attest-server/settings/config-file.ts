@@ -8,7 +8,7 @@ const longest = 1 << 18;
 
 /**
  * Reads a configuration file.
- * @throws ConfigError where it cannot be read; what is wrong with its text is in the result
+ * @throws ConfigError if it cannot be read; what is wrong with its text is in the result
  */
 export async function readConfigFile(name: string, readText: () => Promise<string>): Promise<ConfigFile> {
   try {

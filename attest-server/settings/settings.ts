@@ -6,9 +6,9 @@ import { ConfigError, type ConfigFault } from './config-error.ts';
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   readonly variable: string;
   readonly flag?: `--${string}`;
-  /** For the table in README.md, for example `seconds`. */
+  /** For docs/reference-configuration.md, for example `seconds`. */
   readonly unit?: string;
-  /** What a list in a variable or flag is separated by; default: commas. */
+  /** The separator of a list in a variable or flag; default: commas. */
   readonly separator?: RegExp;
   /** With its default and description. It changes no value: the program's `config.ts` builds from what it was given. */
   readonly schema: Schema;
@@ -23,7 +23,7 @@ export type FormerSettings = Readonly<Record<string, FormerSetting>>;
 
 export interface FormerSetting {
   readonly variable: string;
-  /** What holds now, a clause for a person. */
+  /** The setting that holds now, a clause for a person. */
   readonly instead: string;
 }
 
@@ -33,7 +33,7 @@ export interface ConfigFile {
   readonly value: unknown;
   /** Why it could not be parsed; there is no value then. */
   readonly faults: readonly { readonly line: number; readonly text: string }[];
-  /** Where this key or list entry stands; null where that is not known. */
+  /** Where this key or list entry stands; null if that is not known. */
   readonly lineOf: (path: readonly PropertyKey[]) => number | null;
 }
 
@@ -43,10 +43,10 @@ export interface SettingSources<S extends Settings> {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: SettingFlags<S>;
 }
-/** By key; undefined or null where the flag was not given. */
+/** By key; undefined or null if the flag was not given. */
 export type SettingFlags<S extends Settings> = { readonly [Key in keyof S]?: unknown };
 
-/** What is wrong although each value alone is right. */
+/** A contradiction between values that are right by themselves. */
 export interface Contradiction<S extends Settings> {
   readonly key: keyof S & string;
   readonly text: string;
@@ -66,7 +66,7 @@ export function resolveSettings<S extends Settings>(
 ): SettingValues<S> {
   const inFile = settingsInFile(settings, former, file);
   const faults = [...inFile.faults];
-  const given = (key: string, setting: Setting): Given => {
+  const given = (key: string, setting: Setting): SuppliedValue => {
     const value = flags[key] ?? (environment[setting.variable] || undefined);
     if (value !== undefined) return { value, file: null };
     return { value: inFile.values.get(key), file: inFile.values.has(key) ? file : null };
@@ -111,7 +111,7 @@ export interface IgnoredSetting extends FormerSetting {
   readonly line: number | null;
 }
 
-/** What of it is still set, for the program to warn of. */
+/** Former settings that are still set, for the program to warn of. */
 export function ignoredSettings(
   former: FormerSettings,
   { file, environment }: Pick<SettingSources<Settings>, 'file' | 'environment'>,
@@ -137,16 +137,19 @@ function alsoNamed({ variable, flag }: Setting): string[] {
   return flag === undefined ? [variable] : [variable, flag];
 }
 
-interface Given {
-  /** Undefined where no source has it. */
+interface SuppliedValue {
+  /** Undefined if no source has it. */
   readonly value: unknown;
-  /** Null where the value is from elsewhere. */
+  /** Null if the value is from elsewhere. */
   readonly file: ConfigFile | null;
 }
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
-export const logLevel = z.enum(logLevels, `not one of ${logLevels.join(', ')}`);
+export const logLevel = z
+  .enum(logLevels, `not one of ${logLevels.join(', ')}`)
+  .default('info')
+  .describe(`how much is logged: ${logLevels.map((level) => `\`${level}\``).join(', ')}`);
 
 const notPath = 'not a path';
 export const path = z
@@ -154,12 +157,12 @@ export const path = z
   .min(1, notPath)
   .regex(/^[^\0]*$/, notPath);
 
-interface FoundInFile {
+interface FileSettings {
   readonly values: ReadonlyMap<string, unknown>;
   readonly faults: readonly ConfigFault[];
 }
 
-function settingsInFile(settings: Settings, former: FormerSettings, file: ConfigFile | null): FoundInFile {
+function settingsInFile(settings: Settings, former: FormerSettings, file: ConfigFile | null): FileSettings {
   const values = new Map<string, unknown>();
   const faults: ConfigFault[] = [];
   const known = Object.keys(settings);
@@ -188,7 +191,7 @@ function settingsInFile(settings: Settings, former: FormerSettings, file: Config
   return { values, faults };
 }
 
-/** What the schema wants, as a variable or flag says it; text that is none of it stays for the schema to refuse. */
+/** The value of a variable or flag in the type that the schema wants; text of another form is left for the schema to refuse. */
 function fromText(text: string, { schema, separator = /,/ }: Setting): unknown {
   const inner = withoutDefault(schema);
   if (inner instanceof z.ZodNumber) return /^\s*-?\d+(\.\d+)?\s*$/.test(text) ? Number(text) : text;
@@ -201,7 +204,7 @@ function fromText(text: string, { schema, separator = /,/ }: Setting): unknown {
   return text;
 }
 
-/** What a schema wants where there is a value. */
+/** The schema of a value that is there. */
 export function withoutDefault(schema: z.core.$ZodType): z.core.$ZodType {
   return schema instanceof z.ZodDefault || schema instanceof z.ZodNullable
     ? withoutDefault(schema.unwrap())

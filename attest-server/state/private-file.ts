@@ -45,6 +45,12 @@ export function checkPrivateFile(path: string): void {
   if (found !== undefined) checkPrivate(path, found, 'file');
 }
 
+/** The same of a folder. */
+export function checkPrivateFolder(folder: string): void {
+  const found = lstatSync(folder, { throwIfNoEntry: false });
+  if (found !== undefined) checkPrivate(folder, found, 'folder');
+}
+
 /** Whole or not at all, mode 0600, on disk when it returns. `new` throws where the file exists. */
 export function writePrivate(path: string, text: string, how: 'new' | 'replace'): void {
   const temporary = `${path}.${randomUUID()}`;

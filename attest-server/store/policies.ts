@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely';
-import { type PolicyArrival, policyArrivals } from '../api/policy-api.ts';
+import { type PolicyArrival, policyArrivals } from '../formats/policy-arrival.ts';
 import type { PolicyStore } from '../in-force/ports.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';

@@ -1,4 +1,4 @@
-import type { NodeStanding } from '../api/api.ts';
+import type { NodeStanding } from '../http/node-view.ts';
 import { classOf } from '../wire/reasons.ts';
 import { isSigned, nodeStates } from '../wire/verdict.ts';
 

@@ -1,32 +1,46 @@
 import type { Logger } from 'pino';
-import type { HistoryEntry } from '../attest/ports.ts';
-import { createMetrics, type Metrics } from './metrics.ts';
-import { type AuditPort, createReporter, type Reporter } from './report.ts';
+import type { ProbePorts } from '../http/probes.ts';
+import { Figures } from './figures.ts';
+import { type FleetSources, fleetFigures } from './fleet.ts';
+import { type AuditPort, createReporting, type Reporting } from './reporting.ts';
 
 export interface TelemetryParts {
   readonly logger: Logger;
   readonly version: string;
+  /** Whether the server is on trial. */
+  readonly trial: boolean;
   /** Whether the metrics have series of each node. */
   readonly perNode: boolean;
   /** Milliseconds between two challenges of a node. */
   readonly challengeEvery: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Told of every verdict once it is committed. */
-  readonly recorded: (entry: HistoryEntry) => void;
 }
 
 /** What the outside is told of what happens inside. It holds nothing that must be closed. */
 export interface Telemetry extends AsyncDisposable {
-  readonly metrics: Metrics;
-  readonly report: Reporter;
+  readonly reporting: Reporting;
   /** Where events go that belong into the audit log; those that came before wait for it. */
   auditTo(audit: AuditPort): void;
+  /** What a scrape tells of all rooms, and of the nodes. */
+  scraped(sources: FleetSources): ProbePorts['metrics'];
 }
 
 export function openTelemetry(parts: TelemetryParts): Telemetry {
-  const { logger, version, perNode, challengeEvery, now, recorded } = parts;
-  const metrics = createMetrics({ version, perNode, challengeEvery });
-  const { report, auditTo } = createReporter({ logger, metrics, now, recorded });
-  return { metrics, report, auditTo, async [Symbol.asyncDispose]() {} };
+  const { logger, version, trial, perNode, challengeEvery, now } = parts;
+  const figures = new Figures();
+  figures.gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
+  figures
+    .gauge('challenge_interval_seconds', 'Time between two challenges of a node')
+    .set(challengeEvery / 1000);
+  figures
+    .gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0')
+    .set(trial ? 1 : 0);
+  const { reporting, auditTo } = createReporting({ figures, logger, now });
+  return {
+    reporting,
+    auditTo,
+    scraped: (sources) => fleetFigures(figures, perNode, sources),
+    async [Symbol.asyncDispose]() {},
+  };
 }

@@ -7,14 +7,15 @@ import type { AuditAction } from '../formats/audit.ts';
 import type { AuthorityPorts } from '../http/ports.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
 import type { Introduction } from '../wire/messages.ts';
-import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
-import { isRenewalDue, type ServerIdentity, tlsFolder } from './identity.ts';
+import { roles } from '../wire/roles.ts';
+import { isRenewalDue, type ServerIdentity } from './identity.ts';
+import type { AuthorityKeys } from './ports.ts';
 
 interface RotationParts {
-  readonly stateDir: string;
+  readonly keys: Omit<AuthorityKeys, 'caFile' | 'issue'>;
   /** At the start. */
   readonly identity: ServerIdentity;
-  /** Reads the state folder again, where a certificate of the authority in force is made if there is none. */
+  /** Reads keys and state folder again, where a certificate of the authority in force is made if there is none. */
   readonly read: () => Promise<ServerIdentity>;
   /** Shows another certificate to whoever connects from now on. */
   readonly serve: (identity: ServerIdentity) => void;
@@ -39,6 +40,8 @@ export interface AuthorityRotation {
   renew(): Promise<void>;
   /** The same where the certificate is due. */
   renewIfDue(): Promise<void>;
+  /** The same where another server changed the authorities that it shares with this one; that is in the audit log, too. */
+  follow(): Promise<void>;
   /** What is shown now. */
   readonly identity: ServerIdentity;
   readonly ports: AuthorityPorts;
@@ -52,7 +55,7 @@ export interface AuthorityAnnouncement {
 }
 
 export function createAuthorityRotation(parts: RotationParts): AuthorityRotation {
-  const { stateDir, enrolment, audit, now, logger } = parts;
+  const { keys, enrolment, audit, now, logger } = parts;
   let identity = parts.identity;
   let digests = digestsOf(identity);
   /** Nodes that trust the authority which follows, or followed. */
@@ -91,19 +94,31 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       certificate,
     };
   };
-  const change = async (action: AuditAction, actor: string, untold: number, work: () => Promise<void>) => {
-    await work();
+  const note = async (action: AuditAction, actor: string, untold: number) => {
+    const subject = newest();
+    await audit.append({ at: now(), actor, action, subject, code: null, detail: { untold } });
+    logger.warn({ actor, action, authority: subject, untold }, 'the authority of the server changes');
+  };
+  const change = async (action: AuditAction, actor: string, untold: number, work: () => Promise<boolean>) => {
+    if (!(await work())) {
+      await follow();
+      return 'another server has just changed the authority: see assay authority status';
+    }
     try {
       take(await parts.read());
     } finally {
       // On disk it is changed: it counts from the next start on, whatever fails here.
-      await audit.append({ at: now(), actor, action, subject: newest(), code: null, detail: { untold } });
+      await note(action, actor, untold);
     }
-    const subject = newest();
-    logger.warn({ actor, action, authority: subject, untold }, 'the authority of the server changes');
     return view();
   };
-  const dir = tlsFolder(stateDir);
+  /** Takes what another server made of the keys that it shares with this one. */
+  const follow = async () => {
+    const before = identity.stage;
+    take(await parts.read());
+    const action = identity.stage === before ? null : changeTo[identity.stage];
+    if (action !== null) await note(action, 'server', 0);
+  };
   return {
     get digest() {
       return identity.caDigest;
@@ -113,7 +128,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       const now = `${identity.stage} ${digests.join()}`;
       if (told === now) return { told, authorities: null };
       // A gate is told, too, but the node is told once its agent is: that one runs on.
-      if (told === null && hello.role === 'agent') trusts(node, hello.authorities);
+      if (told === null && roles[hello.role].stays) trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
       return { told: now, authorities: isKnown ? null : [...identity.authorities] };
     },
@@ -123,6 +138,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       inTurn(async () => {
         if (isRenewalDue(identity, now())) take(await parts.read());
       }),
+    follow: () => inTurn(follow),
     get identity() {
       return identity;
     },
@@ -134,7 +150,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
             return 'an authority is already announced: finish that rotation first';
           if (identity.stage === 'in_force')
             return 'the earlier authority is not retired yet: retire it first';
-          return change('authority.rotate', actor, 0, () => prepareNext(dir));
+          return change('authority.rotate', actor, 0, keys.prepareNext);
         }),
       finish: (force, actor) =>
         inTurn(async () => {
@@ -142,16 +158,22 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
           const { untold, nodes } = await view();
           if (untold > 0 && !force)
             return `${untold} of ${nodes} nodes do not know the new authority yet and would refuse the server: wait (assay authority status), or use --force`;
-          return change('authority.finish', actor, untold, () => putNextInForce(dir));
+          return change('authority.finish', actor, untold, keys.putNextInForce);
         }),
       retire: (actor) =>
         inTurn(async () => {
           if (identity.stage !== 'in_force') return 'there is no earlier authority to retire';
-          return change('authority.retire', actor, 0, () => dropPrevious(dir));
+          return change('authority.retire', actor, 0, keys.dropPrevious);
         }),
     },
   };
 }
+
+const changeTo = {
+  announced: 'authority.rotate',
+  in_force: 'authority.finish',
+  settled: 'authority.retire',
+} as const satisfies Readonly<Record<ServerIdentity['stage'], AuditAction>>;
 
 function digestsOf({ authorities }: ServerIdentity): readonly string[] {
   return authorities.map(({ certificate }) => authorityDigest(new X509Certificate(certificate)));

@@ -1,11 +1,10 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
-import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../wire/authority.ts';
+import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
 import { tlsOfListeners } from '../wire/tls.ts';
-import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
+import type { Authorities, AuthorityKeys, RotationStage } from './ports.ts';
 import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
@@ -31,37 +30,39 @@ export interface ServerIdentity {
 }
 
 /**
- * Reads the authority and the server's certificate from the state folder; makes what is missing with openssl, and
- * makes the server's certificate anew when its names changed or it is due.
+ * Reads the authority, and the server's certificate from the state folder; makes what is missing, and makes the server's
+ * certificate anew when its names or its authority changed, or it is due.
  * @param names host names and addresses under which agents reach the server
  * @throws Error for a folder or key that is open to others; CertificateFault where only the new certificate failed
  */
 export async function ensureIdentity(
   stateDir: string,
+  keys: AuthorityKeys,
   names: readonly string[],
   now: number,
 ): Promise<ServerIdentity> {
   const dir = tlsFolder(stateDir);
   preparePrivateFolder(dir);
-  // Who could read a key or put his own there is the server's equal.
-  for (const name of ['ca.key', 'next.key', 'server.key']) checkPrivateFile(join(dir, name));
-  const found = await readAuthorities(dir);
-  const ca = join(dir, 'ca.crt');
-  const authority = parsed(ca, 'bring back a copy', () => new X509Certificate(found.inForce));
+  checkPrivateFile(join(dir, 'server.key'));
+  const found = await keys.read();
+  const { caFile } = keys;
+  const authority = parsed(caFile, 'bring back a copy', () => new X509Certificate(found.inForce));
   const kept = await readCertificate(dir);
-  const old = kept === null ? null : new X509Certificate(kept.certificate);
-  if (kept !== null && old !== null && isFor(old, names) && !isDue(old, authority, now))
-    return identityOf(dir, found, kept, null);
+  const read = kept === null ? null : new X509Certificate(kept.certificate);
+  // One of an authority that was replaced, by this server or another one, is no certificate of ours.
+  const old = read?.verify(authority.publicKey) === true ? read : null;
+  const usable = kept !== null && old !== null && isFor(old, names) ? kept : null;
+  if (usable !== null && old !== null && !isDue(old, authority, now))
+    return identityOf(dir, caFile, found, usable, null);
   try {
-    await makeCertificate(dir, names, authority, now);
+    await makeCertificate(dir, keys, names, authority, now);
   } catch (cause) {
     // Better one that ended, of which everybody says so, than no server that could say why.
-    const usable = kept !== null && old !== null && isFor(old, names) && old.verify(authority.publicKey);
-    throw new CertificateFault(cause, usable ? await identityOf(dir, found, kept, null) : null);
+    throw new CertificateFault(cause, usable && identityOf(dir, caFile, found, usable, null));
   }
   const made = await readCertificate(dir);
   if (made === null) throw new Error(`${dir}: the certificate is gone again`);
-  return identityOf(dir, found, made, old?.validToDate.getTime() ?? null);
+  return identityOf(dir, caFile, found, made, old?.validToDate.getTime() ?? null);
 }
 
 /** The certificate of the server could not be made. */
@@ -76,19 +77,20 @@ export class CertificateFault extends Error {
   }
 }
 
-async function identityOf(
+function identityOf(
   dir: string,
+  caFile: string,
   found: Authorities,
   { certificate, key }: { readonly certificate: string; readonly key: string },
   replaced: number | null,
-): Promise<ServerIdentity> {
+): ServerIdentity {
   const authority = new X509Certificate(found.inForce);
   const leaf = new X509Certificate(certificate);
   const chain = `${certificate}${found.inForce}`;
-  checkUsable(dir, chain, key);
+  checkUsable(dir, caFile, chain, key);
   return {
     ca: found.inForce,
-    caFile: join(dir, 'ca.crt'),
+    caFile,
     caDigest: authorityDigest(authority),
     chain,
     key,
@@ -96,18 +98,18 @@ async function identityOf(
     replaced,
     authorityNotAfter: authority.validToDate.getTime(),
     stage: found.stage,
-    authorities: await announcement(found, join(dir, 'ca.key')),
+    authorities: announcement(found),
   };
 }
 
 /** OpenSSL refuses keys that are too short, and says nothing of the file. @throws Error */
-function checkUsable(dir: string, cert: string, key: string): void {
+function checkUsable(dir: string, caFile: string, cert: string, key: string): void {
   try {
     createSecureContext({ cert, key, ...tlsOfListeners });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Error(
-      `${join(dir, 'ca.crt')} and server.crt cannot be used for TLS (${why}): take an authority with an RSA key of 2048 bits or more, ECDSA on P-256 to P-521, or Ed25519, and remove server.crt`,
+      `${caFile} and ${join(dir, 'server.crt')} cannot be used for TLS (${why}): take an authority with an RSA key of 2048 bits or more, ECDSA on P-256 to P-521, or Ed25519, and remove server.crt`,
       { cause },
     );
   }
@@ -122,16 +124,7 @@ export function tlsFolder(stateDir: string): string {
   return join(stateDir, 'tls');
 }
 
-async function announcement(
-  { inForce, other, stage }: Authorities,
-  keyFile: string,
-): Promise<readonly AnnouncedAuthority[]> {
+function announcement({ inForce, other, signature }: Authorities): readonly AnnouncedAuthority[] {
   const first = { certificate: new X509Certificate(inForce).toString(), signature: null };
-  if (other === null) return [first];
-  // Only one that follows needs a word: whoever does not know the one before has no use for it.
-  const signature =
-    stage === 'announced'
-      ? vouchForAuthority(new X509Certificate(other), createPrivateKey(await readFile(keyFile, 'utf8')))
-      : null;
-  return [first, { certificate: other, signature }];
+  return other === null ? [first] : [first, { certificate: other, signature }];
 }

@@ -4,10 +4,14 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Readiness } from '../http/ports.ts';
 import { type AuthorityRotation, createAuthorityRotation } from './authority-rotation.ts';
 import { CertificateFault, ensureIdentity, type ServerIdentity } from './identity.ts';
+import type { AuthorityKeys } from './ports.ts';
 import { type AuthorityKeeper, PublishedAuthorities } from './published-authorities.ts';
 
 export interface TlsParts {
   readonly stateDir: string;
+  readonly keys: AuthorityKeys;
+  /** After how many milliseconds it is looked whether another server changed them; null where no other one has them. */
+  readonly followEvery: number | null;
   /** Host names and addresses in the server's certificate. */
   readonly names: readonly string[];
   readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
@@ -32,7 +36,7 @@ export interface TlsParts {
 }
 
 /** The server's authority and its certificate, which is made anew before it ends. */
-export interface Tls extends Omit<AuthorityRotation, 'renewIfDue'>, AsyncDisposable {
+export interface Tls extends Omit<AuthorityRotation, 'renewIfDue' | 'follow'>, AsyncDisposable {
   /** Not where the certificate has ended: nobody who looks at it comes in. */
   ready(): Readiness;
   /** When what is shown at present ends. Milliseconds since the epoch. */
@@ -48,9 +52,10 @@ const publishEvery = 1000;
 
 /** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
 export async function openTls(parts: TlsParts): Promise<Tls> {
-  const { stateDir, names, keeper, now, monotonic, lookEvery, logger, expire, report } = parts;
+  const { stateDir, keys, followEvery, names, keeper, now, monotonic, lookEvery, logger, expire, report } =
+    parts;
   const read = async () => {
-    const identity = await ensureIdentity(stateDir, names, now());
+    const identity = await ensureIdentity(stateDir, keys, names, now());
     if (identity.replaced !== null) report.certificateRenewed(identity.replaced, identity.notAfter);
     return identity;
   };
@@ -59,6 +64,7 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     for (const show of shows) show(identity);
     expire(identity);
   };
+  let seen = followEvery === null ? '' : await keys.look();
   const identity = await read().catch((error: unknown) => {
     if (!(error instanceof CertificateFault) || error.kept === null) throw error;
     report.certificateNotRenewed(error, error.kept.notAfter);
@@ -66,13 +72,25 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
   });
   expire(identity);
   const rotation = createAuthorityRotation({ ...parts, identity, read, serve });
+  const failed = (error: unknown) => report.certificateNotRenewed(error, rotation.identity.notAfter);
   let looking = Promise.resolve();
   // The process may end: what is not looked at now is looked at when it starts again.
   const timer = setInterval(() => {
-    looking = rotation
-      .renewIfDue()
-      .catch((error: unknown) => report.certificateNotRenewed(error, rotation.identity.notAfter));
+    looking = rotation.renewIfDue().catch(failed);
   }, lookEvery).unref();
+  let following = Promise.resolve();
+  const look = async () => {
+    const found = await keys.look();
+    if (found === seen) return;
+    // What cannot be taken is said once, and not at each look.
+    seen = found;
+    await rotation.follow();
+  };
+  const follower =
+    followEvery !== null &&
+    setInterval(() => {
+      following = following.then(look).catch(failed);
+    }, followEvery).unref();
   const published =
     keeper &&
     new PublishedAuthorities({
@@ -108,8 +126,9 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
+      if (follower !== false) clearInterval(follower);
       if (publishing !== null) clearInterval(publishing);
-      await looking;
+      await Promise.all([looking, following]);
       await published?.close();
     },
   };

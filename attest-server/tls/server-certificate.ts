@@ -1,10 +1,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { writePrivate } from '../state/private-file.ts';
-import { readOrNull, sync, writeWhole } from './authority-files.ts';
-import { newEcKey, openssl } from './openssl.ts';
+import { readOrNull, sync, writeWhole } from '../state/whole-file.ts';
+import type { AuthorityKeys } from './ports.ts';
 
 const day = 86_400_000;
 /** How long a certificate is good; a new one takes its place when a third of that is left. */
@@ -89,6 +89,7 @@ export function isFor(certificate: X509Certificate, names: readonly string[]): b
  */
 export async function makeCertificate(
   dir: string,
+  keys: Pick<AuthorityKeys, 'issue'>,
   names: readonly string[],
   authority: X509Certificate,
   now: number,
@@ -102,7 +103,8 @@ export async function makeCertificate(
   await rm(made, { recursive: true, force: true });
   await mkdir(made, { mode: 0o700 });
   try {
-    await issue(dir, made, names, [now - before, Math.min(now + life, ends)]);
+    const until = Math.min(now + life, ends);
+    await keys.issue(made, { authority: authority.toString(), names, from: now - before, until });
     for (const path of [join(made, 'certificate'), made]) await sync(path);
   } catch (error) {
     await rm(made, { recursive: true, force: true });
@@ -115,63 +117,6 @@ export async function makeCertificate(
 async function putInPlace(dir: string, certificate: string): Promise<void> {
   await writeWhole(join(dir, 'server.crt'), certificate);
   await rm(join(dir, 'new'), { recursive: true });
-}
-
-/** Into a folder of its own: `key` and `certificate`. */
-async function issue(
-  dir: string,
-  made: string,
-  names: readonly string[],
-  [from, until]: readonly [from: number, until: number],
-): Promise<void> {
-  const at = (name: string) => join(made, name);
-  await openssl([
-    ...['req', '-new', ...newEcKey, '-subj', '/O=Assay/CN=assay-server'],
-    ...['-keyout', at('key'), '-out', at('request')],
-  ]);
-  await writeFile(at('issued'), '');
-  await writeFile(at('ca.cnf'), issuing);
-  await writeFile(
-    at('extensions'),
-    [
-      `subjectAltName=${names.map((name) => (isIP(name) !== 0 ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
-      'basicConstraints=critical,CA:FALSE',
-      'keyUsage=critical,digitalSignature',
-      'extendedKeyUsage=serverAuth',
-      // Which of two authorities of one name signed it: they overlap while one follows the other.
-      'authorityKeyIdentifier=keyid\n',
-    ].join('\n'),
-  );
-  await openssl(
-    [
-      ...['ca', '-batch', '-notext', '-config', at('ca.cnf'), '-extfile', at('extensions')],
-      ...['-cert', join(dir, 'ca.crt'), '-keyfile', join(dir, 'ca.key')],
-      ...['-startdate', asn1Time(from), '-enddate', asn1Time(until)],
-      ...['-in', at('request'), '-out', at('certificate')],
-    ],
-    // In the file a folder's name would be read for variables.
-    { ASSAY_NEW: made },
-  );
-}
-
-/** For `openssl ca`, which alone takes dates in every version that there is. */
-const issuing = `[ca]
-default_ca = server
-[server]
-database = $ENV::ASSAY_NEW/issued
-new_certs_dir = $ENV::ASSAY_NEW
-default_md = sha256
-policy = any
-rand_serial = yes
-unique_subject = no
-[any]
-organizationName = optional
-commonName = supplied
-`;
-
-/** GeneralizedTime: 20261126195500Z. */
-function asn1Time(ms: number): string {
-  return `${rfc3339(ms).replace(/\.\d+|[-:T]/g, '')}`;
 }
 
 function rfc3339(ms: number): string {

@@ -8,7 +8,7 @@ import type { VouchedPcrs } from './vouched-pcrs.ts';
 
 /** A machine has one until it boots again, and another one while it boots. */
 const mostStates = 2;
-/** What an event takes: where it lies, and in each state what it was. */
+/** The size of an event: where it lies, and what it was in each state. */
 const eventBytes = 512;
 
 /**
@@ -20,7 +20,7 @@ export class BootReading {
   readonly digest: string;
   readonly log: ParsedLog;
   readonly userSpace: UserSpaceLog | null;
-  /** What all of it takes, in bytes. */
+  /** Its size in bytes. */
   readonly size: number;
   readonly #states = new Map<string, BootState>();
 
@@ -37,7 +37,7 @@ export class BootReading {
     return new BootReading(log, userSpace);
   }
 
-  /** What the boot was, as far as this is vouched for. @param isWhole whether no further file may be known the next time */
+  /** The boot, as far as this is vouched for. @param isWhole whether no further file may be known the next time */
   state(vouched: VouchedPcrs, files: FileSet, isWhole: boolean): BootState {
     const { banks, pcrs, userSpace } = vouched;
     const key = `${banks.join()} ${pcrs} ${userSpace.map(({ index }) => index).join()} ${files.digest}`;

@@ -8,8 +8,9 @@ import { isImaIndex, parseImaIndex } from '../wire/ima-pieces.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
+import type { ImaTail } from './ima/prove-list.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, type ImaTail, verifyInSteps } from './verify.ts';
+import { type Evidence, type ExpectedIdentity, verifyInSteps } from './verify.ts';
 
 /**
  * Proves an exported bundle again: its quotes sign what is in it. That its attestation key belongs to the endorsement
@@ -38,7 +39,7 @@ export function* verifyBundleInSteps(bundle: Bundle, ekDigest: string | null): G
  * The document in the form that `verify` takes. Logs whose bytes are gone are left out; of the other parts the facts name
  * the digests, so they count where those count, and those that the document leaves out are known by that alone.
  */
-function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']): Evidence {
+function evidenceOf(bundle: Bundle, parts: Parts, binding: ExpectedIdentity['binding']): Evidence {
   const { facts = null } = bundle;
   const signed = facts === null || !('nonce' in binding) ? null : (parseFacts(facts).parts ?? {});
   const given: Partial<Record<PartName, Part>> = {};
@@ -68,7 +69,7 @@ function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']):
 }
 
 /**
- * IMA's list from the pieces that an index names; null where one of them is gone.
+ * IMA's list from the pieces that an index names; null if one of them is gone.
  * @throws Rejection `malformed` for a piece of another digest, or of another size
  */
 function listOf(index: Buffer, files: ReadonlyMap<string, Buffer>): ImaTail | null {
@@ -89,7 +90,7 @@ function listOf(index: Buffer, files: ReadonlyMap<string, Buffer>): ImaTail | nu
 function bindingOf(
   { binding, qualifyingData: carried, facts }: Bundle,
   { boot }: Parts,
-): Expected['binding'] {
+): ExpectedIdentity['binding'] {
   if (binding === undefined) return { qualifyingData: carried ?? '' };
   const bytes = (hex: string) => Buffer.from(hex, 'hex');
   const nonce = bytes(binding.nonce);

@@ -55,13 +55,13 @@ export function makeCredential(
   return { credential: sized(Buffer.concat([sized(integrity), identity])), secret: sized(encrypted) };
 }
 
-interface Seed {
+interface WrappedSeed {
   readonly seed: Buffer;
   readonly encrypted: Buffer;
 }
 
 /** Annex B.10.3: a random seed, by OAEP under the label "IDENTITY". */
-function rsaSeed(ek: PublicArea, key: RsaKey, random: (bytes: number) => Buffer): Seed {
+function rsaSeed(ek: PublicArea, key: RsaKey, random: (bytes: number) => Buffer): WrappedSeed {
   const seed = random(bankBytes[ek.nameAlg]);
   const block = oaep(ek.schemeHash ?? ek.nameAlg, seed, key.modulus.length, random);
   const encrypted = publicEncrypt({ key: importKey(key), padding: constants.RSA_NO_PADDING }, block);
@@ -69,7 +69,7 @@ function rsaSeed(ek: PublicArea, key: RsaKey, random: (bytes: number) => Buffer)
 }
 
 /** Annex C.6.3: a seed from one-pass Diffie-Hellman with an ephemeral key. */
-function eccSeed(ek: PublicArea, key: EccKey, random: (bytes: number) => Buffer): Seed {
+function eccSeed(ek: PublicArea, key: EccKey, random: (bytes: number) => Buffer): WrappedSeed {
   const { bytes } = key.curve;
   const ephemeral = ephemeralKey(key, random);
   const point = ephemeral.getPublicKey();

@@ -28,8 +28,8 @@ const ekCertificate = '6781050801';
 const brokenSignatures: readonly string[] = ['2a864886f70d010102', '2a864886f70d010104'];
 
 /**
- * What a peer can make us do: certificates that it sends, authorities in a row, signatures that are checked, and by
- * which keys. All TPM makers' authorities of today keep to it.
+ * Bounds on the work that a peer can cause: certificates that it sends, authorities in a row, signatures that are checked, and
+ * by which keys. All TPM makers' authorities of today keep to it.
  */
 const most = { sent: 8, depth: 6, signatures: 16, keyBits: 4096, exponent: 65537n } as const;
 const leastKeyBits = 2048;
@@ -41,7 +41,7 @@ const leastKeyBits = 2048;
  * @param checks told of each signature before it is checked
  * @param at the moment at which everything below the root must be valid, milliseconds since the epoch
  * @returns the path: the certificate itself first, the root last
- * @throws Rejection `ek_untrusted_root` where there is none, `malformed` for too many certificates
+ * @throws Rejection `ek_untrusted_root` if there is none, `malformed` for too many certificates
  */
 export function checkEndorsementChain(
   certificate: Certificate,
@@ -95,7 +95,7 @@ export function checkEndorsementChain(
   return path;
 }
 
-/** Why a certificate below the root does not count at that moment; null where it does. */
+/** Why a certificate below the root does not count at that moment; null if it does. */
 function faultOf(
   { notBefore, notAfter, extensions, signatureAlgorithm }: Certificate,
   at: number,

@@ -19,9 +19,9 @@ export interface EndorsementPath {
   readonly until: number;
 }
 
-/** What the configured roots say about a TPM. */
+/** A TPM, by the configured roots. */
 export interface VouchedTpm {
-  /** Why no root vouches for it; null where one does. */
+  /** Why no root vouches for it; null if one does. */
   readonly notVouched: Rejection | null;
   /** SHA-256 of the root's certificate, hex. */
   readonly endorsedBy: string | null;
@@ -30,10 +30,10 @@ export interface VouchedTpm {
   readonly tpmClass: TpmClass;
 }
 
-/** What the roots of a moment say of a certificate. */
-export interface Followed {
+/** A certificate, by the roots of a moment. */
+export interface EndorsementLookup {
   readonly vouched: VouchedTpm;
-  /** Null where no root vouches for the certificate, or there is none. */
+  /** Null if no root vouches for the certificate, or there is none. */
   readonly path: EndorsementPath | null;
 }
 
@@ -47,7 +47,7 @@ const againAfterMs = 3600_000;
  * a peer that has proven its keys.
  */
 export class EndorsementPaths {
-  readonly #known = new LRUCache<string, { followed: Followed; from: number; until: number }>(
+  readonly #known = new LRUCache<string, { followed: EndorsementLookup; from: number; until: number }>(
     atMost(remembered),
   );
   readonly #checks: () => void;
@@ -58,7 +58,7 @@ export class EndorsementPaths {
   }
 
   /** @param at milliseconds since the epoch */
-  follow(endorsement: Chained, trust: TrustRoots, at: number): Followed {
+  follow(endorsement: CertificateChain, trust: TrustRoots, at: number): EndorsementLookup {
     const { certificate, chain } = endorsement;
     if (certificate === null) return { vouched: withoutCertificate, path: null };
     const key = [trust.digest, certificate.digest, ...chain.map(({ digest }) => digest)].join(' ');
@@ -70,7 +70,12 @@ export class EndorsementPaths {
     return followed;
   }
 
-  #check(certificate: Certificate, chain: readonly Certificate[], trust: TrustRoots, at: number): Followed {
+  #check(
+    certificate: Certificate,
+    chain: readonly Certificate[],
+    trust: TrustRoots,
+    at: number,
+  ): EndorsementLookup {
     const { manufacturer, tpmClass } = tpmIdentityOf(certificate);
     try {
       const path = checkEndorsementChain(certificate, chain, trust, at, this.#checks);
@@ -93,7 +98,7 @@ export class EndorsementPaths {
   }
 }
 
-type Chained = Pick<Endorsement, 'certificate' | 'chain'>;
+type CertificateChain = Pick<Endorsement, 'certificate' | 'chain'>;
 
 function unvouched(notVouched: Rejection): VouchedTpm {
   return { notVouched, endorsedBy: null, manufacturer: null, tpmClass: 'unknown' };

@@ -18,7 +18,7 @@ export function hashPart(bytes: Buffer): HashedPart {
   return sealed({ digest: hash('sha256', bytes, 'hex'), bytes });
 }
 
-/** Of bytes that were sent under a digest that is not theirs. */
+/** The rejection of bytes that were sent under a digest that is not theirs. */
 export function otherDigest(field: string): Rejection {
   return new Rejection('malformed', `${field}: its bytes have another SHA-256 digest`, { field });
 }

@@ -36,7 +36,7 @@ export function checkFiles(
   return set;
 }
 
-/** What is made of these, and remembered by it, is not what all of them would say. */
+/** The digest of some files: what is made of these, and remembered by it, is not what all of them would say. */
 function digestOfSome(list: string, files: readonly KnownFile[]): string {
   return hashPart(Buffer.from([list, ...files.map(({ digests }) => digests.sha256)].join(' '))).digest;
 }

@@ -3,16 +3,7 @@ import { parseInitrdList } from '../wire/initrd-list.ts';
 import { hashPart, otherDigest } from './hashed-part.ts';
 import { parsePackedManifest } from './initrd/packed-manifest.ts';
 import type { Memory } from './memory.ts';
-import type { ReadInitrd, ReadManifest } from './proven.ts';
-
-/** Manifests that a part lists. */
-export interface InitrdSet {
-  /** SHA-256 of the part, hex. */
-  readonly digest: string;
-  readonly manifests: readonly ReadInitrd[];
-  /** Bytes of them, packed. */
-  readonly bytes: number;
-}
+import type { ReadInitrd, ReadManifest } from './read-initrd.ts';
 
 /**
  * The manifests that this part lists, each under the digest of its own bytes. One that is neither given nor remembered is
@@ -43,7 +34,7 @@ export function* checkInitrds(
   return manifests;
 }
 
-/** `checkInitrds` without steps; null where a manifest has to be read. */
+/** `checkInitrds` without steps; null if a manifest has to be read. */
 export function initrdsAtOnce(part: Part | undefined, memory: Memory | null): readonly ReadInitrd[] | null {
   if (part === undefined) return none;
   const known = memory?.initrds(part.digest) ?? null;
@@ -53,7 +44,7 @@ export function initrdsAtOnce(part: Part | undefined, memory: Memory | null): re
 
 const none: readonly ReadInitrd[] = [];
 
-/** Of a fleet whose hosts have an initrd each: what nobody looks at stays packed. */
+/** The manifest of one initrd. In a fleet whose hosts have an initrd each, one that nobody looks at stays packed. */
 function* manifestOf(bytes: Buffer, digest: string, memory: Memory | null): Generator<void, ReadInitrd> {
   let read: ReadManifest | null = null;
   function* whole(): Generator<void, ReadManifest> {

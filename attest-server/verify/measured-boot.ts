@@ -7,14 +7,44 @@ import { initrdsIn } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
 import { BootReading } from './boot-reading.ts';
 import type { HashedPart } from './hashed-part.ts';
-import type { MeasuredBoot, QuotedBank, ReadInitrd, ReplayedBoot } from './proven.ts';
+import type { QuotedBank } from './quote.ts';
 import { neverExtended } from './quoted-values.ts';
+import type { ReadInitrd } from './read-initrd.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';
+import type { EventLog } from './tpm/event-log.ts';
+import type { UserSpaceEvent } from './tpm/user-space-log.ts';
 import { vouchedPcrs } from './vouched-pcrs.ts';
+
+/** For the compiler alone, as in proven.ts. */
+declare class BootSeal {
+  protected readonly measured: never;
+}
+
+/** A firmware log beside PCR values: what replays onto them, and what does not. */
+export interface ReplayedBoot {
+  /** SHA-256 of the log's exact bytes, hex. */
+  readonly digest: string;
+  readonly log: EventLog;
+  /** Measurements of user space after the firmware's log, as far as they led to the values; empty if it did not send its log. */
+  readonly userSpace?: readonly UserSpaceEvent[];
+  readonly problems: readonly BootProblem[];
+  /** The boot, as far as the values vouch for it. */
+  readonly state: BootState;
+}
+
+/** A firmware log beside quoted PCRs, so that the TPM vouches for what replays: only `measureBoot` makes one. */
+export interface MeasuredBoot extends ReplayedBoot, BootSeal {
+  /** SHA-256 of the exact bytes of user space's log, hex; null if none was given. */
+  readonly userSpaceDigest: string | null;
+  /** SHA-256 of the list of files that say what its loader read, hex, as in `FileSet`; null if none was given. */
+  readonly filesDigest: string | null;
+  /** The content of images for which the TPM vouches as initrds, by digest, as far as it is known here. */
+  readonly initrds: readonly ReadInitrd[];
+}
 
 /**
  * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
- * @param userSpace the log of what systemd measured after it, as systemd keeps it; null where it was not sent
+ * @param userSpace the log of what systemd measured after it, as systemd keeps it; null if it was not sent
  * @param files that its loader may have read
  * @throws Rejection `malformed`, `too_large`
  */

@@ -6,10 +6,10 @@ import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { BootReading } from './boot-reading.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
-import type { InitrdSet } from './listed-initrds.ts';
-import { measureReading } from './measured-boot.ts';
-import type { MeasuredBoot, Proven, ReadManifest } from './proven.ts';
+import { type MeasuredBoot, measureReading } from './measured-boot.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
+import type { InitrdSet, ReadManifest } from './read-initrd.ts';
+import type { Quote } from './tpm/attest.ts';
 
 /** How many logs are kept as they were read, and how many bytes they take together: one node can make up logs of 2 MiB that replay. */
 const rememberedReadings = 512;
@@ -17,24 +17,24 @@ const rememberedReadings = 512;
 const mostBoots = 64;
 const rememberedBytes = 64 * 1024 * 1024;
 const rememberedParts = 8192;
-/** What is known of a file takes about 1 KB, a block of GRUB's environment 2. */
+/** The memory for a known file is about 1 KB, for a block of GRUB's environment 2. */
 const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
-/** What is remembered for one key counts for so many bytes at least: it is also bounded in number by that. */
+/** The least size of one key's memory: it is also bounded in number by that. */
 const leastOfKey = rememberedBytes / rememberedKeys;
 
-/** What manifests of initrds take that are held as they are read: some 400 bytes a file; of others the packed bytes stay. */
+/** The memory for manifests of initrds that are held as they are read: some 400 bytes a file; of others the packed bytes stay. */
 const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
 
-/** Of a list, beside what its mappings take. */
+/** The size of a list, beside its mappings. */
 const listBytes = 1024;
 
-type Clock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
+type MonotonicClock = Pick<Quote['clock'], 'resetCount' | 'restartCount'>;
 
 /**
- * What was proven before, so that it is not computed again. It takes only what was signed or hashed in this room, and
- * gives only what it proved itself; nobody can write one, or extend it.
+ * Earlier proofs, so that nothing is computed twice. It takes only what was signed or hashed in this room, and gives only what
+ * it proved itself; nobody can write one, or extend it.
  */
 export class Memory {
   readonly #keys = new LRUCache<string, KeyMemory>({
@@ -64,12 +64,12 @@ export class Memory {
     string,
     {
       readonly reading: BootReading;
-      /** What quotes made of it, by the digest of their PCRs and of the loader's files. */
+      /** Boots proven by quotes, by the digest of their PCRs and of the loader's files. */
       readonly boots: Map<string, MeasuredBoot>;
     }
   >({ max: rememberedReadings, maxSize: rememberedBytes, sizeCalculation: ({ reading }) => reading.size });
 
-  readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
+  readonly #lists = new LRUCache<string, KnownList & { readonly of: MonotonicClock }>({
     maxSize: rememberedBytes,
     sizeCalculation: ({ before, last }) => listBytes + last.mappings.size + (before?.mappings.size ?? 0),
   });
@@ -80,7 +80,7 @@ export class Memory {
     return new Memory();
   }
 
-  /** The bytes of this digest; null where they are not remembered. */
+  /** The bytes of this digest; null if they are not remembered. */
   part(digest: string): HashedPart | null {
     return this.#parts.get(digest) ?? null;
   }
@@ -89,7 +89,7 @@ export class Memory {
     if (!this.#parts.has(part.digest)) this.#parts.set(part.digest, ownPart(part));
   }
 
-  /** What this attestation key proved last: of a key that just signed. */
+  /** The latest proof of this attestation key: of a key that just signed. */
   ofKey(akName: string): KeyMemory {
     const known = this.#keys.get(akName);
     if (known !== undefined) return known;
@@ -98,7 +98,7 @@ export class Memory {
     return fresh;
   }
 
-  /** All files of the list that has this digest; null where one of them is not remembered. */
+  /** All files of the list that has this digest; null if one of them is not remembered. */
   files(list: string): FileSet | null {
     return this.#fileSets.get(list) ?? null;
   }
@@ -115,7 +115,7 @@ export class Memory {
     if (files.digest !== null) this.#fileSets.set(files.digest, files);
   }
 
-  /** All manifests of the list that has this digest; null where one of them is not remembered. */
+  /** All manifests of the list that has this digest; null if one of them is not remembered. */
   initrds(list: string): InitrdSet | null {
     return this.#initrds.get(list) ?? null;
   }
@@ -137,7 +137,7 @@ export class Memory {
   facts(akName: string, of: KeyMemory, text: string): Facts {
     if (of.hasFacts(text)) return of.facts(text);
     const facts = of.facts(text);
-    // Set anew: it has another size now.
+    // Set again: it has another size now.
     this.#keys.set(akName, of);
     return facts;
   }
@@ -173,7 +173,7 @@ export class Memory {
     // Of a list that is not whole, more files may be known the next time.
     const isWhole = files.digest === null || this.files(files.digest) !== null;
     const boot = measureReading(reading, pcrs.banks, userSpace?.digest ?? null, files, isWhole);
-    // What does not replay may be made up anew for each answer, and is worth no memory.
+    // What does not replay may be made up again for each answer, and is worth no memory.
     if (known === undefined && !explainsTheRest(boot.problems, pcrs.banks)) return boot;
     const boots = known?.boots ?? new Map<string, MeasuredBoot>();
     for (const [key, { state }] of boots)
@@ -186,18 +186,18 @@ export class Memory {
     return boot;
   }
 
-  /** Up to where IMA's list was proven in this boot; null where nothing is known of it. */
-  list(akName: string, { resetCount, restartCount }: Clock): KnownList | null {
+  /** Up to where IMA's list was proven in this boot; null if nothing is known of it. */
+  list(akName: string, { resetCount, restartCount }: MonotonicClock): KnownList | null {
     const known = this.lastList(akName);
     return known?.of.resetCount === resetCount && known.of.restartCount === restartCount ? known : null;
   }
 
   /** The same, of whichever boot it was. */
-  lastList(akName: string): (KnownList & { readonly of: Clock }) | null {
+  lastList(akName: string): (KnownList & { readonly of: MonotonicClock }) | null {
     return this.#lists.get(akName) ?? null;
   }
 
-  keepList(akName: string, { resetCount, restartCount }: Clock, known: KnownList | null): void {
+  keepList(akName: string, { resetCount, restartCount }: MonotonicClock, known: KnownList | null): void {
     const before = this.#lists.peek(akName);
     if (known === null) this.#lists.delete(akName);
     else if (before !== known) this.#lists.set(akName, { ...known, of: { resetCount, restartCount } });
@@ -209,7 +209,7 @@ export class Memory {
   }
 }
 
-/** What one attestation key proved last, and where in the memory its boot lies; nobody can write it, or extend it. */
+/** The latest proof of one attestation key, and where in the memory its boot lies; nobody can write it, or extend it. */
 class KeyMemory {
   #pcrs: QuotedPcrs | null = null;
   #facts: { readonly text: string; readonly facts: Facts } | null = null;

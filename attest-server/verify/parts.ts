@@ -64,7 +64,7 @@ function logOf(name: 'boot' | 'userSpace' | 'ima', parts: Parts, memory: Memory 
   return log;
 }
 
-/** Null where it is only named, and nothing is remembered of it. */
+/** Null if it is only named, and nothing is remembered of it. */
 function hashedPart(name: PartName, { digest, bytes }: Part, memory: Memory | null): HashedPart | null {
   const known = memory?.part(digest) ?? null;
   if (bytes === null || known?.bytes.equals(bytes)) return known;

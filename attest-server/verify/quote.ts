@@ -4,7 +4,6 @@ import { ownBytes } from '../wire/own-bytes.ts';
 import { type PcrValues, pcrCount } from '../wire/pcr-values.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
-import type { QuotedBank } from './proven.ts';
 import { type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
 import { parseSignature } from './tpm/signature.ts';
 
@@ -24,6 +23,9 @@ export interface QuoteEvidence {
 declare class SignatureSeal {
   protected readonly signed: never;
 }
+declare class BankSeal {
+  protected readonly quoted: never;
+}
 declare class PcrsSeal {
   protected readonly quoted: never;
 }
@@ -34,7 +36,13 @@ export interface SignedQuote extends SignatureSeal {
   readonly ak: AttestationKey;
 }
 
-/** What the quotes of one answer cover: only `checkPcrs` makes it. */
+/** The values of one PCR bank, as covered by a signed quote: only `checkPcrs` makes one. */
+export interface QuotedBank extends PcrValues, BankSeal {
+  /** pcrDigest of the quote that covers this bank, hex. */
+  readonly pcrDigest: string;
+}
+
+/** The PCRs that the quotes of one answer cover: only `checkPcrs` makes it. */
 export interface QuotedPcrs extends PcrsSeal {
   readonly banks: readonly QuotedBank[];
   /** As in `Proven`. */
@@ -43,7 +51,7 @@ export interface QuotedPcrs extends PcrsSeal {
 
 /**
  * The signature over the exact TPMS_ATTEST is this key's, by its own scheme and hash.
- * @throws Rejection `sig_invalid`, `malformed`; `ak_mismatch` where the quote says that another key signed it
+ * @throws Rejection `sig_invalid`, `malformed`; `ak_mismatch` if the quote says that another key signed it
  */
 export function checkSignature(
   quote: Quote,
@@ -76,7 +84,7 @@ function verifies(ak: AttestationKey, attest: Buffer, signature: Buffer): boolea
 }
 
 /**
- * What was signed is the selection asked for, bank by bank and bit by bit; never an unsigned list of numbers.
+ * Checks that the signed selection is the one asked for, bank by bank and bit by bit; never an unsigned list of numbers.
  * `asked` is null for evidence of other origin: any selection with a bank better than SHA-1.
  * @throws Rejection `weak_bank`, `pcr_selection`
  */

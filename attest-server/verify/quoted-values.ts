@@ -3,8 +3,8 @@ import { type PcrValues, pcrOffset } from '../wire/pcr-values.ts';
 import type { ReplayedBank } from './tpm/replay.ts';
 
 /**
- * What a log's replay gives, beside what was quoted: `unquoted`, `same`, `different`; `untouched` where the log does not
- * extend this PCR and it is zero, `unlogged` where it is not.
+ * The outcome of a log's replay, compared with the quote: `unquoted`, `same`, `different`; `untouched` if the log does not
+ * extend this PCR and it is zero, `unlogged` if it is not.
  */
 export type Comparison = 'unquoted' | 'same' | 'different' | 'untouched' | 'unlogged';
 

@@ -55,7 +55,7 @@ function bankProblems(log: ParsedLog, quoted: PcrValues, later: ReadonlySet<numb
   return problems;
 }
 
-/** As firmware does that logs one bank and extends each, and a kernel that takes the log of before TPM 2.0. */
+/** The problem of firmware that logs one bank and extends each, and of a kernel that takes the older log format of TPM 1.2. */
 function ofOtherBanks(log: ParsedLog, bank: PcrBank): BootProblem {
   const others = log.raw.banks.filter((other) => (log.replay(other)?.extended ?? 0) !== 0);
   const has = others.join(', ') || 'no bank';

@@ -1,9 +1,9 @@
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Certificate } from './x509/certificate.ts';
 
-/** What an endorsement certificate says about its TPM; worth what the certificate's issuer is worth. */
+/** A TPM as its endorsement certificate describes it; worth as much as the certificate's issuer. */
 export interface TpmIdentity {
-  /** As registered with the TCG, `IFX`, `INTC`, …; `id:` and hex where it is no text; null where it says nothing. */
+  /** As registered with the TCG, `IFX`, `INTC`, …; `id:` and hex where it is no text; null if it says nothing. */
   readonly manufacturer: string | null;
   readonly model: string | null;
   readonly version: string | null;

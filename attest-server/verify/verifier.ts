@@ -1,19 +1,19 @@
 import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
+import { type Evidence, type ExpectedIdentity, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
 
 /** Verifies one answer after the other, and computes nothing again that it has proven before. Its memory is bounded. */
 export class Verifier {
   readonly #memory = Memory.empty();
 
   /** @throws Rejection as `verify` */
-  verify(evidence: Evidence, expected: Expected): Proven {
+  verify(evidence: Evidence, expected: ExpectedIdentity): Proven {
     return verify(evidence, expected, this.#memory);
   }
 
   /** Only who signed it, and for which challenge; what it gives verifies the rest. @throws Rejection as `verify` */
-  checkSigned(evidence: SignedEvidence, expected: Expected): SignedAnswer {
+  checkSigned(evidence: SignedEvidence, expected: ExpectedIdentity): SignedAnswer {
     return SignedAnswer.check(evidence, expected, this.#memory);
   }
 
@@ -22,7 +22,7 @@ export class Verifier {
     return this.#memory.readingSize(log, userSpace);
   }
 
-  /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */
+  /** Up to where IMA's list of this key's last boot was proven; null if nothing is known of it. */
   imaProven(
     akName: string,
   ): { readonly bytes: number; readonly head: string; readonly entries: number } | null {
@@ -40,7 +40,7 @@ export class Verifier {
     });
   }
 
-  /** True where the bytes of this file are not needed to know what it is. */
+  /** True if the bytes of this file are not needed to know what it is. */
   knowsFile(digest: string): boolean {
     return this.#memory.file(digest) !== null;
   }

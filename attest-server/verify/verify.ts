@@ -7,42 +7,34 @@ import { limits } from '../wire/limits.ts';
 import type { PcrSelection } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { proveList, withoutTail } from './ima/prove-list.ts';
+import { type ImaTail, proveList, withoutTail } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
 import { checkListed, listedAtOnce } from './listed-parts.ts';
-import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
+import { knowingInitrds, knowingSaid, type MeasuredBoot, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
-import type { MeasuredBoot, Proven } from './proven.ts';
+import type { Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
-/** What arrived. Nothing in it is believed before `verify` returns. */
+/** Evidence as it arrived. Nothing in it is believed before `verify` returns. */
 export interface Evidence {
   readonly quotes: readonly QuoteEvidence[];
-  /** The exact text of the facts; null where there is none. */
+  /** The exact text of the facts; null if there is none. */
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
-  /** What parts list, by its SHA-256, hex; what is remembered need not be here. */
+  /** The bytes that parts list, by SHA-256, hex; what is remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /**
-   * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
+   * IMA's list, where it came otherwise than as the part `ima`; null if nothing of it did. Where it was not taken, why: then
    * nothing of it is proven.
    */
   readonly ima?: ImaTail | ImaProblem | null;
 }
 
-/** IMA's list from where it was proven before, or from its begin. */
-export interface ImaTail {
-  /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
-  readonly from: number;
-  /** In order; an entry may begin in one and end in the next. */
-  readonly chunks: readonly Buffer[];
-}
-
-/** What the quotes must sign, over one connection of ours. */
+/** The data that the quotes must sign, over one connection of ours. */
 export interface ConnectionBinding {
   /** The nonce of the challenge that is answered. */
   readonly nonce: Buffer;
@@ -50,26 +42,26 @@ export interface ConnectionBinding {
   readonly channel: Buffer;
   /** The channel value that the agent says it signed: it tells a relayed answer from a wrong nonce. */
   readonly claimedChannel: Buffer;
-  readonly keyRequest?: Buffer;
-  /** What the facts must say; null where no session is known, as in an exported bundle. */
+  readonly keyRequest?: Buffer | undefined;
+  /** The session that the facts must name; null if none is known, as in an exported bundle. */
   readonly session: Pick<Facts, 'node' | 'helloDigest' | 'purpose'> | null;
 }
 
-export interface Expected {
+export interface ExpectedIdentity {
   readonly ak: AttestationKey;
-  /** The endorsement key that the attestation key is enrolled under; null where none is known. */
+  /** The endorsement key that the attestation key is enrolled under; null if none is known. */
   readonly ekDigest: string | null;
   /** Whether the key must be a primary of the endorsement hierarchy: wherever an endorsement is known. */
   readonly judgeHierarchy: boolean;
   /** Or, for evidence of other origin, the bytes that the quotes carry: hex, "" allowed. */
   readonly binding: ConnectionBinding | { readonly qualifyingData: string };
-  /** What was asked for; null for evidence of other origin. */
+  /** The selection that was asked for; null for evidence of other origin. */
   readonly selection: PcrSelection | null;
 }
 
-/** What the quotes sign, by its digest: of this much the verifier says whose it is before it looks at anything else. */
+/** The signed evidence, by its digest: of this much the verifier says whose it is before it looks at anything else. */
 export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
-  /** SHA-256 of the boot log, hex; null where there is none. */
+  /** SHA-256 of the boot log, hex; null if there is none. */
   readonly bootLog: string | null;
 }
 
@@ -78,12 +70,12 @@ export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
  * @param memory what was proven before, by this function: see `Verifier`
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
-export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
+export function verify(evidence: Evidence, expected: ExpectedIdentity, memory: Memory | null = null): Proven {
   return SignedAnswer.check(signedOf(evidence), expected, memory).proven(evidence);
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
-export function verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
+export function verifyInSteps(evidence: Evidence, expected: ExpectedIdentity): Generator<void, Proven> {
   return SignedAnswer.check(signedOf(evidence), expected, null).provenInSteps(evidence);
 }
 
@@ -95,13 +87,13 @@ function signedOf({ quotes, facts, parts }: Evidence): SignedEvidence {
 /** Quotes of which it is proven who made them, and for which challenge: what they say, and what came with them, is not read yet. */
 export class SignedAnswer {
   readonly #signed: SignedEvidence;
-  readonly #expected: Expected;
+  readonly #expected: ExpectedIdentity;
   readonly #memory: Memory | null;
   readonly #quotes: readonly SignedQuote[];
 
   private constructor(
     signed: SignedEvidence,
-    expected: Expected,
+    expected: ExpectedIdentity,
     memory: Memory | null,
     quotes: readonly SignedQuote[],
   ) {
@@ -112,7 +104,7 @@ export class SignedAnswer {
   }
 
   /** @throws Rejection as `verify` */
-  static check(signed: SignedEvidence, expected: Expected, memory: Memory | null): SignedAnswer {
+  static check(signed: SignedEvidence, expected: ExpectedIdentity, memory: Memory | null): SignedAnswer {
     const { ak } = expected;
     checkAmount(signed.quotes);
 
@@ -258,7 +250,11 @@ function checkHierarchy({ quote, ak }: SignedQuote): void {
     );
 }
 
-function checkBinding({ quote }: SignedQuote, evidence: SignedEvidence, binding: Expected['binding']): void {
+function checkBinding(
+  { quote }: SignedQuote,
+  evidence: SignedEvidence,
+  binding: ExpectedIdentity['binding'],
+): void {
   if ('qualifyingData' in binding) {
     if (quote.extraData === binding.qualifyingData.toLowerCase()) return;
   } else {
@@ -314,7 +310,7 @@ function checkOneBoot(quotes: readonly SignedQuote[]): Quote {
 
 function checkFacts(
   text: string | null,
-  binding: Expected['binding'],
+  binding: ExpectedIdentity['binding'],
   parsed: (text: string) => Facts,
 ): Facts | null {
   const session = 'qualifyingData' in binding ? null : binding.session;

@@ -1,25 +1,25 @@
 import { filePcr } from '../wire/loader-files.ts';
 import { bankBytes } from '../wire/messages.ts';
 import { type PcrValues, pcrValue } from '../wire/pcr-values.ts';
-import type { Vouched } from './boot/vouched-log.ts';
+import type { VouchedPcrBanks } from './boot/vouched-log.ts';
 import { type Comparison, compareReplay } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { replayedValue } from './tpm/replay.ts';
 import { eventsUntil, type UserSpaceEvent, type UserSpaceLog } from './tpm/user-space-log.ts';
 
-/** What the quote vouches for, once the logs of firmware and user space are replayed onto it. */
-export interface VouchedPcrs extends Vouched {
+/** The PCRs that the quote vouches for, once the logs of firmware and user space are replayed onto it. */
+export interface VouchedPcrs extends VouchedPcrBanks {
   /** The events of user space that led to the quoted values, in the log's order. */
   readonly userSpace: readonly UserSpaceEvent[];
 }
 
 /** All but PCR 10, which is IMA's, and those behind 15, which anybody resets. */
 const judged: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
-/** What systemd extends after the firmware's log has ended. */
+/** PCRs that systemd extends after the firmware's log has ended. */
 const userSpacePcrs: ReadonlySet<number> = new Set([9, 11, 12, 13, 15]);
 /**
- * What systemd from 259 on says in PCR 9 of NV indices that serve as PCRs. Attack: a file that a loader read last, put
- * into the log of user space.
+ * Events of systemd from 259 on in PCR 9 on NV indices that serve as PCRs. Attack: a file that a loader read last, put into
+ * the log of user space.
  */
 const ofVirtualPcr = /^(?:nvpcr-init:[\w.-]+:0x[0-9a-f]+:[a-z0-9]+:[0-9a-f]+|nvpcr-separator)$/;
 
@@ -55,7 +55,7 @@ function endsThere(comparison: Comparison): boolean {
 }
 
 /**
- * The events of user space between the firmware's log and the quote; empty where the banks do not agree on them. Attack: an
+ * The events of user space between the firmware's log and the quote; empty if the banks do not agree on them. Attack: an
  * event that extended no quoted bank, put where another one extended them.
  */
 function eventsToQuoted(

@@ -1,15 +1,15 @@
 import { classOf, type ReasonClass, type ReasonCode } from './reasons.ts';
 
 /**
- * What a person does next, in lines: a line of prose is one step or one alternative; a line that begins with two blanks is
+ * The next step for a person, in lines: a line of prose is one step or one alternative; a line that begins with two blanks is
  * a command of the step above it, alone on its line. Words in capitals stand for what only the caller of `adviceOn` knows.
  */
 export type Advice = string;
 
-/** What is known of the node that advice is for. */
-export interface Known {
+/** The node that advice is for, as far as it is known. */
+export interface AdviceContext {
   readonly node?: string | null;
-  /** Of the policy that it was judged by. */
+  /** The group of the policy that it was judged by. */
   readonly group?: string | null;
   /** SHA-256 of its endorsement key. */
   readonly ek?: string | null;
@@ -188,10 +188,10 @@ const byClass: Readonly<Record<ReasonClass, Advice>> = {
 };
 
 /**
- * What a person does next about a code that no aspect knows better, finished as far as the node is known. What an aspect
- * says of its own codes is in `policy`, and travels with each reason.
+ * The next step for a code that no aspect knows better, complete as far as the node is known. The advice of an aspect on its
+ * own codes is in `policy`, and travels with each reason.
  */
-export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Advice {
+export function adviceOn(code: ReasonCode, known: AdviceContext = {}, own?: Advice): Advice {
   const advice = own ?? byCode[code] ?? byClass[classOf(code)];
   const isForNode = known.node !== undefined && known.node !== null;
   const words = wordsOf(known);
@@ -211,7 +211,7 @@ function wordsOf({
   file,
   path,
   twin,
-}: Known): Record<string, string | null> {
+}: AdviceContext): Record<string, string | null> {
   return {
     NODE: node ?? null,
     GROUP: group ?? null,

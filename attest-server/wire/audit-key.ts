@@ -35,7 +35,7 @@ export function signRotation(origin: string, publicKey: string, by: KeyObject): 
  * Follows the rotations from a key that is trusted to the one that signs now.
  * @param trusted base64; null trusts the first of the list
  * @returns the raw public keys, from the trusted one on
- * @throws Rejection `sig_invalid` where the trusted key is not among them or a link is broken
+ * @throws Rejection `sig_invalid` if the trusted key is not among them or a link is broken
  */
 export function followRotations(
   origin: string,
@@ -57,7 +57,7 @@ export function followRotations(
   return followed;
 }
 
-/** @throws Rejection `malformed` where these are not the 32 bytes of a key */
+/** @throws Rejection `malformed` if these are not the 32 bytes of a key */
 export function ed25519Key(raw: Buffer): KeyObject {
   if (raw.length !== 32)
     throw new Rejection('malformed', 'an audit key has 32 bytes', { field: 'publicKey' });

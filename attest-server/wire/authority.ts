@@ -14,7 +14,7 @@ export type AnnouncedAuthority = z.infer<typeof announcedAuthority>;
 /** All that an installation has: the one in force first, then the one that follows or went before it. */
 export const announcedAuthorities = z.array(announcedAuthority).min(1).max(2);
 
-/** What an agent trusts: `authorityDigest` of each. */
+/** The authorities that an agent trusts: `authorityDigest` of each. */
 export const trustedAuthorities = z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(8);
 
 /** SHA-256 of the SubjectPublicKeyInfo, DER, hex: what a join token names. */

@@ -5,7 +5,7 @@ export const channelBindingLabel = 'EXPORTER-Channel-Binding';
 export const channelBindingBytes = 32;
 export const nonceBytes = 32;
 
-/** What a quote signs besides the PCRs. Absent parts are empty buffers. */
+/** The inputs that a quote signs besides the PCRs. Absent parts are empty buffers. */
 export interface BindingParts {
   /** The server's 32 random bytes. */
   readonly nonce: Buffer;

@@ -6,7 +6,7 @@ export interface ByteRate {
 
 const day = 24 * 3600 * 1000;
 
-/** What may still be written; it fills up again with time. */
+/** Bytes that may still be written; the budget refills with time. */
 export class ByteBudget {
   readonly #rate: ByteRate;
   #left: number;
@@ -27,7 +27,7 @@ export class ByteBudget {
     return bytes <= this.#left;
   }
 
-  /** What `holds` said yes to. */
+  /** Takes bytes that `holds` allowed. */
   take(bytes: number): void {
     this.#left -= bytes;
   }

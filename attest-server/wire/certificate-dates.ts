@@ -1,16 +1,16 @@
 import type { X509Certificate } from 'node:crypto';
 
-/** What TLS says of a certificate that is not good at this time. */
+/** Error codes of TLS for a certificate that is not valid at this time. */
 export const dateFaults: ReadonlySet<string> = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
 
-/** What a person is told: when it ended, whose it is, by which clock; and what to do at which side. */
+/** The message for a person: when the certificate ended, whose it is, by which clock; and what to do on either side. */
 export interface DateFault {
   readonly text: string;
   readonly hint: string;
 }
 
 /**
- * What of a server's chain is not good now; null where all of it is.
+ * The first certificate of a server's chain that is not valid now; null if all are.
  * @param chain the server's own certificate first. Nothing else of it is believed
  * @param now milliseconds since the epoch, by the clock here
  */

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 
-/** The certificates of a PEM text. @throws Error where it has none, or one that cannot be read */
+/** The certificates of a PEM text. @throws Error if it has none, or one that cannot be read */
 export function parseCertificates(pem: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0) throw new Error('no block of a certificate');
@@ -8,7 +8,7 @@ export function parseCertificates(pem: string): X509Certificate[] {
 }
 
 /**
- * What a server shows, its own certificate first, each once. Nothing of it is believed.
+ * The certificates that a server shows, its own first, each once. Nothing of them is believed.
  * @param most how many are looked at
  */
 export function chainFrom(leaf: X509Certificate | undefined, most: number): X509Certificate[] {

@@ -1,4 +1,4 @@
-import { hash, type KeyObject, sign, verify } from 'node:crypto';
+import { hash, verify } from 'node:crypto';
 import { ed25519Key } from './audit-key.ts';
 import { Rejection } from './rejection.ts';
 
@@ -48,13 +48,13 @@ export function auditKeyId(origin: string, publicKey: Buffer): string {
 /** @throws TypeError for values that no checkpoint can carry: a fault of the caller */
 export function formatCheckpoint(
   { origin, size, head }: Checkpoint,
-  key: { readonly publicKey: Buffer; readonly privateKey: KeyObject },
+  key: { readonly publicKey: Buffer; sign(message: Buffer): Buffer },
 ): string {
   if (!originPattern.test(origin)) throw new TypeError(`"${origin}" is not the origin of a checkpoint`);
   if (!Number.isSafeInteger(size) || size < 1) throw new TypeError(`${size} is not the size of a checkpoint`);
   if (!/^[0-9a-f]{64}$/.test(head)) throw new TypeError('the head of a checkpoint is 64 hex digits');
   const body = `${origin}\n${size}\n${Buffer.from(head, 'hex').toString('base64')}\n`;
-  const signature = sign(null, Buffer.from(body), key.privateKey);
+  const signature = key.sign(Buffer.from(body));
   const line = Buffer.concat([Buffer.from(auditKeyId(origin, key.publicKey), 'hex'), signature]);
   return `${body}\n\u2014 ${origin} ${line.toString('base64')}\n`;
 }
@@ -92,7 +92,7 @@ export function parseCheckpoint(text: string): ParsedCheckpoint {
 
 /**
  * @param publicKey the raw 32 bytes of an Ed25519 key
- * @throws Rejection `too_large`, `malformed`, or `sig_invalid` where this key did not sign it
+ * @throws Rejection `too_large`, `malformed`, or `sig_invalid` if this key did not sign it
  */
 export function verifyCheckpoint(text: string, publicKey: Buffer): Checkpoint {
   const { origin, size, head, keyId, body, signature } = parseCheckpoint(text);

@@ -20,7 +20,7 @@ const blockDevice = z.strictObject({
   device,
   /** `sda1`, `dm-0` */
   name,
-  /** What it is made of: devices of this list. */
+  /** The devices that it is made of, from this list. */
   slaves: z.array(device).max(256),
   /** The device that it is a partition of. */
   partitionOf: device.nullable(),
@@ -29,7 +29,7 @@ const blockDevice = z.strictObject({
     .strictObject({
       name,
       uuid: z.string().max(1024),
-      /** As `dmsetup table` prints it, keys left out by their length; null where `inspect` gave none. */
+      /** As `dmsetup table` prints it, keys left out by their length; null if `inspect` gave none. */
       table: z.array(z.string().max(4096)).max(64).nullable(),
     })
     .nullable(),
@@ -41,13 +41,13 @@ const blockDevice = z.strictObject({
 
 /** The header of a LUKS volume, read from the raw device, or from the file or device that holds a detached one. */
 const luksHeader = z.strictObject({
-  /** Of the volume that it describes, not of where it was read. */
+  /** The device of the volume that it describes, not of where it was read. */
   device,
-  /** Where it was read: null where that is the volume's own device, else a path on the host. */
+  /** Where it was read: null if that is the volume's own device, else a path on the host. */
   detachedAt: z.string().max(4096).nullable(),
   version: z.union([z.literal(1), z.literal(2)]),
   uuid: z.string().max(64),
-  /** SHA-256 of the header's bytes without key material; null where it was not read raw. */
+  /** SHA-256 of the header's bytes without key material; null if it was not read raw. */
   digest: z
     .string()
     .regex(/^[0-9a-f]{64}$/)
@@ -73,7 +73,7 @@ const luksHeader = z.strictObject({
 
 export const diskPart = z.strictObject({
   version: z.literal(1),
-  /** Each path that was asked for: what it leads to on the host, links followed; null where there is no such path. */
+  /** Each path that was asked for, and where it leads on the host, links followed; null if there is no such path. */
   paths: z
     .array(z.strictObject({ path: z.string().max(1024), real: z.string().max(4096).nullable() }))
     .max(limits.paths),
@@ -83,7 +83,7 @@ export const diskPart = z.strictObject({
    */
   mounts: z.array(z.string().max(16_384)).max(4096),
   devices: z.array(blockDevice).max(1024),
-  /** What `assay-agent inspect` saw, which only root can; or why there is nothing of it. */
+  /** Findings of `assay-agent inspect`, which need root; or why there are none. */
   inspected: z.union([
     z.strictObject({
       /** RFC 3339, by the node's clock: the day, at midnight UTC; of agents up to 0.3.0 the moment. */
@@ -91,7 +91,7 @@ export const diskPart = z.strictObject({
       headers: z.array(luksHeader).max(64),
       /** Devices whose header could not be read, and why; no secret and no content. */
       unreadable: z.array(z.strictObject({ device, cause })).max(64),
-      /** What swap lies on: a device, or a file by its path and the device of its file system. */
+      /** Swap: a device, or a file by its path and the device of its file system. */
       swaps: z.array(z.strictObject({ path: z.string().max(4096), device: device.nullable() })).max(64),
       /** Traces of keys of volumes: `keyring`, `file`; the names of keys and files, never what they hold. */
       residue: z

@@ -18,7 +18,7 @@ export type PartName = (typeof partNames)[number];
 export const partBytes: Readonly<Record<PartName, number>> = {
   /** A firmware log; some machines pad theirs to 1 MB. */
   boot: 2 * 1024 * 1024,
-  /** What systemd measures from user space: some dozens of records of 700 bytes. */
+  /** Measurements that systemd makes from user space: some dozens of records of 700 bytes. */
   userSpace: 64 * 1024,
   /** The list of them, by digest; each file travels by itself. */
   loaderFiles: 32 * 1024,
@@ -42,7 +42,7 @@ export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima', 
 export interface Part {
   /** SHA-256 of the bytes, 64 lower-case hex digits. */
   readonly digest: string;
-  /** Null where the part is only named. */
+  /** Null if the part is only named. */
   readonly bytes: Buffer | null;
 }
 

@@ -12,7 +12,7 @@ const port = z.int().min(1).max(65_535);
 /** `0.0.0.0:22`, `[::]:22` */
 const socket = z.string().regex(/^[0-9a-f.:[\]]{3,64}$/);
 
-/** What the node says of itself. The quote signs the exact bytes, which proves who said it, not that it is true. */
+/** The node's own claims. The quote signs the exact bytes, which proves who said it, not that it is true. */
 export const facts = z.object({
   purpose: z.enum(['attest', 'enrol', 'unlock']),
   node: nodeName,
@@ -28,7 +28,7 @@ export const facts = z.object({
       manufacturer: z.string().max(64),
       /** /proc/cmdline without its line feed; believed where the TPM holds its digest. */
       commandLine: z.string().max(4096),
-      /** kernel.kexec_load_disabled; absent where the kernel cannot load another one. */
+      /** kernel.kexec_load_disabled; absent if the kernel cannot load another one. */
       kexecLoadDisabled: z.boolean(),
       lockdown: z.enum(['none', 'integrity', 'confidentiality']),
       /** btime of /proc/stat: when its kernel started by its own clock, in seconds since the epoch. */
@@ -42,16 +42,16 @@ export const facts = z.object({
       ssh: z.object({
         /** Where its configuration has SSH listen, besides 22, and which file says so. */
         ports: z.array(z.object({ port, source: cause })).max(32),
-        /** Those that listen on 22 or on one of these ports. */
+        /** Sockets that listen on 22 or on one of these ports. */
         sockets: z.array(socket).max(32),
-        /** Daemons that run in the host's network; `sockets` null where it may not be seen which are theirs. */
+        /** Daemons that run in the host's network; `sockets` null if it may not be seen which are theirs. */
         daemons: z.array(z.object({ name: word, sockets: z.array(socket).max(16).nullable() })).max(16),
       }),
       /** By name, as far as the kernel has them: see sysctls.ts. */
       sysctls: z
         .record(z.string().regex(/^[a-z0-9_.]{1,64}$/), z.string().regex(/^-?[0-9]{1,20}$/))
         .refine((given) => Object.keys(given).length <= 128, 'too many sysctls'),
-      /** Whether the clock is set by others, and by what; null where no file says whether it is. */
+      /** Whether the clock is set by others, and by what; null if no file says whether it is. */
       timeSync: z.object({ by: word, synchronized: z.boolean().nullable() }),
       /** The package manager asks for a reboot. */
       rebootRequired: z.boolean(),
@@ -74,7 +74,7 @@ export const facts = z.object({
   unavailable: z.record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), cause).optional(),
 });
 export type Facts = z.infer<typeof facts>;
-/** What the node says of its machine and kernel. */
+/** The node's claims about its machine and kernel. */
 export type HostFacts = NonNullable<Facts['host']>;
 
 /** @throws Rejection `too_large`, `malformed` */

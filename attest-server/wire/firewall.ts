@@ -12,12 +12,12 @@ import { parseJson } from './parse-json.ts';
 const text = z.string().max(limits.parts.firewall);
 const family = z.enum(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
 
-/** By `iptables-save` and `ip6tables-save`; null where this kind has no table: nothing was made by looking. */
+/** By `iptables-save` and `ip6tables-save`; null if this kind has no table: nothing was made by looking. */
 const saved = z.strictObject({ ip: text.nullable(), ip6: text.nullable() });
 
 export const firewallPart = z.strictObject({
   version: z.literal(1),
-  /** The members of `nft -j list ruleset`, each an object of one member; null where the kernel has no nf_tables. */
+  /** The members of `nft -j list ruleset`, each an object of one member; null if the kernel has no nf_tables. */
   nft: z.array(z.record(z.string(), z.unknown())).max(200_000).nullable(),
   /** iptables over nf_tables: nft shows these rules only in part. */
   iptables: saved,
@@ -45,7 +45,7 @@ export const firewallPart = z.strictObject({
 });
 export type FirewallPart = z.infer<typeof firewallPart>;
 
-/** What `nft -j list ruleset` prints. */
+/** Output of `nft -j list ruleset`. */
 export const nftOutput = z.object({ nftables: z.array(z.record(z.string(), z.unknown())).max(200_000) });
 
 const name = z.string().min(1).max(256);
@@ -61,7 +61,7 @@ const captured = z.strictObject({
         family,
         table: name,
         name,
-        /** Null where only jumps enter the chain. */
+        /** Null if only jumps enter the chain. */
         base: z
           .strictObject({
             type: name,

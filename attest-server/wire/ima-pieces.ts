@@ -35,7 +35,7 @@ export function parseImaIndex(bytes: Buffer): readonly ImaPiece[] {
   });
 }
 
-/** Of pieces that are as small as a server keeps them. */
+/** The most bytes of an index, with pieces as small as a server keeps them. */
 const mostIndexBytes = 1024 * 1024;
 
 function notOne(text: string): Rejection {

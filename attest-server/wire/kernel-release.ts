@@ -2,9 +2,9 @@
 export interface KernelRelease {
   /** `6.12.48` is 6, 12, 48; what is not named is 0. */
   readonly version: readonly [number, number, number];
-  /** Of a release candidate its number; Infinity for a release. */
+  /** The number of a release candidate; Infinity for a release. */
   readonly candidate: number;
-  /** Numbers that a distribution counts its builds with, as 49 of `6.8.0-49-generic`; empty where it has none. */
+  /** Numbers that a distribution counts its builds with, as 49 of `6.8.0-49-generic`; empty if it has none. */
   readonly build: readonly number[];
 }
 
@@ -12,7 +12,7 @@ export interface KernelRelease {
 const form =
   /^(\d{1,5})\.(\d{1,5})(?:\.(\d{1,5}))?(?:-rc(\d{1,5}))?(?:\+[\w~.]*)?(?:-(\d{1,9}(?:\.\d{1,9}){0,7})(?![\w]))?/;
 
-/** Null where the text begins with no version. */
+/** Null if the text begins with no version. */
 export function parseKernelRelease(text: string): KernelRelease | null {
   const [, major, minor, patch = '0', candidate, build] = form.exec(text) ?? [];
   if (major === undefined || minor === undefined) return null;

@@ -11,7 +11,7 @@ export const limits = {
   binaryFrame: 4 * 1024 * 1024 + 64,
   /** Files that a loader measured: bytes of one, and bytes and number of all that one boot is explained by. */
   loaderFiles: { each: 4 * 1024 * 1024, bytes: 16 * 1024 * 1024, count: 256 },
-  /** Of them in one answer: the rest is asked for again. `blocks`: environment blocks, which are of no digest asked for. */
+  /** Files in one answer: the rest is asked for again. `blocks`: environment blocks, which are of no digest asked for. */
   filesInAnswer: { bytes: 8 * 1024 * 1024, count: 64, blocks: 4 },
   facts: 64 * 1024,
   /**
@@ -43,7 +43,7 @@ export const limits = {
   references: { files: 24 * 1024 * 1024, one: 36 * 1024 * 1024, all: 96 * 1024 * 1024 },
   /** Digests of parts that a challenge may name as held. */
   holds: 32,
-  /** Of a firewall, what is compared: agents send no more, and more of any is none that anybody wrote. */
+  /** The compared part of a firewall: agents send no more, and more than this of anything was written by nobody. */
   rules: {
     count: 50_000,
     chains: 16_384,
@@ -55,7 +55,7 @@ export const limits = {
   },
   /** Ports on which a node says that something listens. */
   listening: 4096,
-  /** Of a node that a policy protects. */
+  /** Paths of a node that a policy protects. */
   paths: 16,
   /** Words of what an agent speaks. */
   speaks: 32,

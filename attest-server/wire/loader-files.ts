@@ -4,11 +4,11 @@ import { limits } from './limits.ts';
 /** Where loaders, and the kernel's stub, measure the files that they read: kernels, initrds, configuration. */
 export const filePcr = 9;
 
-/** What the content of a file shows it to be. */
+/** Kinds of a file's content. */
 export const fileContents = ['text', 'environment', 'font', 'module', 'code', 'archive', 'other'] as const;
 export type FileContent = (typeof fileContents)[number];
 
-/** What a boot loader reads and runs nothing of: text, GRUB's environment, fonts; and modules of GRUB. */
+/** Content that a boot loader reads and never runs: text, GRUB's environment, fonts; and modules of GRUB. */
 export const loaderContents: ReadonlySet<string> = new Set<FileContent>([
   'text',
   'environment',

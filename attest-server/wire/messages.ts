@@ -8,6 +8,7 @@ import { limits } from './limits.ts';
 import { jsonOf } from './parse-json.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
+import { roleNames } from './roles.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
 import { mostInAnswer, mostPieces, type SupplementName, supplementNames } from './supplements.ts';
 import { nodeStates } from './verdict.ts';
@@ -47,22 +48,22 @@ const protectedPath = z
 const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
 /**
- * What this version speaks. `parts`: the parts of evidence travel in binary frames, by their digests.
- * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge of 0.3.0 may ask for files.
- * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `supplements`: it names what of
- * each supplement is to come, and the answer brings that in pieces. `local`: it says that the part `firewall` may name the
- * node's own addresses.
+ * Words for the features that this version speaks. `parts`: the parts of evidence travel in binary frames, by their digests.
+ * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge of 0.3.0 may ask for
+ * files. `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `supplements`: it names
+ * what of each supplement is to come, and the answer brings that in pieces. `local`: it says that the part `firewall` may name
+ * the node's own addresses.
  */
 export const spokenWords = ['parts', 'codes', 'files', 'paths', 'supplements', 'local'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
-/** Of the words in a hello those that this version knows. */
+/** The words of a hello that this version knows. */
 export function knownWords(said: readonly string[] | undefined): readonly SpokenWord[] {
   return spokenWords.filter((known) => said?.includes(known));
 }
 
 /**
- * Each agent since 0.3.0 speaks `parts` and `codes`; one of before is told `malformed`, which it takes.
+ * Each agent since 0.3.0 speaks `parts` and `codes`; an earlier one is told `malformed`, which it understands.
  * @throws Rejection `malformed` (field `speaks`)
  */
 export function checkSpoken(known: readonly SpokenWord[]): void {
@@ -84,9 +85,9 @@ const hello = z.object({
       .max(32)
       .regex(/^[0-9A-Za-z.+-]+$/),
   }),
-  role: z.enum(['agent', 'unlock', 'gate']),
+  role: z.enum(roleNames),
   node: nodeName,
-  /** PCR banks that the TPM has allocated. Empty where the machine has no usable TPM. */
+  /** PCR banks that the TPM has allocated. Empty if the machine has no usable TPM. */
   banks: z.array(z.enum(pcrBanks)).max(4),
   /** Endorsement key: TPMT_PUBLIC, and from NV the certificate and its chain, DER. */
   ek: z
@@ -106,14 +107,14 @@ const hello = z.object({
   checkpoint: z.string().max(checkpointLength).optional(),
   /** The authorities that this agent trusts for the server; without it none is announced to it. */
   authorities: trustedAuthorities.optional(),
-  /** What this agent understands: nothing new is sent to one that does not say so. Left out by 0.1.0. */
+  /** Features that this agent understands: nothing new is sent to one that does not name it. Left out by 0.1.0. */
   speaks: z.array(word).max(limits.speaks).optional(),
 });
 
-/** Of a file, as it was measured: of whichever bank. */
+/** The measured digest of a file, in whichever bank. */
 const measuredDigest = z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
 
-/** What of a supplement comes with an answer; its pieces are in frames before the message, in order. */
+/** The piece of a supplement that comes with an answer; its bytes are in frames before the message, in order. */
 const saidSupplement = z.strictObject({
   /** Bytes of it before these. */
   from: z.int().min(0),
@@ -123,13 +124,13 @@ const saidSupplement = z.strictObject({
   pieces: z.array(hex(32)).max(mostPieces),
 });
 
-/** What of a supplement is to come. */
+/** The piece of a supplement that is to come. */
 const askedSupplement = z.strictObject({
-  /** Which things, by the digests that were measured; none where the node has one alone. */
+  /** Which things, by the digests that were measured; none if the node has one alone. */
   of: z.array(measuredDigest).max(limits.loaderFiles.count),
   /** Bytes of it that the server has. */
   from: z.int().min(0),
-  /** The boot that these are of: in another one it is sent from its begin. Null where any will do. */
+  /** The boot that these are of: in another one the supplement is sent from its beginning. Null if any will do. */
   bootId: z.string().max(64).nullable(),
   /** Bytes that the answer may bring: an agent has all of them in memory. */
   most: z.int().min(1).max(mostInAnswer),
@@ -168,13 +169,13 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
-  /** Of those that were asked for; one is left out where the node does not find it. */
+  /** The supplements that were asked for; one is left out if the node does not find it. */
   supplements: z.partialRecord(z.enum(supplementNames), saidSupplement).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
 
-/** What the agent trusts from now on, after an announcement of authorities. */
+/** The authorities that the agent trusts from now on, after an announcement. */
 const trusts = z.strictObject({ type: z.literal('trusts'), authorities: trustedAuthorities });
 
 /**
@@ -187,7 +188,7 @@ const reportedCodes = [
   'audit_rollback',
 ] as const satisfies ReasonCode[];
 
-/** What an agent that has proven itself may report. */
+/** Errors that an agent may report once it has proven itself. */
 const failure = z.strictObject({ type: z.literal('error'), code: z.enum(reportedCodes) });
 
 export const fromAgent = z.discriminatedUnion('type', [
@@ -201,8 +202,10 @@ export const fromAgent = z.discriminatedUnion('type', [
 ]);
 export type AgentMessage = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
-export type Role = Hello['role'];
-/** What of a hello stays with its connection; keys are long, and looked at once. Of `speaks` what this version knows. */
+/**
+ * The members of a hello that stay with its connection; keys are long, and looked at once. Of `speaks`, the words that this
+ * version knows.
+ */
 export interface Introduction
   extends Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'clusterToken' | 'checkpoint' | 'speaks'> {
   readonly speaks: readonly SpokenWord[];
@@ -211,13 +214,6 @@ export type Activated = z.infer<typeof activated>;
 export type EvidenceMessage = z.infer<typeof evidence>;
 export type ChangedMessage = z.infer<typeof changed>;
 export type TrustsMessage = z.infer<typeof trusts>;
-
-/** What each role may send; another message of its is `role_denied`. */
-export const sentBy: Readonly<Record<Role, readonly AgentMessage['type'][]>> = {
-  agent: ['hello', 'activated', 'evidence', 'changed', 'trusts', 'error'],
-  unlock: ['hello', 'activated', 'evidence'],
-  gate: ['hello', 'activated', 'evidence', 'error', 'opened'],
-};
 
 const activate = z.strictObject({
   type: z.literal('activate'),
@@ -240,13 +236,13 @@ const challenge = z.strictObject({
    * of their own. Only to agents that speak `files`, and not `supplements`.
    */
   files: z.array(measuredDigest).min(1).max(limits.loaderFiles.count).optional(),
-  /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
+  /** The paths of the policy that the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** The part `firewall` may have its member `local`, which servers of 0.3.0 refuse; only to agents that speak `local`. */
   local: z.literal(true).optional(),
   /**
-   * What of each supplement is to come, `ima` in place of the part; only to agents that speak `supplements`. A later server may
-   * have more of them, of another form: they are ignored.
+   * The piece of each supplement that is to come, `ima` in place of the part; only to agents that speak `supplements`. A later
+   * server may have more of them, of another form: they are ignored.
    */
   supplements: z.object(ofEach(askedSupplement.optional())).optional(),
   /** Milliseconds in which the answer must arrive. */
@@ -264,7 +260,7 @@ const refusal = z.strictObject({
   gate: gateOrder.optional(),
 });
 
-/** What the agent may learn: its state and the codes, never an expected value. */
+/** The verdict as far as the agent may know it: its state and the codes, never an expected value. */
 const verdict = z.strictObject({
   type: z.literal('verdict'),
   state: z.enum(nodeStates),
@@ -282,7 +278,7 @@ export const fromServer = z.discriminatedUnion('type', [activate, challenge, ver
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
 export type AskedSupplement = z.infer<typeof askedSupplement>;
-export type SaidSupplement = z.infer<typeof saidSupplement>;
+export type SentSupplement = z.infer<typeof saidSupplement>;
 export type VerdictMessage = z.infer<typeof verdict>;
 export type ErrorMessage = z.infer<typeof failure>;
 export type RefusalMessage = z.infer<typeof refusal>;
@@ -324,7 +320,7 @@ const announced = z.object({
   versions: z.object({ protocol: z.tuple([z.int(), z.int()]) }),
 });
 
-/** @throws Rejection `malformed` (field `versions.protocol`) where the agent does not speak this protocol */
+/** @throws Rejection `malformed` (field `versions.protocol`) if the agent does not speak this protocol */
 export function checkVersions([oldest, newest]: readonly [number, number]): void {
   if (oldest <= protocolVersion && newest >= protocolVersion) return;
   const [who, than] = newest < protocolVersion ? ['agent', 'older'] : ['server', 'newer'];

@@ -56,7 +56,7 @@ export function parseMountTable(bytes: Buffer): readonly Mount[] {
  * The mount that a path lies on, as the kernel walks: component by component, at each one down to what was mounted on
  * top there. What is below a later mount is not found, and a mount over `/` is not entered: who looks stands below it.
  * @param path absolute and without links (realpath); it need not exist
- * @returns null where the table has no root
+ * @returns null if the table has no root
  * @throws RangeError for a path that is not of that form
  */
 export function mountOf(table: readonly Mount[], path: string): Mount | null {
@@ -68,7 +68,7 @@ export function asBytes(path: string): string {
   return Buffer.from(path).toString('latin1');
 }
 
-/** The mount that a path of the table stands on; null where none is. */
+/** The mount that a path of the table stands on; null if none is. */
 export type FindMount = (path: string) => Mount | null;
 
 /** True for a path that `mountFinder` takes: absolute, without `.`, `..` and empty components. */
@@ -88,7 +88,7 @@ export function mountFinder(table: readonly Mount[]): FindMount {
       throw new RangeError(`${JSON.stringify(path)} is not an absolute path without links`);
     if (root === undefined) return null;
     let at = root;
-    let place: Step | undefined = places;
+    let place: PathComponent | undefined = places;
     for (const component of path.split('/').slice(1)) {
       place = place.below?.get(component);
       // Nothing is mounted any deeper.
@@ -108,16 +108,16 @@ export function mountFinder(table: readonly Mount[]): FindMount {
 }
 
 /** A component of mount points. Attack: names of thousands of components, which must not be put together at each of them. */
-interface Step {
+interface PathComponent {
   /** Made once something is in them: there are many steps. */
-  below: Map<string, Step> | null;
+  below: Map<string, PathComponent> | null;
   /** By the mount that they lie on. */
   on: Map<number, Mount> | null;
 }
 
 /** The steps from `/` to all mount points. */
-function stepsTo(table: readonly Mount[]): Step {
-  const top: Step = { below: null, on: null };
+function stepsTo(table: readonly Mount[]): PathComponent {
+  const top: PathComponent = { below: null, on: null };
   for (const mount of table) {
     if (mount.id === mount.parent) continue;
     let place = top;
@@ -133,14 +133,14 @@ function stepsTo(table: readonly Mount[]): Step {
   return top;
 }
 
-interface Place {
+interface LinePosition {
   /** Counts from 1. */
   readonly line: number;
   readonly offset: number;
 }
 
 /** id parent major:minor root mount-point options [optional …] - type source super-options */
-function parseLine(line: string, place: Place): Mount {
+function parseLine(line: string, place: LinePosition): Mount {
   if (/[\0\t]/.test(line)) throw malformed(place, 'line', 'holds what the kernel escapes');
   const fields = line.split(' ');
   let at = 0;
@@ -176,6 +176,6 @@ function decode(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
-function malformed({ line, offset }: Place, field: string, text: string): Rejection {
+function malformed({ line, offset }: LinePosition, field: string, text: string): Rejection {
   return new Rejection('malformed', `mountinfo, line ${line}: the ${field} ${text}`, { field, offset });
 }

@@ -18,5 +18,5 @@ export function giveBackLong({ buffer, byteOffset, length }: Buffer): void {
   if (isOwn && length >= long) buffer.transfer(0);
 }
 
-/** Of a frame, before what it brings: at most. */
+/** The most bytes of a frame before its content. */
 const headBytes = 32;

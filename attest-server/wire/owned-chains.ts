@@ -1,5 +1,5 @@
 /**
- * Chains that a program of the cluster writes anew all the time, as each program documents its names. The node leaves
+ * Chains that a program of the cluster rewrites all the time, as each program documents its names. The node leaves
  * their rules out before it compares, and sends what `owned` of the part `firewall` says of them. A rule that leads
  * into one, its place, and every base chain's hook, priority and policy are never left out.
  */
@@ -43,7 +43,7 @@ export const chainOwners: readonly ChainOwner[] = [
  * the configuration of the node, and no workload changes them. So their rules are sent, compared and walked through.
  */
 const hostChains = /^cali-(?:INPUT|OUTPUT|failsafe-(?:in|out)|(?:from|to)-host-endpoint(?:-.+)?|[ft]h-.+)$/;
-/** Of the nft table `calico`, where each chain's name begins with that of the table it would be in. */
+/** Chains of the nft table `calico`, where each chain's name begins with that of the table it would be in. */
 const hostHooks: ReadonlySet<string> = new Set(['filter-INPUT', 'filter-OUTPUT']);
 
 export function isHostChain(family: string, table: string, chain: string): boolean {
@@ -59,12 +59,12 @@ export interface OwnedChain {
   readonly as: string;
 }
 
-/** Null where its rules are not left out. Whether it is a base chain, whose rules stay, is for the caller to see. */
+/** Null if its rules are not left out. Whether it is a base chain, whose rules stay, is for the caller to see. */
 export function ownerOfChain(family: string, table: string, chain: string): OwnedChain | null {
   return isHostChain(family, table, chain) ? null : declaredChain(family, table, chain);
 }
 
-/** Also of a host chain: a rule leads into it, although whoever wrote a baseline may have left its rules out. */
+/** The owner of a chain, also of a host chain: a rule leads into it, although whoever wrote a baseline may have left its rules out. */
 export function declaredChain(family: string, table: string, chain: string): OwnedChain | null {
   if ((family !== 'ip' && family !== 'ip6') || !iptablesTables.has(table)) return null;
   for (const { owner, chains, numbered } of chainOwners) {
@@ -75,7 +75,7 @@ export function declaredChain(family: string, table: string, chain: string): Own
   return null;
 }
 
-/** Of a table of nft, as a whole; null where nobody declared it. */
+/** The owner of a table of nft, as a whole; null if nobody declared it. */
 export function ownerOfTable(family: string, table: string): string | null {
   if (family !== 'ip' && family !== 'ip6') return null;
   return chainOwners.find(({ tables }) => tables?.includes(table))?.owner ?? null;

@@ -1,6 +1,6 @@
 /**
  * Elements of a set of nft that are the work of traffic: they time out, and a rule adds them, or may (`dynamic`). Attack:
- * an address in a list that nothing but people fills, added anew before it times out.
+ * an address in a list that nothing but people fills, added again before it times out.
  */
 export function isPassing(element: unknown): boolean {
   const { elem } = fields(Array.isArray(element) ? element[0] : element);

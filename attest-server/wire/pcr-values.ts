@@ -10,7 +10,7 @@ export interface PcrValues {
   readonly values: Buffer;
 }
 
-/** The value of one PCR, a view; null where it is not held. */
+/** The value of one PCR, a view; null if it is not held. */
 export function pcrValue(held: PcrValues, pcr: number): Buffer | null {
   const at = pcrOffset(held, pcr);
   return at < 0 ? null : held.values.subarray(at, at + bankBytes[held.bank]);
@@ -38,7 +38,7 @@ export function pcrsOf(mask: number): number[] {
 
 /**
  * A hash over PCRs 0 to `last` of their own bank, `sha256:…`, as the kernel makes it when it starts
- * (security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate); null where one of them is not held.
+ * (security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate); null if one of them is not held.
  */
 export function bootAggregateOf(
   { bank, mask, values }: PcrValues,

@@ -3,7 +3,7 @@ const unsafe =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** Of a text of somebody else, in UTF-16 units: no more of it is kept, logged or said. */
+/** The most of a text from outside, in UTF-16 units, that is kept, logged or said. */
 const outsideTextLength = 256;
 
 /** Text of others on one line of a terminal: what a terminal would obey is shown as `\u001b`. */

@@ -87,7 +87,7 @@ const volumePlaces: readonly (readonly [kind: string, form: RegExp])[] = [
 ];
 
 /**
- * Whose volume of a pod is mounted there: the plugin, `subPath` or `block`; null where it is none, but a part of the kubelet's
+ * Whose volume of a pod is mounted there: the plugin, `subPath` or `block`; null if it is none, but a part of the kubelet's
  * own folder. What a server in a network adds inside of such a volume is of that volume, too.
  */
 export function volumeKind(mount: Mount, path: string, { byId }: Pick<MountsAround, 'byId'>): string | null {
@@ -111,7 +111,7 @@ const networkFileSystems: ReadonlySet<string> = new Set(['nfs', 'nfs4', 'cifs', 
 
 /**
  * The directories that an overlay is made of, one character a byte, as the kernel shows them in its options
- * (Documentation/filesystems/overlayfs.rst). Null where one cannot be told, or is no absolute path without links' dots.
+ * (Documentation/filesystems/overlayfs.rst). Null if one cannot be determined, or is no absolute path without links' dots.
  */
 export function overlayLayers({ superOptions }: Pick<Mount, 'superOptions'>): readonly string[] | null {
   const layers: string[] = [];

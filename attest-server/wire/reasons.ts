@@ -60,13 +60,13 @@ export function mayWait(code: ReasonCode): boolean {
 }
 
 const heldCodes = ['counter_rollback', 'clone_suspected'] as const satisfies readonly ReasonCode[];
-/** What no later evidence makes good: only a person does. */
+/** Codes that no later evidence clears: only a person does. */
 export type HeldCode = (typeof heldCodes)[number];
 
 /** As stores and bundles say it: until 0.3.0 other firmware of a TPM was held, too. */
 export const writtenHeldCodes = [...heldCodes, 'tpm_firmware'] as const;
 
-/** What is held by such a word. */
+/** The code that such a word holds. */
 export function heldIn(code: ReasonCode | null | undefined): HeldCode | null {
   return heldCodes.find((held) => held === code) ?? null;
 }

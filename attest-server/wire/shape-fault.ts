@@ -1,13 +1,13 @@
 import type { z } from 'zod';
 import { shapeWords } from './shape-words.ts';
 
-/** With what a schema is tried whose faults are told. */
+/** With what a schema is tried whose faults are reported. */
 export const inOurWords = { error: shapeWords };
 
 /**
- * What is wrong with a value of somebody else: where, as a path of names that the schema has and of positions, and why.
- * The names of its own members are never repeated. The schema was tried with `inOurWords`.
- * @param whole names the value itself, where the fault is in no member of it
+ * The fault in a value of somebody else: where, as a path of names that the schema has and of positions, and why. The names of
+ * its own members are never repeated. The schema was tried with `inOurWords`.
+ * @param whole names the value itself, if the fault is in no member of it
  */
 export function shapeFault(
   error: z.ZodError,

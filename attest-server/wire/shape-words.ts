@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 
 /**
- * What a value must be, in our words and not in those of the library: the parameter `error` of a schema's parser. What a
- * schema says itself of its values comes first. Read behind a field's name: `body.limit: must be at most 500`.
+ * Requirements on a value in our words, not in those of the library: the parameter `error` of a schema's parser. A schema's
+ * own message comes first. Read after a field's name: `body.limit: must be at most 500`.
  */
 export const shapeWords: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {

@@ -12,7 +12,7 @@ interface Habits {
   readonly sends: RegExp | null;
   /** May that be an address of the node? */
   readonly sendsToNode: boolean;
-  /** Of the table `filter`: what may be accepted. The target alone decides where it is null. */
+  /** Rules of the table `filter`: what may be accepted. The target alone decides if it is null. */
   readonly accepts: ((chain: string, conditions: Conditions) => boolean) | null;
   /** Which packets may get a mark; null: any. */
   readonly marks: ((chain: string, conditions: Conditions) => boolean) | null;
@@ -216,7 +216,7 @@ function destinationOf(options: readonly string[]): string | null {
   return at < 0 ? null : addressSentTo(options[at + 1] ?? '');
 }
 
-/** Of `ADDRESS:PORT` or `[ADDRESS]:PORT`, as iptables has it behind `--to-destination`; null where it is several, or none. */
+/** Of `ADDRESS:PORT` or `[ADDRESS]:PORT`, as iptables has it behind `--to-destination`; null if it is several, or none. */
 export function addressSentTo(destination: string): string | null {
   const [, four, six, bare] = sentTo.exec(destination) ?? [];
   return four ?? six ?? bare ?? null;
@@ -225,7 +225,7 @@ export function addressSentTo(destination: string): string | null {
 const sentTo =
   /^(?:(\d{1,3}(?:\.\d{1,3}){3})(?::\d+(?:-\d+(?:\/\d+)?)?)?|\[([0-9a-f:.]+)\](?::\d+(?:-\d+(?:\/\d+)?)?)?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*))$/;
 
-/** Also what stands for any address of the node itself. */
+/** Whether it is a loopback address, or stands for any address of the node itself. */
 export function isLoopback(address: string): boolean {
   return /^(?:127\.|0\.|::1?$|::ffff:(?:127|0)\.)/.test(address);
 }

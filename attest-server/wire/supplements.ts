@@ -14,19 +14,19 @@ export interface SupplementForm {
   readonly head: string;
   /** SHA-256 digests of what the part lists. @throws Rejection `malformed`, `too_large` */
   listed(part: Buffer): readonly string[];
-  /** Of one frame of it, and how many of these one answer may bring. */
+  /** The bytes of one frame of it, and how many frames one answer may bring. */
   readonly piece: number;
   readonly pieces: number;
-  /** Of one answer: at first, and at most; it is more where one was quick and did not bring all. */
+  /** The bytes of one answer: at first, and at most; it is more if one was quick and did not bring all. */
   readonly first: number;
   readonly most: number;
   /** Whether a connection is asked for it that has not proven itself. */
   readonly ofStrangers?: true;
-  /** What of it comes is read at once, and not in steps. */
+  /** Its bytes are read at once, not in steps. */
   readonly isReadAtOnce?: true;
-  /** An answer may bring it from its begin, though more of it was known: it is that of another boot. */
+  /** An answer may bring it from its start, though more of it was known: it is that of another boot. */
   readonly mayBeginAgain?: true;
-  /** So many nodes send it at once that whoever sends more than at first needs one of a few places. */
+  /** Whether a node that sends more than at first needs one of a few slots, since so many send it at once. */
   readonly takesPlace?: true;
 }
 
@@ -61,21 +61,21 @@ export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> =
   },
 };
 
-/** Of any of them: frames, and bytes, that one answer may bring. */
+/** The most of any of them that one answer may bring: frames, and bytes. */
 export const mostPieces = Math.max(...supplementNames.map((name) => supplementForms[name].pieces));
 export const mostInAnswer = Math.max(...supplementNames.map((name) => supplementForms[name].most));
 
-/** What of a supplement a node is to send next. */
+/** The piece of a supplement that a node is to send next. */
 export interface SupplementPlace {
-  /** Which things, by digest, hex; none where the node has one alone. */
+  /** Which things, by digest, hex; none if the node has one alone. */
   readonly of: readonly string[];
   /** Bytes of it that the server has. */
   readonly from: number;
-  /** The boot that these are of; null where any will do. */
+  /** The boot that these are of; null if any will do. */
   readonly bootId: string | null;
 }
 
-/** What came of a supplement with one answer. */
+/** The outcome of a supplement in one answer. */
 export interface ArrivedSupplement {
   /** Bytes of it before these, by the agent's word. */
   readonly from: number;
@@ -85,11 +85,11 @@ export interface ArrivedSupplement {
   readonly pieces: readonly Buffer[];
 }
 
-/** What one challenge asked for of a supplement, and what its answer brought. */
+/** The request of one challenge for a supplement, and what its answer brought. */
 export interface AnsweredSupplement {
-  /** Null where the challenge asked for none, though its agent understands that. */
+  /** Null if the challenge asked for none, though its agent understands that. */
   readonly asked: SupplementPlace | null;
-  /** Null where nothing of it came. */
+  /** Null if nothing of it came. */
   readonly came: ArrivedSupplement | null;
 }
 

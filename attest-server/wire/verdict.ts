@@ -5,7 +5,7 @@ export const nodeStates = ['pending', 'trusted', 'untrusted', 'unknown', 'unsupp
 export type NodeState = (typeof nodeStates)[number];
 
 export const aspects = ['identity', 'boot', 'runtime', 'disk', 'firewall', 'host'] as const;
-export type Aspect = (typeof aspects)[number];
+export type AspectName = (typeof aspects)[number];
 
 /** AR4SI trustworthiness tiers (draft-ietf-rats-ar4si). */
 export const aspectStatuses = ['affirming', 'warning', 'contraindicated', 'none'] as const;
@@ -18,7 +18,7 @@ export type Source = (typeof sources)[number];
 export const severities = ['fail', 'warn', 'info'] as const;
 export type Severity = (typeof severities)[number];
 
-/** What a group's verdicts do in a cluster, the least first. */
+/** The effect of a group's verdicts in a cluster, the least first. */
 export const modes = ['observe', 'label', 'enforce'] as const;
 export type Mode = (typeof modes)[number];
 
@@ -29,10 +29,10 @@ export const mostDetail = 64;
 export interface Reason {
   readonly code: ReasonCode;
   readonly class: ReasonClass;
-  readonly aspect: Aspect;
+  readonly aspect: AspectName;
   readonly severity: Severity;
   readonly source: Source;
-  /** What the policy or the reference wants; null where there is nothing to compare with. */
+  /** The value that the policy or the reference wants; null if there is nothing to compare with. */
   readonly expected: string | null;
   readonly actual: string | null;
   /** One sentence for a person. */
@@ -43,7 +43,7 @@ export interface Reason {
   readonly reference?: string | undefined;
   /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
   readonly outOfForce?: string | undefined;
-  /** What a person reads below it, line by line: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
+  /** Lines for a person below it: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
   readonly detail?: readonly string[] | undefined;
   /** Stage and strongest digest of what was measured instead: a change on many nodes is one change where it is the same. */
   readonly value?: string | undefined;
@@ -54,18 +54,18 @@ export interface Reason {
 export interface AspectResult {
   readonly status: AspectStatus;
   readonly source: Source;
-  /** Names of the references that affirm it: the node booted like these. Absent where none do. */
+  /** Names of the references that affirm it: the node booted like these. Absent if none do. */
   readonly references?: readonly string[] | undefined;
 }
 
-/** What `policy` decides about one piece of proven evidence. */
+/** The decision of `policy` about one piece of proven evidence. */
 export interface Verdict {
   readonly state: NodeState;
   readonly reasons: readonly Reason[];
-  readonly aspects: Partial<Record<Aspect, AspectResult>>;
+  readonly aspects: Partial<Record<AspectName, AspectResult>>;
   /** The group whose rules applied, the aspects it requires, its mode. */
   readonly group: string;
-  readonly require: readonly Aspect[];
+  readonly require: readonly AspectName[];
   readonly mode: Mode;
   /** `name@revision` of the policy: the first 12 hex digits of the SHA-256 of its text. */
   readonly policy: string;
@@ -102,7 +102,7 @@ export const reasonSchema = z.object({
   signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;
 
-/** True where all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
+/** True if all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
 export function isSigned(reasons: readonly Reason[]): boolean {
   const against = reasons.filter(({ severity }) => severity === 'fail');
   return against.length > 0 && against.every(({ class: is, signed }) => is === 'drift' && signed === true);

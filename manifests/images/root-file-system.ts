@@ -13,9 +13,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import type { BundledPackage } from '../../swtpm-fixtures/set-up/bundle.ts';
 import type { DebianPackage } from './debian-packages.ts';
 import type { NodeProgram } from './node-program.ts';
-import { type NpmPackage, programsOf } from './programs.ts';
+import { programsOf } from './programs.ts';
 import { type Architecture, architectures, type Recipe } from './recipe.ts';
 import type { Tool } from './tool.ts';
 
@@ -28,7 +29,7 @@ export interface RootFileSystem {
   readonly folder: string;
   /** Those of which a file is in it. */
   readonly debian: readonly Unpacked[];
-  readonly npm: readonly NpmPackage[];
+  readonly npm: readonly BundledPackage[];
   /** null: nothing in it is of Node.js. */
   readonly node: NodeProgram | null;
   /** Bytes of its files, by where they come from. */
@@ -253,8 +254,8 @@ function isElf(file: string): boolean {
   return bytes.length > 4 && bytes.readUInt32BE(0) === 0x7f454c46;
 }
 
-/** The compiled programs, the packages that they import, and a name on PATH for each. */
-function layOutPrograms(tree: Tree, recipe: Recipe, dist: string): readonly NpmPackage[] {
+/** The built programs, which packages are in them, and a name on PATH for each. */
+function layOutPrograms(tree: Tree, recipe: Recipe, dist: string): readonly BundledPackage[] {
   const { files, packages } = programsOf(recipe, dist);
   for (const file of files) {
     const started = Object.values(recipe.commands).find(({ start }) => start === file);
@@ -267,13 +268,13 @@ function layOutPrograms(tree: Tree, recipe: Recipe, dist: string): readonly NpmP
         0o755,
       );
   }
-  for (const { path } of packages)
-    for (const file of globSync(`${path}/**/*`, {
-      cwd: dist,
-      exclude: [`${path}/**/*.md`, `${path}/node_modules`],
-    }).sort())
-      if (lstatSync(join(dist, file)).isFile())
-        tree.copy(join(dist, file), `${home}/${file}`, 'npm packages', 0o644);
+  // Scanners find packages by these files.
+  for (const { path, name, version, licence } of packages)
+    tree.write(
+      `${home}/${path}/package.json`,
+      JSON.stringify({ name, version, license: licence }),
+      'npm packages',
+    );
   for (const [name, { start }] of Object.entries(recipe.commands))
     tree.link(`usr/bin/${name}`, `../lib/assay/${start}`);
   return packages;

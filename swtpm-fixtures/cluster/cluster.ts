@@ -5,11 +5,11 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import pLimit from 'p-limit';
-import { pino } from 'pino';
 import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { logLines } from '../../attest-server/settings/log-lines.ts';
+import { createLogger } from '../../attest-server/settings/logger.ts';
+import type { LogLevel } from '../../attest-server/settings/settings.ts';
 import type { NodeState, Verdict } from '../../attest-server/wire/verdict.ts';
 import { openAuthority, type TpmAuthority } from '../authority.ts';
 import { withMadeFiles } from '../loader-files.ts';
@@ -29,7 +29,7 @@ export interface ClusterOptions {
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly unknownAfter: number;
-  readonly logLevel: string;
+  readonly logLevel: LogLevel;
   /** `usual`: 8443, 8444 and 9464 where they are free. */
   readonly ports: 'usual' | 'free';
   readonly narrator: Narrator;
@@ -270,8 +270,7 @@ async function startOnUsualPorts(
   hasFirewall: boolean,
   recorded: Recorded,
 ): Promise<RunningServer> {
-  const { formatters, timestamp } = logLines;
-  const logger = pino({ level: options.logLevel, base: null, formatters, timestamp }, pino.destination(2));
+  const logger = createLogger(options.logLevel, null);
   const policyFile = join(options.dir, 'strict.yaml');
   await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings, hasFirewall));
   const start = (ports: Readonly<Record<string, number>>) =>

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { type LogLevel, logLevels } from '../../attest-server/settings/settings.ts';
 import { shareMade } from '../made-once.ts';
 import { whyNoNamespace } from '../namespace.ts';
 import { compiledIn } from '../programs.ts';
@@ -24,7 +25,7 @@ interface Flags {
   readonly tamper: Change;
   readonly output: 'text' | 'json';
   readonly stateDir: string;
-  readonly logLevel: string;
+  readonly logLevel: LogLevel;
   readonly programs?: string;
 }
 
@@ -59,7 +60,9 @@ const program = new Command('npm start --')
       .default('text'),
   )
   .option('--state-dir <dir>', 'kept between runs (not with --once)', '.assay')
-  .option('--log-level <level>', "the server's log, on stderr", 'silent')
+  .addOption(
+    new Option('--log-level <level>', "the server's log, on stderr").choices(logLevels).default('silent'),
+  )
   .option(
     '--programs <folder>',
     'start agents and assay as `npm run build` made them there, not their sources',

@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
-  cpSync,
   existsSync,
   globSync,
   mkdirSync,
@@ -13,15 +12,16 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { agentFlags, flagsOfAnyNode } from './agent-flags.ts';
+import { bundlePrograms } from './bundle.ts';
 
 /**
- * `npm run build`: a package of plain JavaScript, file for file, with what it reads at run time, the packages that it
- * needs, and a launcher for each program. `npm run pack` makes one file of it, for `npm install -g`.
+ * `npm run build`: a package of plain JavaScript, each program with the packages that it needs in as few files as it starts with,
+ * what it reads at run time, and a launcher for each program. `npm run pack` makes one file of it, for `npm install -g`.
  */
 const root = join(import.meta.dirname, '../..');
 const {
@@ -55,23 +55,13 @@ const described = z.object({
   version: z.string(),
   description: z.string(),
   license: z.string(),
-  dependencies: z.record(z.string(), z.string()),
   optionalDependencies: z.record(z.string(), z.string()),
 });
-const locked = z.object({
-  packages: z.record(
-    z.string(),
-    z.object({ dev: z.boolean().optional(), optional: z.boolean().optional(), link: z.boolean().optional() }),
-  ),
-});
-const parsed = <T>(file: string, schema: z.ZodType<T>): T =>
-  schema.parse(JSON.parse(readFileSync(join(root, file), 'utf8')));
 
 try {
   makeEmpty(out);
-  const unchecked = check ? [] : ['--noCheck'];
-  await compile('-p', join(root, 'tsconfig.build.json'), '--outDir', out, ...unchecked);
-  for (const file of globSync('**/*.js', { cwd: out })) bindNodeTpm2(join(out, file));
+  if (check) await checkTypes();
+  const bundled = await bundlePrograms(root, out);
   const readAtRunTime = ['attest-server/**/*.{pem,yaml}', 'attest-server/policy/file/policy.schema.json'];
   const beside = [
     'attest-server/cli/assay.mjs',
@@ -85,10 +75,7 @@ try {
     'manifests/chart/.helmignore',
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
-  copyPackages();
-  leaveOutLocales();
-  await leaveOutComments('zod');
-  await leaveOutComments('@kubernetes/client-node');
+  writeFileSync(join(out, 'bundled-packages.json'), `${JSON.stringify(bundled, null, 2)}\n`);
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
   writeProgram('assay-server.js', startOf('assay-server', './attest-server/main.js'));
@@ -119,22 +106,9 @@ async function run(name: string, program: string, args: readonly string[]): Prom
   if (code !== 0) throw new Error(`${name} ended with ${code ?? signal}`);
 }
 
-async function compile(...args: readonly string[]): Promise<void> {
+async function checkTypes(): Promise<void> {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  await run('tsc', process.execPath, [tsc, '--pretty', 'false', '--singleThreaded', ...args]);
-}
-
-/** `node-tpm2` would be looked for in node_modules, where its files are TypeScript: it stands at its own path here. */
-function bindNodeTpm2(file: string): void {
-  const text = readFileSync(file, 'utf8');
-  const bound = text.replace(
-    /(\bfrom |\bimport |\bimport\()(['"])node-tpm2(?:\/([\w-]+))?\2/g,
-    (_match, before: string, quote: string, entry = 'index') => {
-      const path = relative(dirname(file), join(out, 'agent/node-tpm2', `${entry}.js`));
-      return `${before}${quote}${path.startsWith('.') ? path : `./${path}`}${quote}`;
-    },
-  );
-  if (bound !== text) writeFileSync(file, bound);
+  await run('tsc', process.execPath, [tsc, '--pretty', 'false', '--singleThreaded', '--noEmit', '-p', root]);
 }
 
 function copy(file: string): void {
@@ -142,53 +116,9 @@ function copy(file: string): void {
   copyFileSync(join(root, file), join(out, file));
 }
 
-/**
- * The packages that run beside ours, as package-lock.json has them: what is installed is what was tested, nobody is asked
- * for them by name, and none warns of a Node that only starts the launcher. What only a compiler or debugger reads stays here,
- * and so does machine code (`prebuilds`): all of it is for another runtime than Node.
- */
-function copyPackages(): void {
-  const isUnread =
-    /^\/(test|tests|specs|benchmarks|browser|docs|node_modules|prebuilds|\.github)(\/|\.js$|$)|\.([mc]?ts|map)$/;
-  for (const [path, { dev, optional, link }] of Object.entries(
-    parsed('package-lock.json', locked).packages,
-  )) {
-    const from = join(root, path);
-    if (!path.startsWith('node_modules/') || dev || optional || link) continue;
-    cpSync(from, join(out, path), {
-      recursive: true,
-      filter: (file) => !isUnread.test(file.slice(from.length)),
-    });
-  }
-}
-
-/** Zod's messages in fifty languages, of which none is asked for but English: each program would load and keep them. */
-function leaveOutLocales(): void {
-  const folder = join(out, 'node_modules/zod/v4/locales');
-  const english = "export { default as en } from './en.js';\n";
-  if (!readFileSync(join(folder, 'index.js'), 'utf8').includes('export { default as en } from'))
-    throw new Error('zod has its languages elsewhere: leaveOutLocales is to be mended');
-  for (const file of readdirSync(folder)) if (file !== 'en.js') rmSync(join(folder, file));
-  writeFileSync(join(folder, 'index.js'), english);
-}
-
-/** A program keeps the text of each module that it loads. Of zod and the cluster's client more than half is comments, and they make it two bytes a letter. */
-async function leaveOutComments(name: string): Promise<void> {
-  const from = join(out, 'with-comments');
-  const to = join(out, 'node_modules', name);
-  renameSync(to, from);
-  cpSync(from, to, { recursive: true });
-  await compile(
-    ...['--ignoreConfig', '--allowJs', '--noCheck', '--noResolve', '--removeComments', '--types', ''],
-    ...['--target', 'esnext', '--module', 'preserve', '--rootDir', from, '--outDir', to],
-    ...globSync('**/*.js', { cwd: from }).map((file) => join(from, file)),
-  );
-  rmSync(from, { recursive: true });
-}
-
-/** No name in it is node-tpm2. The pinned Node alone is asked for: it is not of every machine, and large. */
+/** No package is asked for but the pinned Node, which is not of every machine, and large. */
 function packageJson(): string {
-  const { dependencies, ...source } = parsed('package.json', described);
+  const source = described.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
   const manifest = {
     // A name that nobody can publish: under any other, `npm update -g` would take a stranger's package for the next version.
     name: unpublishable,
@@ -200,8 +130,6 @@ function packageJson(): string {
     // What npm runs by. The launchers bring the Node that the programs need, or say which it is.
     engines: { node: '>=20' },
     bin: Object.fromEntries(Object.keys(commands).map((name) => [name, `bin/${name}`])),
-    dependencies,
-    bundleDependencies: Object.keys(dependencies),
     optionalDependencies: source.optionalDependencies,
   };
   return `${JSON.stringify(manifest, null, 2)}\n`;
@@ -248,7 +176,7 @@ exit 1
 async function pack(folder: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
   await run('npm pack', 'npm', ['pack', out, '--pack-destination', folder, '--loglevel=error']);
-  const { version } = parsed('package.json', described);
+  const { version } = described.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
   const file = join(folder, `assay-${version}.tgz`);
   renameSync(join(folder, `${unpublishable}-${version}.tgz`), file);
   const size = (statSync(file).size / 1e6).toFixed(1);

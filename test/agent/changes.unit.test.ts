@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
-import { Changes } from '../../agent/changes.ts';
+import { PendingChanges } from '../../agent/changes.ts';
 
 describe('what changed on a node', () => {
   it('is told three times at once, then once a second, and the last one is never lost', async () => {
-    const changes = new Changes();
+    const changes = new PendingChanges();
     const told: string[] = [];
     const disconnect = changes.connect((what) => told.push(what));
     for (let count = 1; count <= 10; count++) changes.note(`change ${count}`);
@@ -20,7 +20,7 @@ describe('what changed on a node', () => {
   });
 
   it('while nobody hears it is told to the next who does, once', () => {
-    const changes = new Changes();
+    const changes = new PendingChanges();
     for (let count = 1; count <= 5; count++) changes.note(`change ${count}`);
     const told: string[] = [];
     changes.connect((what) => told.push(what))();
@@ -32,7 +32,7 @@ describe('what changed on a node', () => {
   });
 
   it('waits out its rate over a lost connection', async () => {
-    const changes = new Changes();
+    const changes = new PendingChanges();
     const told: string[] = [];
     const disconnect = changes.connect((what) => told.push(what));
     for (let count = 1; count <= 4; count++) changes.note(`change ${count}`);

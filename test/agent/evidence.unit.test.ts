@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { type QuoteRequest, ToolError, type ToolErrorCode } from 'node-tpm2';
 import type { FoundSupplement } from '../../agent/collectors/collector.ts';
-import { answer as answered, type Situation } from '../../agent/evidence.ts';
+import { type AnswerContext, answer as answered } from '../../agent/evidence.ts';
 import { parseFacts } from '../../attest-server/wire/facts.ts';
 import {
   type Challenge,
@@ -16,7 +16,7 @@ const log = Buffer.from('the log');
 const digestOf = (bytes: Buffer) => hash('sha256', bytes, 'hex');
 const records = Buffer.from('records');
 const withRecords = { readGrowing: async () => ({ parts: new Map([['userSpace', records] as const]) }) };
-const situation: Situation = {
+const situation: AnswerContext = {
   node: 'node-1',
   bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
   host: { kernel: '6.12' },
@@ -93,7 +93,7 @@ describe('an answer', () => {
 
   describe('of several parts', () => {
     const disk = Buffer.from('a disk');
-    const whole: Situation = {
+    const whole: AnswerContext = {
       ...situation,
       ...withRecords,
       parts: new Map([
@@ -134,10 +134,10 @@ describe('an answer', () => {
     const ima = { of: [], from: 9, bootId: null, most: 100 };
     const asked: Challenge = { ...challenge, parts: ['boot'], supplements: { ima } };
     const [first, second] = [Buffer.from('first'), Buffer.from('second')];
-    const reading = (found: FoundSupplement): Partial<Situation> => ({
+    const reading = (found: FoundSupplement): Partial<AnswerContext> => ({
       readGrowing: async () => ({ parts: new Map(), supplements: new Map([['ima', found]]) }),
     });
-    const saying = async (more: Partial<Situation>) => {
+    const saying = async (more: Partial<AnswerContext>) => {
       const frames = await answer(asked, { ...situation, parts: new Map(), ...more }, tpmThatFails());
       const evidence = parseAgentMessage(String(frames.at(-1)));
       assert(evidence.type === 'evidence');

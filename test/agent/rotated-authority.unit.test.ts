@@ -7,7 +7,8 @@ import { openChannel } from '../../agent/channel.ts';
 import { parseJoinToken } from '../../agent/join-token.ts';
 import { readTrust } from '../../agent/server-identity.ts';
 import { openStateDir } from '../../agent/state-dir.ts';
-import { ensureIdentity, type ServerIdentity } from '../../attest-server/tls/identity.ts';
+import type { ServerIdentity } from '../../attest-server/tls/identity.ts';
+import { identityIn } from '../attest-server/tls/made-identity.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 describe('an authority that follows another one', () => {
@@ -17,8 +18,8 @@ describe('an authority that follows another one', () => {
   const live = new AbortController();
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-rotation-'));
-    old = await ensureIdentity(join(dir, 'old'), ['127.0.0.1'], Date.now());
-    next = await ensureIdentity(join(dir, 'next'), ['127.0.0.1'], Date.now());
+    old = await identityIn(join(dir, 'old'), ['127.0.0.1'], Date.now());
+    next = await identityIn(join(dir, 'next'), ['127.0.0.1'], Date.now());
   });
   after(async () => {
     live.abort();

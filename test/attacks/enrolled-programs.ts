@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Challenge, Role } from '../../attest-server/wire/messages.ts';
+import type { Challenge } from '../../attest-server/wire/messages.ts';
 import { binaryFrame, supplementFrame } from '../../attest-server/wire/messages.ts';
+import { type Role, roleNames } from '../../attest-server/wire/roles.ts';
 import { withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';
@@ -169,7 +170,7 @@ async function openParts(owned: OwnedMachine): Promise<void> {
       owned.tallies.add('challenges with open parts');
       while (performance.now() < owned.end && peer.socket.readyState === peer.socket.OPEN) await sleep(100);
     });
-  await Promise.all((['agent', 'gate', 'unlock'] as const).map(hold));
+  await Promise.all(roleNames.map(hold));
 }
 
 /** An answer on a connection of its own, and what came of it. */

@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, hash } from 'node:crypto';
-import { binaryFrame, type Challenge, type Role } from '../../attest-server/wire/messages.ts';
+import { binaryFrame, type Challenge } from '../../attest-server/wire/messages.ts';
+import type { Role } from '../../attest-server/wire/roles.ts';
 import { dial, type Peer } from '../attest-server/attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';

@@ -33,7 +33,7 @@ export interface Peer {
   /** Reads up to the verdict's state and codes. */
   verdict(): Promise<{ state: string; codes: readonly string[]; checkpoint?: string | undefined }>;
   /** Reads up to the error; it holds nothing but its code, and the connection ends. */
-  refusal(): Promise<string>;
+  refusal(besides?: readonly string[]): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -114,12 +114,12 @@ export async function dial({ ca, server }: Dialled, how: Dialling = {}): Promise
       assert(message.type === 'verdict');
       return message;
     },
-    async refusal() {
+    async refusal(besides = []) {
       for (;;) {
         const message = await receive();
         assert(message !== null, 'the connection ended without an error');
         if (message.type !== 'error') continue;
-        assert.deepEqual(Object.keys(message).sort(), ['code', 'type']);
+        assert.deepEqual(Object.keys(message).sort(), ['code', ...besides, 'type']);
         assert.equal(await receive(), null);
         return String(message.code);
       }

@@ -25,6 +25,8 @@ export interface Occasion {
   readonly channel: Buffer;
   /** A firmware log to bind; its frame is sent apart. */
   readonly bootLog?: Buffer;
+  /** What the quote signs besides. Default nothing. */
+  readonly keyRequest?: Buffer;
   /** What the machine says of itself. */
   readonly host?: Facts['host'];
   /** What the node says it could not read. Default nothing. */
@@ -133,7 +135,7 @@ function factsOf({ node, hello, host, unavailable, bootId = firstBootId }: Occas
 function sealed(
   ak: SoftwareKey,
   challenge: Challenge,
-  { channel, bootLog }: Occasion,
+  { channel, bootLog, keyRequest = Buffer.alloc(0) }: Occasion,
   said: Facts,
   quote: (signed: Buffer) => QuoteEvidence = (data) => madeQuote(ak, data),
 ): Omit<EvidenceMessage, 'parts'> {
@@ -143,7 +145,7 @@ function sealed(
     channel,
     facts: createHash('sha256').update(facts).digest(),
     bootLog: bootLog === undefined ? Buffer.alloc(0) : createHash('sha256').update(bootLog).digest(),
-    keyRequest: Buffer.alloc(0),
+    keyRequest,
   });
   return {
     type: 'evidence',

@@ -9,10 +9,10 @@ import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { WebSocket } from 'ws';
 import { auditPage } from '../../attest-server/api/audit-pages.ts';
-import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { attestPath, subprotocol } from '../../attest-server/wire/messages.ts';
 import { programs } from '../programs.ts';
 import { forgedTpm } from './forged-tpm.ts';
+import { identityIn } from './tls/made-identity.ts';
 
 const program = programs['assay-server'];
 const good = [
@@ -114,7 +114,7 @@ describe('the server as a process', () => {
     const before = [await serialOf(ports.agents), await serialOf(ports.api)];
     assert.equal(before[0], before[1]);
     await rm(join(dir, 'tls/server.crt'));
-    await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
+    await identityIn(dir, ['localhost', '127.0.0.1'], Date.now());
     await reload();
     const next = await serialOf(ports.agents);
     assert.notEqual(next, before[0]);

@@ -67,6 +67,8 @@ export interface ServerSettings {
   readonly separateApprovals?: boolean;
   /** Milliseconds. */
   readonly certificateLookedAtEvery?: number;
+  /** Of keys, which it shares with other servers and looks at each 50 ms; default: the state folder. */
+  readonly keysDir?: string;
   /** Done to the state folder before the server starts. */
   readonly prepare?: (stateDir: string) => Promise<void>;
 }
@@ -110,7 +112,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   await mkdir(rootsDir);
   await writeFile(join(rootsDir, 'root.pem'), new X509Certificate(testAuthorityCertificate).toString());
   await settings.prepare?.(stateDir);
-  await putIdentity(stateDir, settings.names ?? ['localhost', '127.0.0.1']);
+  if (settings.keysDir === undefined)
+    await putIdentity(stateDir, settings.names ?? ['localhost', '127.0.0.1']);
   const verdicts: HistoryEntry[] = [];
   const start = (agentPort: number) =>
     startServer(
@@ -120,6 +123,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           {},
           {
             stateDir,
+            keysDir: settings.keysDir,
             host: '127.0.0.1',
             agentPort,
             names: settings.names,
@@ -153,6 +157,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         ...(settings.helloWithin !== undefined && { helloWithin: settings.helloWithin * 1000 }),
         // A test looks again at once.
         scrapeKeptFor: 0,
+        sharedKeysLookedAtEvery: 50,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
         ...(settings.declared !== undefined && { declared: { ...settings.declared, lookEvery: 50 } }),
         ...(settings.presence !== undefined && { presence: settings.presence }),

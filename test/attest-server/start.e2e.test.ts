@@ -117,7 +117,8 @@ describe('the start of a server', function () {
     const { text, exitCode } = await faultOfStart(environment());
     assert.match(text, names);
     assert.equal(exitCode, 1);
-    const anew = () => startAuditLogAnew(join(dir, 'state'), 'the disk broke');
+    const folders = { stateDir: join(dir, 'state'), keysDir: join(dir, 'state') };
+    const anew = () => startAuditLogAnew(folders, 'the disk broke');
     await assert.rejects(anew(), names);
     const died = once(first, 'exit');
     first.kill('SIGKILL');

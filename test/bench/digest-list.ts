@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { DigestList, type ListedFile } from '../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../attest-server/formats/digest-list.ts';
+import type { ListedFile } from '../../attest-server/formats/packed-list.ts';
 import { cpuMs, median } from './cpu-time.ts';
 import { sized } from './sized.ts';
 

@@ -1,5 +1,6 @@
 import type { Finding } from '../../attest-server/policy/finding.ts';
-import { baselineOf, judgeRules } from '../../attest-server/policy/firewall/judge-rules.ts';
+import { baselineOf } from '../../attest-server/policy/firewall/baseline.ts';
+import { judgeRules } from '../../attest-server/policy/firewall/judge-rules.ts';
 import { parseOpening } from '../../attest-server/policy/firewall/opening.ts';
 import { shippedOwners } from '../../attest-server/policy/firewall/owners/shipped.ts';
 import {

@@ -7,8 +7,8 @@ import { WebSocketServer } from 'ws';
 import { serverConfig } from '../../attest-server/config.ts';
 import { keepHeapSmall } from '../../attest-server/heap.ts';
 import { startServer } from '../../attest-server/server.ts';
-import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { bootPolicyFile } from '../attest-server/boot-policy.ts';
+import { identityIn } from '../attest-server/tls/made-identity.ts';
 import { answerLeast } from './least-server.ts';
 import type { Addresses, Order, Sample } from './measured-server.ts';
 
@@ -120,7 +120,7 @@ async function assay({
  * arrives. `least`: it is answered, and no more.
  */
 async function bare({ kind, stateDir, challengeEveryMs }: Order): Promise<Running> {
-  const { chain, key, caFile } = await ensureIdentity(stateDir, ['localhost', '127.0.0.1'], Date.now());
+  const { chain, key, caFile } = await identityIn(stateDir, ['localhost', '127.0.0.1'], Date.now());
   const server = createServer({ cert: chain, key, minVersion: 'TLSv1.3' });
   const sockets = new WebSocketServer({ server, perMessageDeflate: false });
   if (kind === 'least')

@@ -3,7 +3,7 @@ import { quotesOf } from '../../attest-server/attest/answer.ts';
 import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
-import type { Evidence, Expected } from '../../attest-server/verify/verify.ts';
+import type { Evidence, ExpectedIdentity } from '../../attest-server/verify/verify.ts';
 import { qualifyingData } from '../../attest-server/wire/binding.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { byValues, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
@@ -87,7 +87,7 @@ function evidenceOf(quote: QuoteText): Evidence {
   };
 }
 
-function expectedOf({ ak, nonce, channel }: Message): Expected {
+function expectedOf({ ak, nonce, channel }: Message): ExpectedIdentity {
   return {
     ak,
     ekDigest,

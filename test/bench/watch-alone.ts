@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { startWatch, watched } from '../../agent/watch/watch.ts';
+import { watched } from '../../agent/watch/list.ts';
+import { startWatch } from '../../agent/watch/watch.ts';
 
 /** Watches a sysroot for so many seconds and prints the milliseconds of processor time that this took. */
 const [sysroot = '/', seconds = '60'] = process.argv.slice(2);

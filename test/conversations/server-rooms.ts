@@ -1,6 +1,6 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
-import type { AskedAgain, ShownTokens } from '../../attest-server/channel/ports.ts';
-import type { Action, Session } from '../../attest-server/channel/session.ts';
+import type { AskedAgain } from '../../attest-server/channel/ports.ts';
+import type { Action, Session, ShownTokens } from '../../attest-server/channel/session.ts';
 import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
 import type { EnrolledNode } from '../../attest-server/enrolment/ports.ts';
@@ -115,6 +115,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       attestation.judge(
         { ...record, ak, endorsementPath },
         {
+          by: 'agent',
           evidence: answer.evidence,
           nonce: answer.nonce,
           channel,

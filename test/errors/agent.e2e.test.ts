@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
-import { pino } from 'pino';
 import { agentValues, configOf } from '../../agent/config.ts';
 import { runAgent } from '../../agent/run.ts';
 import { readConfigFile } from '../../attest-server/settings/config-file.ts';
-import { logLines } from '../../attest-server/settings/log-lines.ts';
+import { createLogger } from '../../attest-server/settings/logger.ts';
 import { type MadeAuthority, makeAuthority } from '../agent/made-authority.ts';
 import { startTinyServer, type TinyServer } from '../agent/tiny-server.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
@@ -105,8 +104,7 @@ describe('an agent that cannot work advises the right thing', () => {
         if (wanted.every((part) => said.includes(part))) stop.abort();
       },
     };
-    const { formatters, timestamp } = logLines;
-    const logger = pino({ level: 'warn', base: { node: values.node }, formatters, timestamp }, stream);
+    const logger = createLogger('warn', { node: values.node }, stream);
     await runAgent(configOf(values), {
       logger,
       signal: AbortSignal.any([stop.signal, AbortSignal.timeout(15_000)]),

@@ -9,10 +9,10 @@ import { createServer as createTlsServer } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { joinTokenAnswer, tokenAnswer } from '../../attest-server/api/api.ts';
-import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { madeEvent, madeNode } from '../attest-server/store/made-records.ts';
+import { identityIn } from '../attest-server/tls/made-identity.ts';
 import { programs } from '../programs.ts';
 import { shared } from '../swtpm-fixtures/end-of.ts';
 
@@ -56,7 +56,7 @@ describe('an error of the command line advises the right thing', () => {
       ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
       ASSAY_CA_FILE: world.server.caFile,
     };
-    const other = await ensureIdentity(await privateFolder(join(dir, 'other')), ['localhost'], Date.now());
+    const other = await identityIn(await privateFolder(join(dir, 'other')), ['localhost'], Date.now());
     await cp(other.caFile, join(dir, 'other.pem'));
     await writeFile(join(dir, 'empty'), '');
     await writeFile(join(dir, 'wrong.token'), `assay.${'A'.repeat(12)}.${'A'.repeat(43)}\n`);
@@ -201,11 +201,7 @@ describe('an error of the command line advises the right thing', () => {
   });
 
   it('names the names of a certificate that is for another one', async () => {
-    const identity = await ensureIdentity(
-      await privateFolder(join(dir, 'named')),
-      ['assay.example'],
-      Date.now(),
-    );
+    const identity = await identityIn(await privateFolder(join(dir, 'named')), ['assay.example'], Date.now());
     const server = createTlsServer({ cert: identity.chain, key: identity.key }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { stderr, code } = await assay(

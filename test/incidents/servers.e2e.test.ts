@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
-import { ensureIdentity, tlsFolder } from '../../attest-server/tls/identity.ts';
+import { tlsFolder } from '../../attest-server/tls/identity.ts';
 import { startTestServer } from '../attest-server/running-server.ts';
 import { type SmallDisk, smallDisk } from '../attest-server/small-disk.ts';
+import { identityIn } from '../attest-server/tls/made-identity.ts';
 import { assay, commandsIn, fallNight, investigate, type Night, node, type } from './night.ts';
 
 describe('incidents: it is the server, or what somebody told it', function () {
@@ -138,7 +139,7 @@ describe('incidents: the certificate of the server has ended', function () {
   it('says when, on which side, and what to do', async () => {
     await using world = await startTestServer({
       async prepare(stateDir) {
-        await ensureIdentity(stateDir, ['localhost', '127.0.0.1'], Date.now() - 400 * 86_400_000);
+        await identityIn(stateDir, ['localhost', '127.0.0.1'], Date.now() - 400 * 86_400_000);
         const key = join(tlsFolder(stateDir), 'ca.key');
         await rename(key, `${key}.hidden`);
       },

@@ -26,15 +26,6 @@ function isSelected(labels: unknown, by: unknown): boolean {
 }
 
 describe('what the chart gives Prometheus and Grafana', () => {
-  for (const name of ['assay.rules.yaml', 'dashboard.json'])
-    it(`has ${name} as it is in manifests/prometheus`, () => {
-      assert.equal(
-        read(`chart/files/${name}`),
-        read(`prometheus/${name}`),
-        'node_modules/.bin/node test/manifests/write-values.ts writes it',
-      );
-    });
-
   it('is nothing until it is asked for', async function () {
     const all = await manifestsCalled('the chart').objects(this);
     assert.deepEqual(

@@ -17,10 +17,17 @@ export function withParts(schema: JsonObject, { policy, settings, agent }: Parts
     }));
     const agents = within(member(properties, 'agent'), 'properties', (inner) => ({
       ...inner,
+      ...handedOn(agent),
       servers: { ...member(inner, 'servers'), items: addressOf(agent) },
     }));
     return { ...properties, policy: part(member(properties, 'policy'), policy), server, agent: agents };
   });
+}
+
+/** Settings of the agent that are values as they are. */
+function handedOn(agent: JsonObject): JsonObject {
+  const settings = member(agent, 'properties');
+  return { watch: member(settings, 'watch'), logLevel: member(settings, 'logLevel') };
 }
 
 /** As an agent takes the address of a server: as an item of a list, or all in one text. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { run } from 'node-tpm2/run';
 import type { Fault } from './fault.ts';
+import { checkGenerated, makeGenerated } from './generated.ts';
 import { checkGit } from './git.ts';
 import { checkLicences } from './licences.ts';
 import { checkLockfile } from './lockfile.ts';
@@ -11,7 +12,6 @@ import { noticeFile, noticeOf } from './notice.ts';
 import { checkPacked } from './packed.ts';
 import { checkRecordings } from './recordings.ts';
 import { readRuntimePackages } from './runtime-packages.ts';
-import { checkSchemas, makeSchemas } from './schemas.ts';
 import { checkVersions } from './versions.ts';
 
 /** `npm run release:check`: whether this tree can be released. It changes nothing, but with `--write-notice`. */
@@ -28,7 +28,7 @@ const checks: readonly (readonly [name: string, () => readonly Fault[] | Promise
   ['everything committed, tag free', () => checkGit(tree)],
   ['lockfile', () => checkLockfile(tree)],
   ['licences', () => checkLicences(tree)],
-  ['schemas', async () => checkSchemas(tree, await makeSchemas(tree))],
+  ['generated files', async () => checkGenerated(tree, await makeGenerated())],
   ['recordings of this version', () => checkRecordings(tree)],
   ['packed files', checkBuilt],
 ];

@@ -1,6 +1,7 @@
-import { globSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { bundledPackages } from '../../swtpm-fixtures/set-up/bundle.ts';
 import type { Fault } from './fault.ts';
 import { isNamedOnly, noticeFile } from './notice.ts';
 import { readRuntimePackages } from './runtime-packages.ts';
@@ -22,32 +23,30 @@ const copied: readonly RegExp[] = [
 
 /** What the build writes itself. */
 const written: readonly RegExp[] = [
-  /^package\.json$/,
+  /^(package|bundled-packages)\.json$/,
   /^(assay|assay-server|assay-agent|assay-cloud-aws|assay-cloud-gce)\.js$/,
   /^bin\/(assay|assay-server|assay-agent|assay-cloud-aws|assay-cloud-gce|kubectl-assay)$/,
 ];
 
-/** Where the code of the programs is; the rest of the tree is for those who change it. */
-const compiled = /^(agent|attest-server|manifests\/cloud)\/.*\.js$/;
+/** The programs themselves, and what they load later. */
+const built =
+  /^(agent|attest-server|attest-server\/cli|manifests\/cloud\/(?:aws|gce))\/(main|[\w-]+-[A-Z0-9]{8})\.js$|^agent\/collectors\/inventory-program\.js$/;
 
-/** That nothing is packed but what is meant. @param built the folder that is packed @param tree of which it was made */
-export function checkPacked(built: string, tree: string): readonly Fault[] {
+/** That nothing is packed but what is meant. @param folder that is packed @param tree of which it was made */
+export function checkPacked(folder: string, tree: string): readonly Fault[] {
   // Those whose names begin with a dot too: a glob leaves them out, and npm packs them.
-  const files = readdirSync(built, { recursive: true, encoding: 'utf8' })
-    .filter((file) => !statSync(join(built, file)).isDirectory())
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => !statSync(join(folder, file)).isDirectory())
     .sort();
   const packages = new Set(
     readRuntimePackages(tree)
       .map(({ name }) => name)
       .filter((name) => !isNamedOnly(name)),
   );
-  const sources = new Set(globSync('{agent,attest-server,manifests}/**/*.ts', { cwd: tree }));
-  const isMeant = (file: string) => {
-    const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file) ?? [];
-    if (name !== undefined) return packages.has(name);
-    if (compiled.test(file)) return sources.has(file.replace(/\.js$/, '.ts'));
-    return [...copied, ...written].some((pattern) => pattern.test(file));
-  };
+  const bundled = bundledPackages.parse(
+    JSON.parse(readFileSync(join(folder, 'bundled-packages.json'), 'utf8')),
+  );
+  const isMeant = (file: string) => [...copied, ...written, built].some((pattern) => pattern.test(file));
   return [
     ...files
       .filter((file) => !isMeant(file))
@@ -56,24 +55,23 @@ export function checkPacked(built: string, tree: string): readonly Fault[] {
         next: 'Have swtpm-fixtures/set-up/build.ts leave it out; or say so in test/release/packed.ts.',
       })),
     ...files
-      .filter((file) => !file.startsWith('node_modules/'))
       .filter((file) => /(^|\/)test\/|\.test\.[cm]?[jt]s$/.test(file))
       .map((file) => ({
         what: `${file} is a test`,
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
-    ...files.flatMap((file) => faultsOf(file, readFileSync(join(built, file), 'latin1'), tree)),
+    ...files.flatMap((file) => faultsOf(file, readFileSync(join(folder, file), 'latin1'), tree)),
     ...files
       .filter((file) => /\.(node|bare|so|dylib|dll|exe|wasm)$/.test(file))
       .map((file) => ({
         what: `${file} is machine code, which nobody can read`,
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
-    ...[...packages]
-      .filter((name) => !files.some((file) => file.startsWith(`node_modules/${name}/`)))
+    ...[...new Set(Object.values(bundled).flatMap((list) => list.map(({ name }) => name)))]
+      .filter((name) => !packages.has(name))
       .map((name) => ({
-        what: `${name} is not packed, and is needed`,
-        next: 'Install the packages: npm ci',
+        what: `${name} is in a program, and is not among the packages that run`,
+        next: 'Move it to the dependencies in package.json, or have no program import it.',
       })),
   ];
 }

@@ -5,12 +5,12 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import type { Fault } from './fault.ts';
+import { checkGenerated, makeGenerated } from './generated.ts';
 import { checkGit } from './git.ts';
 import { checkLicences } from './licences.ts';
 import { checkLockfile } from './lockfile.ts';
 import { checkPacked } from './packed.ts';
 import { checkRecordings } from './recordings.ts';
-import { checkSchemas, makeSchemas } from './schemas.ts';
 import { checkVersions } from './versions.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -153,21 +153,17 @@ describe('a release', () => {
   });
 
   describe('is written down', () => {
-    it('in schemas of this version', async function () {
+    it('in schemas and pages of this version', async function () {
       this.timeout(60_000);
-      const made = await makeSchemas(root);
-      assert.deepEqual(checkSchemas(root, made), []);
-      const files = [
-        ...['attest-server/policy/file/policy.schema.json', 'attest-server/config.schema.json'],
-        ...['agent/config.schema.json', 'agent/gate/config.schema.json'],
-      ];
-      for (const file of files) {
-        cpSync(join(root, file), join(tree, file));
-        spoil(file, '"description"', '"note"');
-      }
+      const made = await makeGenerated();
+      assert.deepEqual(checkGenerated(root, made), []);
+      for (const file of made.keys())
+        if (!file.startsWith('manifests/')) cpSync(join(root, file), join(tree, file));
+      const spoilt = ['agent/gate/config.schema.json', 'docs/reference-configuration.md'];
+      for (const file of spoilt) spoil(file, 'folder', 'file');
       assert.deepEqual(
-        whats(checkSchemas(tree, made)),
-        files.map((file) => `${file} is not what this version takes`),
+        whats(checkGenerated(tree, made)),
+        spoilt.map((file) => `${file} is out of date`),
       );
     });
 
@@ -208,6 +204,7 @@ describe('a release', () => {
   });
 
   describe('packs only what is meant', () => {
+    const zod = { path: 'node_modules/zod', name: 'zod', version: '1.0.0', licence: 'MIT' };
     const packed = (files: Readonly<Record<string, string>>) => {
       rmSync(join(tree, 'node_modules'));
       write('package-lock.json', JSON.stringify({ packages: { 'node_modules/zod': { version: '1.0.0' } } }));
@@ -216,7 +213,9 @@ describe('a release', () => {
       const good = {
         'package.json': '{}',
         'bin/assay': '',
-        'attest-server/version.js': '',
+        'attest-server/main.js': '',
+        'attest-server/server-2I2NSQOY.js': '',
+        'bundled-packages.json': JSON.stringify({ 'attest-server/main.js': [zod] }),
         'docs/policy.md': '',
         'docs/runbooks/AssayNodeSilent.md': '',
         'agent/gate/config.schema.json': '{}',
@@ -224,7 +223,6 @@ describe('a release', () => {
         'manifests/chart/.helmignore': '',
         'manifests/chart/templates/rbac/_names.tpl': '',
         'manifests/prometheus/dashboard.json': '{}',
-        'node_modules/zod/index.js': '',
       };
       for (const [file, text] of Object.entries({ ...good, ...files })) write(`built/${file}`, text);
       return whats(checkPacked(join(tree, 'built'), tree));
@@ -239,7 +237,7 @@ describe('a release', () => {
       ['notes.txt', '', /^notes\.txt is packed, and nobody said/],
       ['attest-server/nowhere.js', '', /^attest-server\/nowhere\.js is packed, and nobody said/],
       ['node_modules/mocha/index.js', '', /^node_modules\/mocha\/index\.js is packed, and nobody said/],
-      ['node_modules/zod/fast.node', '', /^node_modules\/zod\/fast\.node is machine code/],
+      ['attest-server/fast.node', '', /^attest-server\/fast\.node is machine code/],
       ['docs/test/policy.test.js', '', /^docs\/test\/policy\.test\.js is a test/],
       [
         'docs/policy.md',
@@ -256,10 +254,12 @@ describe('a release', () => {
         );
       });
 
-    it('and all that is needed', () => {
-      packed({});
-      rmSync(join(tree, 'built/node_modules'), { recursive: true });
-      assert.deepEqual(whats(checkPacked(join(tree, 'built'), tree)), ['zod is not packed, and is needed']);
+    it('and no package that is for tests alone', () => {
+      const mocha = { ...zod, path: 'node_modules/mocha', name: 'mocha' };
+      const bundled = JSON.stringify({ 'agent/main.js': [zod, mocha] });
+      assert.deepEqual(packed({ 'bundled-packages.json': bundled }), [
+        'mocha is in a program, and is not among the packages that run',
+      ]);
     });
   });
 });

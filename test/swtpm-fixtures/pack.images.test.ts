@@ -6,7 +6,6 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
-  globSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -121,8 +120,8 @@ describe('the packed programs, installed without a clone', function () {
     assert.deepEqual(askedByInstall, Object.keys(manifest.optionalDependencies).sort());
   });
 
-  it('are compiled, with the packages that run and no others, in less than 8 MB', async () => {
-    assert.ok(statSync(tarball).size < 8_000_000, String(statSync(tarball).size));
+  it('are built, with the packages that run in them, in less than 6 MB', async () => {
+    assert.ok(statSync(tarball).size < 6_000_000, String(statSync(tarball).size));
     const { stdout } = await run('tar', ['-tzf', tarball], bounds);
     const names = stdout.toString().trim().split('\n');
     assert.deepEqual(
@@ -139,14 +138,10 @@ describe('the packed programs, installed without a clone', function () {
     const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
     for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
-    const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
-    assert.ok(files.length > 300);
-    const named = files.filter((file) =>
-      /(from|import|import\() ?['"]node-tpm2|"node-tpm2"/.test(
-        readFileSync(join(installedPackage(), file), 'utf8'),
-      ),
+    assert.deepEqual(
+      names.filter((name) => name.includes('node_modules')),
+      [],
     );
-    assert.deepEqual(named, []);
   });
   const installedPackage = () => inFolder('prefix', 'lib', 'node_modules', 'Assay');
 

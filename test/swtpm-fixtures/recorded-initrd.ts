@@ -4,7 +4,7 @@ import { zstdDecompressSync } from 'node:zlib';
 import { DigestList } from '../../attest-server/formats/digest-list.ts';
 import type { InitrdManifest } from '../../attest-server/formats/initrd-manifest.ts';
 import type { Reference } from '../../attest-server/formats/reference.ts';
-import type { ReadInitrd } from '../../attest-server/verify/proven.ts';
+import type { ReadInitrd } from '../../attest-server/verify/read-initrd.ts';
 import { type RuntimeChange, runtimeReference } from '../attest-server/policy/made-files.ts';
 
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/recorded-initrds/debian13');

@@ -109,10 +109,33 @@ const supplement: Addition = {
   section: 'The supplement is a unit',
 };
 
+/** A role is a row of one file. */
+const role: Addition = {
+  renamed: (text) => text,
+  added: {},
+  edited: {
+    'attest-server/wire/roles.ts': [
+      [
+        /(?=^\} satisfies)/m,
+        `  survey: {
+    sends: ['hello', 'activated', 'evidence', 'opened'],
+    proves: ['identity', 'disk'],
+    gets: [],
+    makesTrusted: false,
+    showsTokens: false,
+    stays: false,
+  },
+`,
+      ],
+    ],
+  },
+  section: 'The role is a row',
+};
+
 const touchedBy = ({ added, edited }: Addition) => [...Object.keys(added), ...Object.keys(edited)];
 
 /** What CONTRIBUTING.md says of a new aspect and of a new supplement is this: their own files, and these of others. */
-describe('a seventh aspect and a fourth supplement, all of whose words are new', () => {
+describe('a seventh aspect, a fourth supplement and a third role, all of whose words are new', () => {
   let folder = '';
   let copy = '';
 
@@ -120,7 +143,7 @@ describe('a seventh aspect and a fourth supplement, all of whose words are new',
     folder = await mkdtemp(join(tmpdir(), 'assay-new-words-'));
     copy = join(folder, 'product');
     await makeProductCopy(copy);
-    for (const { renamed, added, edited } of [aspect, supplement]) {
+    for (const { renamed, added, edited } of [aspect, supplement, role]) {
       for (const [place, toy] of Object.entries(added)) await put(copy, place, renamed(await read(toy)));
       for (const [file, changes] of Object.entries(edited))
         await put(copy, file, changes.reduce(replaced, await readFile(join(copy, file), 'utf8')));
@@ -133,9 +156,13 @@ describe('a seventh aspect and a fourth supplement, all of whose words are new',
     assert.equal(await ran(typeCheck(copy), typeCheckEnvironment), '');
   }).timeout(120_000);
 
-  for (const [what, addition] of Object.entries({ aspect, supplement }))
-    it(`touch eight files of the product each, which ARCHITECTURE.md names (${what})`, async () => {
-      assert.equal(new Set(touchedBy(addition)).size, 8);
+  for (const [what, files, addition] of [
+    ['the aspect', 8, aspect],
+    ['the supplement', 8, supplement],
+    ['the role', 1, role],
+  ] as const)
+    it(`touch so many files of the product, which ARCHITECTURE.md names: ${what} ${files}`, async () => {
+      assert.equal(new Set(touchedBy(addition)).size, files);
       const page = await readFile(join(root, 'ARCHITECTURE.md'), 'utf8');
       const [, section = ''] = new RegExp(`^## ${addition.section}\n([\\s\\S]*?)^## `, 'm').exec(page) ?? [];
       const named = Object.keys(addition.edited).map((file) => file.replace('attest-server/', ''));
@@ -146,7 +173,7 @@ describe('a seventh aspect and a fourth supplement, all of whose words are new',
     });
 
   it('touch no other file', async () => {
-    const all = new Set([...touched, ...[aspect, supplement].flatMap(touchedBy)]);
+    const all = new Set([...touched, ...[aspect, supplement, role].flatMap(touchedBy)]);
     assert.deepEqual(await differences(copy), [...all].sort());
   });
 
@@ -167,6 +194,18 @@ describe('a seventh aspect and a fourth supplement, all of whose words are new',
         'good: trusted',
       ],
     );
+  });
+
+  it('the role may send, prove and get what its row says, and is never taken for another one', async () => {
+    assert.deepEqual(JSON.parse(await ranIn(copy, join(import.meta.dirname, 'role-story.ts'), copy)), {
+      allowed: ['identify', 'opened'],
+      denied: ['identify', 'refuse role_denied'],
+      unknown: 'refuse malformed',
+      named: 'survey',
+      judged: ['pending', 'rebooted', 'an answer of the survey'],
+      agent: ['trusted', 'no_reference', null],
+      withoutRow: ['rejected', 'malformed', null],
+    });
   });
 
   it('the supplement goes from a file of the node over the wire to what is verified, kept and exported', async () => {

@@ -5,7 +5,6 @@ import { describe, it } from 'mocha';
 import { nextStep } from '../../attest-server/policy/advice.ts';
 import { reasonCodes } from '../../attest-server/wire/reasons.ts';
 import { meanings } from './meanings.ts';
-import { troubleshootingPage } from './page.ts';
 
 const root = join(import.meta.dirname, '../..');
 const kept = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8');
@@ -13,14 +12,6 @@ const kept = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8');
 const lists = /\/(reasons|advice|finding)\.ts$|\/(cli|http)\//;
 
 describe('docs/troubleshooting.md', () => {
-  it('is of the codes, meanings and advice of today', () => {
-    assert.equal(
-      kept,
-      troubleshootingPage(),
-      'write it anew: node_modules/.bin/node test/troubleshooting/main.ts > docs/troubleshooting.md',
-    );
-  });
-
   it('sends nobody to a node where the code is about no node', () => {
     const aboutNoNode = reasonCodes.filter((code) => meanings[code][0] === 'server');
     assert.ok(aboutNoNode.includes('audit_rollback'));

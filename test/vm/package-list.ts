@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readDeb } from '../../attest-server/cli/offline/runtime/deb.ts';
-import { DigestList, type ListedFile } from '../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../attest-server/formats/digest-list.ts';
+import type { ListedFile } from '../../attest-server/formats/packed-list.ts';
 
 /** What the packages in a folder list, as `assay reference runtime --from-dpkg` does. */
 export async function listOfPackages(folder: string): Promise<DigestList> {

@@ -1,10 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
-import { DigestList, type ListedFile } from '../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../attest-server/formats/digest-list.ts';
 import { keepsContent } from '../../attest-server/formats/initrd-kinds.ts';
 import type { InitrdManifest } from '../../attest-server/formats/initrd-manifest.ts';
 import { linkDigest } from '../../attest-server/formats/link-digest.ts';
+import type { ListedFile } from '../../attest-server/formats/packed-list.ts';
 import { readInitrd } from '../attest-server/verify/initrd/read-initrd.ts';
 import { debianInitrd } from './debian-initrd.ts';
 import { listOfPackages } from './package-list.ts';

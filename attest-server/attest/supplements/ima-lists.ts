@@ -2,10 +2,10 @@ import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Blob } from '../../evidence/kept-form.ts';
 import { inSteps } from '../../formats/in-steps.ts';
+import type { ImaTail } from '../../verify/ima/prove-list.ts';
 import { type ImaProblem, isProvenList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Verifier } from '../../verify/verifier.ts';
-import type { ImaTail } from '../../verify/verify.ts';
 import { type ImaPiece, isImaIndex, parseImaIndex } from '../../wire/ima-pieces.ts';
 import type { AnsweredSupplement, ArrivedSupplement, SupplementPlace } from '../../wire/supplements.ts';
 import {

@@ -1,6 +1,7 @@
 import type { EvidenceOwner } from '../../evidence/held-by-node.ts';
 import type { Blob } from '../../evidence/kept-form.ts';
-import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import type { MeasuredBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
 import type { Evidence } from '../../verify/verify.ts';
 import type { Part } from '../../wire/evidence.ts';
 import type { AnsweredSupplement, SupplementName, SupplementPlace } from '../../wire/supplements.ts';

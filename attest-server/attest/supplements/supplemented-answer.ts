@@ -1,5 +1,6 @@
 import { inSteps } from '../../formats/in-steps.ts';
-import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import type { MeasuredBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
 import type { Answer, AttestedNode } from '../answer.ts';
 import type { AnswerProof } from '../answer-proof.ts';
 import type {

@@ -52,7 +52,7 @@ export async function attestNode(
 
 const pollMs = 250;
 
-/** The node once it has a verdict other than that of this moment; null where none came in time. */
+/** The node once it has a verdict other than that of this moment; null if none came in time. */
 async function nextVerdict(
   client: Client,
   name: string,

@@ -72,7 +72,7 @@ export async function releaseBreaker(
   await print(io, format, released, () => failingText(released.items, io.now(), false));
 }
 
-/** Something waits, and no time ends that. */
+/** Whether it waits for a person: no time ends that. */
 export function waitsForPerson({ waiting, decision }: HoldView): boolean {
   return waiting > 0 && (decision === 'open' || decision === 'held');
 }

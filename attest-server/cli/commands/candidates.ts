@@ -7,7 +7,7 @@ import { kindWords } from '../../formats/reference.ts';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
-import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../readable.ts';
+import { field, readable, readingOf, type TextFormat, withShortDigests, wrapped } from '../readable.ts';
 import { counted, listed } from '../sentence.ts';
 import { checkKind } from './reference.ts';
 
@@ -39,16 +39,16 @@ export async function showCandidates(
 }
 
 /** One sentence for all, then each candidate with its command, then who is held. */
-export function candidatesText(found: ReferenceCandidates, reading: Reading): string {
+export function candidatesText(found: ReferenceCandidates, textFormat: TextFormat): string {
   const shown = found.items.slice(0, mostShown);
   const left = found.items.length - shown.length + found.more.candidates;
   return [
     `${sumOf(found)}\n`,
-    ...shown.map((one, index) => `\n${candidateText(one, index + 1, reading)}`),
+    ...shown.map((one, index) => `\n${candidateText(one, index + 1, textFormat)}`),
     left === 0
       ? ''
       : `\n… and ${counted(left, 'thing')} more: -o json has ${found.more.candidates === 0 ? 'all' : 'more'} of them, --group and --kind choose\n`,
-    heldText(found, reading),
+    heldText(found, textFormat),
   ].join('');
 }
 
@@ -63,10 +63,10 @@ function sumOf({ items, more, nodes, unknown }: ReferenceCandidates): string {
   return `${unknown} of ${all} ${unknown === 1 ? one : many} ${counted(things, 'thing')} that no reference has`;
 }
 
-function candidateText(one: ReferenceCandidate, number: number, reading: Reading): string {
+function candidateText(one: ReferenceCandidate, number: number, textFormat: TextFormat): string {
   const { text, codes, things, nodes, firstSeen, lastSeen, signed, notes, command } = one;
   const against = codes.length === 0 ? '' : ` (${codes.join(', ')})`;
-  const head = wrapped(`${number}. ${printable(text)}${against}`, reading.width);
+  const head = wrapped(`${number}. ${printable(text)}${against}`, textFormat.width);
   const lines: readonly (readonly [string, string])[] = [
     ...things.map(({ what, name, digest, more }) => {
       const others = more === 0 ? '' : `, and ${more} more`;
@@ -80,20 +80,20 @@ function candidateText(one: ReferenceCandidate, number: number, reading: Reading
       'seen',
       readable(
         lastSeen === null || lastSeen === firstSeen ? firstSeen : `${firstSeen}, last ${lastSeen}`,
-        reading,
+        textFormat,
       ),
     ],
     ...(signed ? [['signed', 'an allowed signer vouches for all of it'] as const] : []),
     ...notes.map((note) => ['note', note] as const),
   ];
-  const body = lines.map(([label, said]) => field(`     ${label}`, said, 27, reading)).join('');
+  const body = lines.map(([label, said]) => field(`     ${label}`, said, 27, textFormat)).join('');
   return `${head.join('\n   ')}\n${body}${command === null ? '' : `   ${printable(command)}\n`}`;
 }
 
-function heldText({ held }: ReferenceCandidates, reading: Reading): string {
+function heldText({ held }: ReferenceCandidates, textFormat: TextFormat): string {
   if (held.length === 0) return '';
   const named = held.slice(0, mostHeld).map(({ node, codes }) => `${node} (${codes.join(', ')})`);
   const are = held.length === 1 ? 'is' : 'are';
   const text = `not offered: ${counted(held.length, 'node')} ${are} held for other reasons: ${listed(named, mostHeld, held.length)}`;
-  return `\n${wrapped(text, reading.width).join('\n')}\n`;
+  return `\n${wrapped(text, textFormat.width).join('\n')}\n`;
 }

@@ -4,15 +4,15 @@ import { printable } from '../../wire/printable.ts';
 import type { Reason } from '../../wire/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
-import type { CliIo } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { field, type Reading, readingOf, withShortDigests } from '../readable.ts';
+import type { CliIo } from '../io.ts';
+import { field, readingOf, type TextFormat, withShortDigests } from '../readable.ts';
 import { counted, listed } from '../sentence.ts';
 import { readSimulation } from '../simulation.ts';
 import { table } from '../table.ts';
 import { paragraph } from './why.ts';
 
-/** What a capture would make, and the nodes of which that would demand a proof that they do not give. */
+/** The reference that a capture would make, and the nodes of which that would demand a proof that they do not give. */
 export function tryCapture(client: Client, asked: object): Promise<CaptureTrialView> {
   return readSimulation(client, '/v1/references/capture/simulate', asked, captureTrial);
 }
@@ -22,7 +22,7 @@ export function tryCapture(client: Client, asked: object): Promise<CaptureTrialV
  * proof that they do not give; and asks where something stands against one, or a trusted node turns. Where there is nothing
  * it says nothing, so that a script needs no consent.
  * @returns what the capture sends besides
- * @throws CliError where no reason was given that is needed, the answer is no, or there is nobody to ask
+ * @throws CliError if no reason was given that is needed, the answer is no, or there is nobody to ask
  */
 export async function confirmCapture(
   io: CliIo,
@@ -71,10 +71,10 @@ function turning({ items }: CaptureTrialView): readonly string[] {
     .map(({ node }) => node);
 }
 
-/** Empty where nothing stands against a node, and nothing is demanded that one does not give. */
-export function trialText(trial: CaptureTrialView, reading: Reading): string {
+/** Empty if nothing stands against a node, and nothing is demanded that one does not give. */
+export function trialText(trial: CaptureTrialView, textFormat: TextFormat): string {
   const { against } = trial;
-  const news = against.map((one) => againstText(one, reading)).join('');
+  const news = against.map((one) => againstText(one, textFormat)).join('');
   const better = trial.items.filter(isTrustedBy).map(({ node }) => node);
   const staged = trial.references.every(({ state }) => state !== 'active');
   const who =
@@ -86,7 +86,7 @@ export function trialText(trial: CaptureTrialView, reading: Reading): string {
 
 function againstText(
   { node, state, reasons, new: news }: CaptureTrialView['against'][number],
-  reading: Reading,
+  textFormat: TextFormat,
 ): string {
   const things = news.map(({ what, name, digest, more }) => {
     const others = more === 0 ? '' : `, and ${more} more`;
@@ -94,10 +94,10 @@ function againstText(
       `    new ${printable(what)}`,
       withShortDigests(`${name}${digest === null ? '' : ` ${digest}`}${others}`),
       31,
-      reading,
+      textFormat,
     );
   });
-  return `${printable(node)} is ${state}\n${reasons.map((reason) => paragraph(reason, reading)).join('')}${things.join('')}`;
+  return `${printable(node)} is ${state}\n${reasons.map((reason) => paragraph(reason, textFormat)).join('')}${things.join('')}`;
 }
 
 function isTrustedBy({ before, after }: CaptureTrialView['items'][number]): boolean {
@@ -131,13 +131,13 @@ function isOfProof({ code, aspect }: Reason): boolean {
   return code === 'facts_unavailable' && aspect === 'boot';
 }
 
-/** What a person should know who vouches for it; empty where it demands the proof, or shall not. */
+/** The warning for a person who vouches for it; empty if it demands the proof, or shall not. */
 export function noDemandText({ kind, name, captured, aggregate }: ReferenceView, wanted: boolean): string {
   if (kind !== 'boot' || !wanted || aggregate !== undefined) return '';
   return `${printable(captured?.node ?? 'its node')} has not proven that nothing was measured again in its boot (boot_aggregate), so reference ${printable(name)} demands that of no node\n`;
 }
 
-/** Of one that came with its demand. */
+/** The text on a capture that came with its demand. */
 export function demandedText({ name, aggregate }: ReferenceView): string {
   if (aggregate === undefined) return '';
   return `reference ${printable(name)} demands the proof boot_aggregate of each boot with its kernel and command line: a node that does not give it is pending while ${printable(name)} is active\n`;

@@ -3,8 +3,9 @@ import { adviceOn } from '../../wire/advice.ts';
 import type { CliContext } from '../context.ts';
 import { marksLines } from '../marks-text.ts';
 import { selfReported, stateText } from '../node-table.ts';
-import { field, type Reading, readable, steps } from '../readable.ts';
+import { field, readable, steps, type TextFormat } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
+import type { LabelledLine } from '../table.ts';
 import { evidenceText } from './why.ts';
 
 /** `describe node N...`: everything about nodes; exits by the worst state. */
@@ -16,39 +17,38 @@ export function describeNodes(
   return showNodes(context, names, options, page, '\n');
 }
 
-/** What it is about and, for a person, what is known of it. */
-type Line = readonly [label: string, text: string];
-
-function page(node: NodeView, reading: Reading): string {
+/** Everything about a node, for a person: its state and, line by line, what is known of it. */
+function page(node: NodeView, textFormat: TextFormat): string {
   const lines = [
     ...stateOf(node),
     ...machineOf(node),
     ...judgedBy(node),
     ...Object.entries(node.aspects).map(
-      ([aspect, { status, source }]): Line => [`Aspect ${aspect}`, `${status} (${source})`],
+      ([aspect, { status, source }]): LabelledLine => [`Aspect ${aspect}`, `${status} (${source})`],
     ),
     ...node.references.map(
-      ({ name, by, since }): Line => ['Boots like', `reference ${name} (${by}, ${since})`],
+      ({ name, by, since }): LabelledLine => ['Boots like', `reference ${name} (${by}, ${since})`],
     ),
     ...node.claims.map(claimLine),
     ...node.reasons.flatMap(finding),
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
-  const shown = ([label, text]: Line) => field(label && `${label}:`, readable(text, reading), width, reading);
+  const shown = ([label, text]: LabelledLine) =>
+    field(label && `${label}:`, readable(text, textFormat), width, textFormat);
   const [first] = node.reasons;
   const next =
-    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, reading);
+    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, textFormat);
   return [...lines.map(shown), next ?? '', ...changesOf(node).map(shown)].join('');
 }
 
-function changesOf({ transitions }: NodeView): readonly Line[] {
-  return transitions.map(({ at, state, reason }, index): Line => {
+function changesOf({ transitions }: NodeView): readonly LabelledLine[] {
+  return transitions.map(({ at, state, reason }, index): LabelledLine => {
     const why = reason === null ? '' : `: ${reason}`;
     return [index === 0 ? 'Changes' : '', `${at} ${state}${why}`];
   });
 }
 
-function stateOf(node: NodeView): readonly Line[] {
+function stateOf(node: NodeView): readonly LabelledLine[] {
   const { bootedAt, bootSeenAt, connectedAt, agent } = node;
   const before = bootSeenAt === null ? '-' : `before ${bootSeenAt}`;
   return [
@@ -68,19 +68,19 @@ function stateOf(node: NodeView): readonly Line[] {
   ];
 }
 
-function exemptionOf({ exemption }: NodeView): readonly Line[] {
+function exemptionOf({ exemption }: NodeView): readonly LabelledLine[] {
   if (exemption === null) return [];
   const { until, by, reason } = exemption;
   return [['Exempt', `until ${until}, by ${by}: ${reason}`]];
 }
 
-function absenceOf({ missingSince, goneSince }: NodeView): readonly Line[] {
+function absenceOf({ missingSince, goneSince }: NodeView): readonly LabelledLine[] {
   if (missingSince === null) return [];
   const silent = `since ${missingSince}: its cluster has no Node of it, and it is silent`;
   return [['Missing', silent], ...(goneSince === null ? [] : [['Gone', `since ${goneSince}`] as const])];
 }
 
-function machineOf(node: NodeView): readonly Line[] {
+function machineOf(node: NodeView): readonly LabelledLine[] {
   const { enrolledAt, enrolledBy, kernel } = node;
   return [
     ['Enrolled', enrolledAt ?? '-'],
@@ -92,7 +92,7 @@ function machineOf(node: NodeView): readonly Line[] {
   ];
 }
 
-function judgedBy(node: NodeView): readonly Line[] {
+function judgedBy(node: NodeView): readonly LabelledLine[] {
   const own = selfReported(node);
   return [
     ['Group', node.group ?? '-'],
@@ -104,14 +104,29 @@ function judgedBy(node: NodeView): readonly Line[] {
   ];
 }
 
-function claimLine({ ek, code, attempts, firstSeen, lastSeen, address }: NodeView['claims'][number]): Line {
+function claimLine({
+  ek,
+  code,
+  attempts,
+  firstSeen,
+  lastSeen,
+  address,
+}: NodeView['claims'][number]): LabelledLine {
   const who = ek === null ? 'somebody' : `the TPM ${ek}`;
   const times = attempts === 1 ? 'once' : `${attempts} times since ${firstSeen}`;
   return ['Claimed by', `${who}: refused ${times}, last ${lastSeen}, from ${address}: ${code}`];
 }
 
-/** What is not known of a finding has no line. */
-function finding({ code, severity, source, text, expected, actual, evidence }: ReasonView): readonly Line[] {
+/** A finding; members that are not known have no line. */
+function finding({
+  code,
+  severity,
+  source,
+  text,
+  expected,
+  actual,
+  evidence,
+}: ReasonView): readonly LabelledLine[] {
   const details: readonly (readonly [string, string | null])[] = [
     ['  expected', expected],
     ['  actual', actual],
@@ -119,6 +134,6 @@ function finding({ code, severity, source, text, expected, actual, evidence }: R
   ];
   return [
     ['Finding', `${code} (${severity}, ${source}): ${text}`],
-    ...details.flatMap(([label, value]): readonly Line[] => (value === null ? [] : [[label, value]])),
+    ...details.flatMap(([label, value]): readonly LabelledLine[] => (value === null ? [] : [[label, value]])),
   ];
 }

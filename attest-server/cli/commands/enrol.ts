@@ -109,7 +109,7 @@ async function approveAll(
   if (left.length > 0) io.err(`changed meanwhile, and left as they are: ${listed(left, left.length)}\n`);
 }
 
-/** What a person compares. Attack: who came first took the name of a machine, whose own TPM is refused since. */
+/** The bindings that a person compares. Attack: who came first took the name of a machine, whose own TPM is refused since. */
 function boundTable(bindings: readonly (NodeView & { readonly ek: string })[]): string {
   if (bindings.length === 0) return '';
   const rows = bindings.map((view) => {
@@ -135,7 +135,7 @@ async function withRevocation(client: Client, node: string, ek: string, error: u
   return new CliError(error.message, hint, error.exitCode, error);
 }
 
-/** What other tools call delete. */
+/** The error on `delete node`, which is called revoke here. */
 export function calledRevoke(words: readonly string[]): CliError {
   const [first, second] = words;
   const node = first === 'node' || first === 'nodes' ? second : first;

@@ -80,7 +80,7 @@ function checkOptions(
   if (isAsked && reason === undefined) throw usage('expect needs --reason', 'It goes into the audit log.');
 }
 
-/** The nodes, and the one group that they are in. @throws CliError where they are in several, or unknown */
+/** The nodes, and the one group that they are in. @throws CliError if they are in several, or unknown */
 async function whom(
   client: Client,
   names: readonly string[],
@@ -114,7 +114,7 @@ async function checkGroup(client: Client, name: string, its: string): Promise<vo
   );
 }
 
-/** Of a server that wants two persons: what was made stays, so that the second one can announce it. */
+/** The error of a server that wants two persons: what was made stays, so that the second one can announce it. */
 function forAnother(made: string, names: readonly string[], options: ExpectOptions): CliError {
   const { group, until, reason = '' } = options;
   const whose = group === undefined ? names.map(shellWord).join(' ') : `--group ${shellWord(group)}`;
@@ -194,7 +194,7 @@ function sentence({ name, group, announced }: ReferenceView, names: readonly str
   return `until ${utc(announced?.until ?? null)} a change of ${whose} is expected: reference ${printable(name)}\n`;
 }
 
-/** What changed before anybody announced it is covered, too: whoever announces must know. */
+/** The warning on changes before the announcement: it covers them, too, and whoever announces must know. */
 function changedBefore(nodes: readonly NodeView[]): string {
   const before = nodes.filter(
     ({ state, reasons }) =>

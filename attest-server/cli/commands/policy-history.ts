@@ -6,9 +6,9 @@ import {
   policyRevisionView,
   policyRolledBack,
   simulateAnswer,
-  turnsUntrusted,
 } from '../../api/policy-api.ts';
 import { statusView } from '../../api/server-api.ts';
+import { turnsUntrusted } from '../../formats/trust-loss.ts';
 import { printable } from '../../wire/printable.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';

@@ -1,7 +1,8 @@
 import { referenceChanged, type SharedReferenceView } from '../../api/api.ts';
-import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../api/policy-api.ts';
+import { type ReferenceTrialView, referenceTrial } from '../../api/policy-api.ts';
 import { statusView } from '../../api/server-api.ts';
 import { type ReferenceAction, type ReferenceKind, reference } from '../../formats/reference.ts';
+import { turnsUntrusted } from '../../formats/trust-loss.ts';
 import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
@@ -16,7 +17,7 @@ import { pathOf, stateSentence, unseenText } from './reference.ts';
 
 export interface StepOptions extends Consent {
   readonly reason: string;
-  /** Of a revocation: the taints come at once. */
+  /** For a revocation: the taints come at once. */
   readonly taint?: boolean;
   readonly output: Format;
 }

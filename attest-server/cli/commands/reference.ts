@@ -92,7 +92,7 @@ export async function captureReference(
     throw new CliError('--initrd is for files', 'Give it with --kind runtime.', exit.usage);
   if (!aggregate && kind !== 'boot')
     throw new CliError('--no-aggregate is for boots', 'Leave it away with another kind.', exit.usage);
-  // A server of before captures boots, and does not know the word.
+  // An older server captures boots, and does not know the word.
   const asked = {
     nodes,
     name,
@@ -225,7 +225,7 @@ async function importForeign(
   await print(io, format, { items: added, notes }, () => added.map(stateSentence).join(''));
 }
 
-/** What a person must know who vouches for it; empty where there is nothing. */
+/** The warning for a person who vouches for it; empty if there is none. */
 export function unseenText({ name, captured: from, unseen = [] }: ReferenceView): string {
   if (unseen.length === 0) return '';
   const files = unseen.length === 1 ? '1 file' : `${unseen.length} files`;
@@ -237,7 +237,7 @@ export function pathOf(name: string): string {
   return `/v1/references/${encodeURIComponent(name)}`;
 }
 
-/** PCRs that are compared as a whole; null where there are none. */
+/** PCRs that are compared as a whole; null if there are none. */
 function byValueText({ byValue = [] }: ReferenceView): string | null {
   return byValue.length === 0 ? null : `PCR ${byValue.join(', ')}`;
 }

@@ -6,7 +6,7 @@ import { exit } from '../exit.ts';
 import { relative, utc } from '../moment.ts';
 import { countedStates } from '../node-order.ts';
 import { type Format, print } from '../output.ts';
-import { fields } from '../table.ts';
+import { fields, type LabelledLine } from '../table.ts';
 import { waitsForPerson } from './breaker.ts';
 import { latchText } from './trust.ts';
 
@@ -67,9 +67,7 @@ function page(status: StatusView, host: string, now: number): string {
   ]);
 }
 
-type Line = readonly [label: string, text: string];
-
-function trialLines({ trial }: StatusView): readonly Line[] {
+function trialLines({ trial }: StatusView): readonly LabelledLine[] {
   if (!trial) return [];
   return [
     ['Trial', 'the TPMs of its nodes may be programs: no verdict counts, and nothing is marked'],
@@ -77,9 +75,9 @@ function trialLines({ trial }: StatusView): readonly Line[] {
   ];
 }
 
-/** A policy of before that people went back to, and another one that is looked at. */
-function policyLines({ policy: { rollback, comparing } }: StatusView, now: number): readonly Line[] {
-  const lines: Line[] = [];
+/** An earlier policy that people went back to, and another one that is being looked at. */
+function policyLines({ policy: { rollback, comparing } }: StatusView, now: number): readonly LabelledLine[] {
+  const lines: LabelledLine[] = [];
   if (rollback !== null) {
     const { by, at, reason, insteadOf, source } = rollback;
     const since = `since ${utc(at)} (${relative(at, now)}), by ${by}: ${reason}`;
@@ -93,14 +91,14 @@ function policyLines({ policy: { rollback, comparing } }: StatusView, now: numbe
   return lines;
 }
 
-function withoutTpmLine({ withoutTpm }: StatusView): readonly Line[] {
+function withoutTpmLine({ withoutTpm }: StatusView): readonly LabelledLine[] {
   if (withoutTpm === 0) return [];
   const who = withoutTpm === 1 ? '1 machine says' : `${withoutTpm} machines say`;
   return [['Without TPM', `${who} so: assay get nodes --reason unsupported_tpm`]];
 }
 
 /** Which signed directory counts. */
-function declaredLine({ declared }: StatusView, now: number): readonly Line[] {
+function declaredLine({ declared }: StatusView, now: number): readonly LabelledLine[] {
   if (declared === null) return [];
   const { directory, inForce } = declared;
   const which =
@@ -111,7 +109,7 @@ function declaredLine({ declared }: StatusView, now: number): readonly Line[] {
 }
 
 /** Who marks, and what people decided about it. */
-function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
+function clusterLines({ cluster }: StatusView, now: number): readonly LabelledLine[] {
   if (cluster === null) return [];
   const { synced, nodes, faults, lease, pause, latch, failing, exemptions } = cluster;
   const held = failing.filter(waitsForPerson);
@@ -128,7 +126,7 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
       'Cluster',
       synced ? `${nodes} nodes; ${who}` : 'its API has not listed all nodes yet, and nothing is marked',
     ],
-    ...faults.map((fault): Line => ['', `wrong with its API: ${fault}`]),
+    ...faults.map((fault): LabelledLine => ['', `wrong with its API: ${fault}`]),
     ...(pause === null
       ? []
       : ([
@@ -142,16 +140,22 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
         : `the taints of ${waiting} nodes wait: assay breaker list`,
     ],
     ...ours.map(
-      (change): Line => ['', `turned by a change of ours, and not by the nodes: ${printable(change)}`],
+      (change): LabelledLine => [
+        '',
+        `turned by a change of ours, and not by the nodes: ${printable(change)}`,
+      ],
     ),
     ['Trust', latchText(latch, now)],
     ...exemptions.map(
-      ({ node, until, by, reason }): Line => ['Exempt', `${node} until ${utc(until)}, by ${by}: ${reason}`],
+      ({ node, until, by, reason }): LabelledLine => [
+        'Exempt',
+        `${node} until ${utc(until)}, by ${by}: ${reason}`,
+      ],
     ),
   ];
 }
 
-function webhookLines({ webhook }: StatusView, now: number): readonly Line[] {
+function webhookLines({ webhook }: StatusView, now: number): readonly LabelledLine[] {
   if (webhook === null) return [];
   const { to, waiting, oldestAt, deliveredAt, fault, dropped } = webhook;
   const last =

@@ -5,8 +5,9 @@ import { type AuditKeyCopy, showCopy } from '../../formats/audit-key-copy.ts';
 import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
 import { type Consent, questions } from '../confirm.ts';
-import type { CliContext, CliIo } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
+import type { CliIo } from '../io.ts';
 import { relative, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { readFile } from '../read-file.ts';
@@ -42,7 +43,7 @@ export async function enableTrust({ io, server }: CliContext, options: TrustOpti
   await print(io, format, latch, () => `${latchText(latch, io.now())}\n`);
 }
 
-/** Signs with the copy, here: the key itself goes nowhere. @throws CliError where no copy of an audit key is named */
+/** Signs with the copy, here: the key itself goes nowhere. @throws CliError if no copy of an audit key is named */
 function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): AuditKeyCopy {
   if (given === undefined)
     throw new CliError(

@@ -49,7 +49,7 @@ function checkNotDirect(options: object): void {
   throw new CliError(`--${option} goes with --direct`, 'Without it the server does the work.', exit.usage);
 }
 
-/** So that nobody means one node. @throws CliError */
+/** Requires `--all`, so that nobody means one node. @throws CliError */
 export function checkAll({ all = false }: Pick<UnmarkOptions, 'all'>): void {
   if (all) return;
   throw new CliError(

@@ -4,9 +4,9 @@ import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
 import { stateText } from '../node-table.ts';
-import { field, type Reading, readable, shownDigits, steps, withAges, wrapped } from '../readable.ts';
+import { field, readable, shownDigits, steps, type TextFormat, withAges, wrapped } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
-import { standing } from './known.ts';
+import { nodeFacts } from './node-facts.ts';
 
 /** `why N...`: each reason with what was expected, what was found, who says so, and what to do; exits by the worst state. */
 export function explainNodes(
@@ -17,17 +17,17 @@ export function explainNodes(
   return showNodes(context, names, options, explanation, '');
 }
 
-function explanation(node: NodeView, reading: Reading): string {
+function explanation(node: NodeView, textFormat: TextFormat): string {
   const turned =
     node.turned === null
       ? ''
-      : wrapped(readable(node.turned.text, reading), reading.width - 2)
+      : wrapped(readable(node.turned.text, textFormat), textFormat.width - 2)
           .map((line) => `  ${line}\n`)
           .join('');
   const head = `${printable(node.name)} is ${stateText(node)}\n${turned}`;
   const reasons =
-    node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, reading, node.name);
-  return head + reasons + standing(node, reading);
+    node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, textFormat, node.name);
+  return head + reasons + nodeFacts(node, textFormat);
 }
 
 const sources = {
@@ -39,33 +39,34 @@ const sources = {
 /** Reasons for a person; also for the offline `verify`. What to do about several is said once, below the last of them. */
 export function paragraphs(
   reasons: readonly ReasonView[],
-  reading: Reading,
+  textFormat: TextFormat,
   node: string | null = null,
 ): string {
   const advice = reasons.map((reason) => reason.next ?? adviceOn(reason.code, { node }));
   return reasons
     .map((reason, at) => {
-      const next = advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, reading) : '';
-      return `${paragraph(reason, reading)}${next}`;
+      const next =
+        advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, textFormat) : '';
+      return `${paragraph(reason, textFormat)}${next}`;
     })
     .join('');
 }
 
 /** Without what to do about it. */
-export function paragraph(reason: ReasonView, reading: Reading): string {
+export function paragraph(reason: ReasonView, textFormat: TextFormat): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [
     ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
-    ['expected', readable(expected ?? '-', reading)],
-    ['actual', readable(actual ?? '-', reading)],
+    ['expected', readable(expected ?? '-', textFormat)],
+    ['actual', readable(actual ?? '-', textFormat)],
     ['source', sources[reason.source]],
     ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
   ];
-  const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
-  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
+  const head = wrapped(`${reason.code}: ${readable(reason.text, textFormat)}`, textFormat.width - 2);
+  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, textFormat)).join('');
   const detail = (reason.detail ?? [])
-    .map((line) => `      ${withAges(printable(line), reading)}\n`)
+    .map((line) => `      ${withAges(printable(line), textFormat)}\n`)
     .join('');
   return `${head.map((line) => `  ${line}\n`).join('')}${body}${detail}`;
 }

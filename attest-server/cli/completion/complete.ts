@@ -1,10 +1,10 @@
 import type { Argument, Command, Option } from 'commander';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
-import { isFiles, type Kind, kindOfArgument, kindOfOption, wordsOf } from './kinds.ts';
+import { isFiles, kindOfArgument, kindOfOption, type ValueKind, wordsOf } from './kinds.ts';
 
 /** A word that fits, and what it means. */
-interface Word {
+interface Suggestion {
   readonly word: string;
   readonly text: string;
 }
@@ -27,8 +27,8 @@ export async function complete(
   if (files) context.io.out(':files\n');
 }
 
-/** What stands before the word that is typed. */
-interface Typed {
+/** The words before the one that is being typed. */
+interface TypedPrefix {
   readonly command: Command;
   /** How many arguments of the command there are already. */
   readonly args: number;
@@ -40,7 +40,7 @@ interface Typed {
   readonly global: ReadonlyMap<string, string>;
 }
 
-function read(program: Command, words: readonly string[]): Typed {
+function read(program: Command, words: readonly string[]): TypedPrefix {
   const global = new Map<string, string>();
   let command = program;
   let args = 0;
@@ -74,9 +74,9 @@ function read(program: Command, words: readonly string[]): Typed {
 async function fitting(
   program: Command,
   context: CliContext,
-  { command, args, option, isPlain }: Typed,
+  { command, args, option, isPlain }: TypedPrefix,
   last: string,
-): Promise<{ readonly found: readonly Word[]; readonly files: boolean }> {
+): Promise<{ readonly found: readonly Suggestion[]; readonly files: boolean }> {
   if (option !== null) return values(context, kindOfOption(command, option), last === '=' ? '' : last, '');
   if (!isPlain && last.startsWith('-')) {
     const [flag = '', value] = last.split('=', 2);
@@ -93,8 +93,8 @@ async function fitting(
   return { found: [...commands, ...found], files };
 }
 
-/** Of a list with commas the last word is completed. */
-async function values(context: CliContext, kind: Kind, last: string, before: string) {
+/** The values to complete with; in a list with commas, the last word is completed. */
+async function values(context: CliContext, kind: ValueKind, last: string, before: string) {
   const done = last.slice(0, last.lastIndexOf(',') + 1);
   const begin = last.slice(done.length);
   const found = (await wordsOf(kind, context))
@@ -103,7 +103,7 @@ async function values(context: CliContext, kind: Kind, last: string, before: str
   return { found, files: isFiles(kind) };
 }
 
-function subcommands(command: Command, begin: string): readonly Word[] {
+function subcommands(command: Command, begin: string): readonly Suggestion[] {
   return (
     command
       .createHelp()
@@ -119,7 +119,7 @@ function subcommand(command: Command, word: string): Command | undefined {
   return command.commands.find((each) => each.name() === word || each.aliases().includes(word));
 }
 
-function optionsOf(program: Command, command: Command, begin: string): readonly Word[] {
+function optionsOf(program: Command, command: Command, begin: string): readonly Suggestion[] {
   const known = [...command.createHelp().visibleOptions(command), ...program.options];
   return [...new Set(known)]
     .filter(({ hidden, long }) => !hidden && long?.startsWith(begin) === true)

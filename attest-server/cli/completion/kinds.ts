@@ -20,8 +20,8 @@ import { readNodes } from '../read-nodes.ts';
 import { readContexts } from '../server-access.ts';
 import { formatsOfOption } from '../tree/option.ts';
 
-/** What a value is: one of these words, something that the server knows, a context, a file, or anything. */
-export type Kind =
+/** The kind of a value: one of these words, something that the server knows, a context, a file, or anything. */
+export type ValueKind =
   | readonly string[]
   | keyof typeof atServer
   | 'contexts'
@@ -55,7 +55,7 @@ const atServer = {
 } as const;
 
 /** By the command and the option; else by the option alone. */
-const options: Readonly<Record<string, Kind>> = {
+const options: Readonly<Record<string, ValueKind>> = {
   'get nodes --reason': reasonCodes,
   'breaker hold --code': reasonCodes,
   'breaker release --code': reasonCodes,
@@ -79,7 +79,7 @@ const options: Readonly<Record<string, Kind>> = {
 };
 
 /** By the command and the argument; else by the argument alone. */
-const names: Readonly<Record<string, Kind>> = {
+const names: Readonly<Record<string, ValueKind>> = {
   'enrol approve node': 'candidates',
   'token revoke name': 'tokens',
   'join-token revoke id': 'join tokens',
@@ -98,7 +98,7 @@ const names: Readonly<Record<string, Kind>> = {
   bundle: 'files',
 };
 
-export function kindOfOption(command: Command, option: Option): Kind {
+export function kindOfOption(command: Command, option: Option): ValueKind {
   const formats = formatsOfOption(option);
   if (formats.length > 0) return formats;
   const long = option.long ?? '';
@@ -106,17 +106,17 @@ export function kindOfOption(command: Command, option: Option): Kind {
   return found ?? (/<(file|dir)>/.test(option.flags) ? 'files' : null);
 }
 
-export function kindOfArgument(command: Command, argument: Argument): Kind {
+export function kindOfArgument(command: Command, argument: Argument): ValueKind {
   const name = argument.name();
   return argument.argChoices ?? names[`${pathOf(command)} ${name}`] ?? names[name] ?? null;
 }
 
-export function isFiles(kind: Kind): boolean {
+export function isFiles(kind: ValueKind): boolean {
   return typeof kind === 'string' && kind.endsWith('files');
 }
 
 /** The words of a kind, as far as they can be found out soon. */
-export async function wordsOf(kind: Kind, context: CliContext): Promise<readonly string[]> {
+export async function wordsOf(kind: ValueKind, context: CliContext): Promise<readonly string[]> {
   if (kind === null || kind === 'files') return [];
   if (typeof kind !== 'string') return kind;
   try {

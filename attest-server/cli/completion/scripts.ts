@@ -1,6 +1,6 @@
-import type { CliIo } from '../context.ts';
+import type { CliIo } from '../io.ts';
 
-/** What `assay completion` takes. */
+/** The shells of `assay completion`. */
 export const shells = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof shells)[number];
 

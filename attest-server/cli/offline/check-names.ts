@@ -1,7 +1,7 @@
 import { plainName } from '../../formats/reference.ts';
 import { CliError, exit } from '../exit.ts';
 
-/** @throws CliError (usage) where no reference can be named so, or be for such a group */
+/** @throws CliError (usage) if no reference can be named so, or be for such a group */
 export function checkNames(options: { readonly name: string; readonly group: string }): void {
   for (const option of ['name', 'group'] as const) {
     const given = options[option];

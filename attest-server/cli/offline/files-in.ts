@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError, exit } from '../exit.ts';
 
-/** The files of a folder whose names end so, in the order of their names. @throws CliError where it cannot be read */
+/** The files of a folder whose names end so, in the order of their names. @throws CliError if it cannot be read */
 export function filesIn(dir: string, ending: RegExp, option: string): readonly string[] {
   try {
     return readdirSync(dir)
@@ -15,7 +15,7 @@ export function filesIn(dir: string, ending: RegExp, option: string): readonly s
   }
 }
 
-/** The bundles of a folder. @throws CliError where there are none: nothing would be said of nobody */
+/** The bundles of a folder. @throws CliError if there are none: nothing would be said of nobody */
 export function bundlesIn(dir: string): readonly string[] {
   const paths = filesIn(dir, /\.json$/, '--bundles');
   if (paths.length === 0)

@@ -54,17 +54,24 @@ export async function showReferenceDiff(
   exitWith(isSame(difference) ? exit.ok : exit.untrusted);
 }
 
-interface Difference extends ReferenceDifference, ComponentsDifference {
+interface FullReferenceDifference extends ReferenceDifference, ComponentsDifference {
   /** Which of both demands boot_aggregate, where the other does not. */
   readonly demanded: 'first' | 'second' | null;
 }
 
-function demandedOnly(before: Reference, after: Reference): Difference['demanded'] {
+function demandedOnly(before: Reference, after: Reference): FullReferenceDifference['demanded'] {
   if (before.aggregate === after.aggregate) return null;
   return before.aggregate === undefined ? 'second' : 'first';
 }
 
-function isSame({ pcrs, events, components, onlyExpected, onlyActual, demanded }: Difference): boolean {
+function isSame({
+  pcrs,
+  events,
+  components,
+  onlyExpected,
+  onlyActual,
+  demanded,
+}: FullReferenceDifference): boolean {
   return (
     demanded === null &&
     [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0)
@@ -77,7 +84,7 @@ function linesPage(before: Reference, after: Reference, diff: readonly string[])
   return [`--- ${before.name}`, `+++ ${after.name}`, ...diff].map((line) => `${printable(line)}\n`).join('');
 }
 
-function page(difference: Difference): string {
+function page(difference: FullReferenceDifference): string {
   const { pcrs, events, onlyExpected, onlyActual, demanded } = difference;
   // Captured ones have events, which say more than the components made of them.
   const components = events.length > 0 ? [] : difference.components;
@@ -104,7 +111,7 @@ function page(difference: Difference): string {
   return lines.map((line) => `${withShortDigests(printable(line))}\n`).join('');
 }
 
-function sameText({ onlyExpected, onlyActual }: Difference): string {
+function sameText({ onlyExpected, onlyActual }: FullReferenceDifference): string {
   return onlyExpected.length + onlyActual.length === 0
     ? 'Both references say the same.'
     : 'In the stages that both references name they say the same.';

@@ -15,7 +15,7 @@ export function isReferenceFile(given: string): boolean {
   return given.includes('/') || ending.test(given);
 }
 
-/** Reads the reference files of the folder that `--references` names. @throws CliError, also where it has none */
+/** Reads the reference files of the folder that `--references` names. @throws CliError, also if it has none */
 export function readReferences(dir: string): readonly Reference[] {
   const paths = filesIn(dir, ending, '--references');
   // Judged with none, every node would seem to boot what nobody knows.

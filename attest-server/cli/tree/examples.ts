@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-/** What people type, by command. A test finds a command that has none, and an example that does not parse. */
+/** Examples to type, by command. A test finds a command that has none, and an example that does not parse. */
 const examples: Readonly<Record<string, readonly string[]>> = {
   '': ['assay get nodes', 'assay why node-2', 'assay get nodes --state untrusted --watch', 'assay status'],
   'get nodes': [

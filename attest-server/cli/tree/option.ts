@@ -23,7 +23,7 @@ export function outputOption(...formats: readonly [Format, ...Format[]]): Option
   return option;
 }
 
-/** What an option of `outputOption` takes; nothing for another one. */
+/** The formats that an option of `outputOption` takes; nothing for another one. */
 export function formatsOfOption(option: Option): readonly Format[] {
   return formatsOf.get(option) ?? [];
 }

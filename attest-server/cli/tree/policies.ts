@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { PolicyHistoryOptions, PolicyStepOptions } from '../commands/policy-history.ts';
 import type { CliContext } from '../context.ts';
-import type { CheckOptions } from '../offline/policy/command.ts';
+import type { PolicyCheckOptions } from '../offline/policy/command.ts';
 import type { SimulateOptions } from '../offline/policy/simulate.ts';
 import { consentOptions, type Formatted, outputOption, type ToFile, utcOption } from './option.ts';
 
@@ -71,7 +71,7 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       'also ask the server whether its latch lets this policy come into force; exits with 12 if not',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (file: string, options: CheckOptions) =>
+    .action(async (file: string, options: PolicyCheckOptions) =>
       (await import('../offline/policy/command.ts')).checkPolicyFile(context, file, options),
     );
   policies

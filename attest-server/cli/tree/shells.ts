@@ -2,7 +2,7 @@ import { Argument, type Command } from 'commander';
 import type { Shell } from '../completion/scripts.ts';
 import type { CliContext } from '../context.ts';
 
-/** What shells know of the command line. */
+/** Adds the commands by which shells know the command line. */
 export function addShells(program: Command, context: CliContext): void {
   program
     .command('completion')

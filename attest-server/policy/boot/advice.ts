@@ -16,7 +16,7 @@ const stage = [
   `${capture} --staged`,
   '  assay reference approve NEW_NAME --reason "its boots are wanted"',
 ].join('\n');
-/** What a person does next about a boot. */
+/** The next step for a person on a boot. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   kernel_unknown: [
     compare,

@@ -1,16 +1,17 @@
 import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
-import type { Proven, ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
 import { bankBytes } from '../../wire/messages.ts';
 import { bootAggregateOf, type PcrValues, pcrOffset } from '../../wire/pcr-values.ts';
 import type { JudgedNode } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 
-/** What is remembered of a node, so that its list is read once a boot. A PCR cannot be set back without a reset. */
+/** The memory of a node, so that its list is read once a boot. A PCR cannot be set back without a reset. */
 interface RememberedAggregate {
   readonly resetCount: number;
   readonly restartCount: number;
   readonly bootId: string;
-  /** Of this boot. */
+  /** The proof of this boot. */
   readonly shown: BootAggregate | AggregateProblem;
   /** In this boot or an earlier one a list said whether something was measured again: leaving it out hides that. */
   readonly gave: boolean;
@@ -18,7 +19,7 @@ interface RememberedAggregate {
   readonly again?: true;
 }
 
-/** What is known of the kernel's word on this boot, and what is made of its absence. */
+/** The kernel's word on this boot, and the meaning of its absence. */
 export interface AggregateClaim {
   /** `none`: no list came, neither now nor before in this boot; `kexec`: another kernel has a list of its own. */
   readonly shown: BootAggregate | AggregateProblem | 'none' | 'kexec';
@@ -46,7 +47,7 @@ export function claimOf(proven: Proven, { past, sequence }: JudgedNode): Aggrega
   return { shown: isKexec ? 'kexec' : shown, gave, cause, again };
 }
 
-/** To be remembered of the node; undefined where that is what is remembered already, or of no boot. */
+/** To be remembered of the node; undefined if that is what is remembered already, or of no boot. */
 export function nextAggregate(
   { clock: { resetCount, restartCount }, facts }: Proven,
   { past }: JudgedNode,
@@ -78,13 +79,13 @@ export function isReplayed({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return isAggregate(shown);
 }
 
-/** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
+/** Whether a list of this boot was seen, whatever it was worth: its start stays as it is, so that it need not come again. */
 export function isShown({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return shown !== 'none';
 }
 
 /**
- * True where this boot gave the proof, in this answer or in an earlier one that is remembered.
+ * True if this boot gave the proof, in this answer or in an earlier one that is remembered.
  * @param memory of the node, since that answer or a later one
  */
 export function provesStart(proven: Proven, memory: JudgedNode['past']['memory']): boolean {
@@ -93,7 +94,7 @@ export function provesStart(proven: Proven, memory: JudgedNode['past']['memory']
   return judgeAggregate(claim, proven.banks, proven.boot, () => null).outcome === 'covered';
 }
 
-/** True where the proof is one of an earlier answer, which whoever exported a bundle says that there was. */
+/** True if the proof is one of an earlier answer, which whoever exported a bundle says that there was. */
 export function isRemembered({ aggregate }: Proven, memory: JudgedNode['past']['memory']): boolean {
   return aggregate === null && rememberedIn(memory.boot) !== null;
 }
@@ -104,7 +105,7 @@ export function isMissingAggregate({ code, expected }: Pick<Finding, 'code' | 'e
 
 export interface AggregateJudgement {
   readonly outcome: AggregateOutcome;
-  /** What was found; a proof that is missing and that nobody demands is worth telling only of a boot that is good. */
+  /** The finding; a proof that is missing and that nobody demands is worth reporting only for a boot that is good. */
   readonly finding: Finding | null;
 }
 
@@ -200,7 +201,7 @@ const problems = [
   'not_replayed',
 ] as const satisfies readonly AggregateProblem[];
 
-/** What is expected of a boot that must prove it. */
+/** The expectation of a boot that must prove it. */
 export const expectedAggregate =
   'boot_aggregate over PCRs 0 to 9, in an IMA list that leads to the quoted PCR 10';
 

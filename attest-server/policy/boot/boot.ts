@@ -1,13 +1,16 @@
 import type { Reference } from '../../formats/reference.ts';
-import type { Proven, QuotedBank, ReadInitrd, ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { QuotedBank } from '../../verify/quote.ts';
+import type { ReadInitrd } from '../../verify/read-initrd.ts';
 import type { PartName } from '../../wire/evidence.ts';
 import { pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
-import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, AspectJudgement, Judge, JudgedNode, PreparedAspect } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import { advice, adviceByExpected } from './advice.ts';
 import {
   type AggregateClaim,
@@ -53,7 +56,7 @@ import { bootRules, bootSchema } from './schema.ts';
 import { type UnknownBoot, unknownValues } from './unknown.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
-/** What a machine started, from its firmware to the kernel's command line. */
+/** The boot of a machine, from its firmware to the kernel's command line. */
 export const boot: Aspect<'boot', BootRules> = {
   name: 'boot',
   schema: bootSchema,
@@ -80,7 +83,7 @@ export const boot: Aspect<'boot', BootRules> = {
 
 function judgeOf(
   rules: BootRules,
-  { group, references, remembers }: Prepared,
+  { group, references, remembers }: PreparedAspect,
   initrds: InitrdJudge | null,
   makeReady: ReturnType<typeof preparer>,
 ): Judge {
@@ -108,7 +111,7 @@ function judgeOf(
   };
 }
 
-/** Where the kernel is beside its TPM: of a kexec it is told once, by whatever shows it. */
+/** Where the kernel is beside its TPM: of a kexec it is reported once, by whatever shows it. */
 function findingsInTime({ sequence }: JudgedNode, { again }: AggregateClaim): readonly Finding[] {
   if (sequence.findings.length === 0 && !again) return none;
   const inTime = sequence.findings.filter(({ aspect }) => aspect === 'boot');
@@ -120,7 +123,7 @@ const none: readonly Finding[] = [];
 /** Boots whose judgement is remembered, by group: those of a fleet and some that come and go. */
 const mostRemembered = 8192;
 
-interface Ready {
+interface PreparedBoot {
   /** Name of the group. */
   readonly group: string;
   readonly rules: BootRules;
@@ -132,19 +135,19 @@ interface Ready {
   readonly unmeasured: readonly number[];
   /** Versions of TPM firmware. */
   readonly denied: ReadonlySet<string>;
-  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  /** Digests that the reference named by the rule `dbx` revokes; null if it says nothing. */
   readonly revocations: readonly string[] | null;
-  /** Null where the policy does not go by what is in initrds. */
+  /** Null if the policy does not go by what is in initrds. */
   readonly initrds: InitrdJudge | null;
 }
 
 function prepare(
   rules: BootRules,
-  group: Prepared['group'],
+  group: PreparedAspect['group'],
   all: readonly Reference[],
   initrds: InitrdJudge | null,
   makeReady: ReturnType<typeof preparer>,
-): Ready {
+): PreparedBoot {
   const references = all.filter(({ kind }) => kind === 'boot');
   const set = prepareReferences(group.name, rules, references, makeReady);
   return {
@@ -167,7 +170,7 @@ function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
 }
 
 /** All that a judgement is made from besides rules and references. */
-interface MadeFrom extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
+interface BootInputs extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   /** SHA-256 of the measured PCRs, all but 10: what the kernel found in them when it started is `shown`. */
   readonly measured: string;
   /** PCRs that are not measured ones count where references name them. */
@@ -175,7 +178,7 @@ interface MadeFrom extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   /** By its logs, the files of its loader and what the node says of its command line, beside the measured PCRs. */
   readonly boot: Keyed<ReplayedBoot | null>;
   readonly sentBootLog: boolean;
-  /** As the node says; null where it says nothing of it. */
+  /** As the node says; null if it says nothing of it. */
   readonly kexecLoadDisabled: boolean | null;
   /** The TPM's firmware, where the policy denies it. */
   readonly denied: string | null;
@@ -192,9 +195,9 @@ function madeFrom(
   { boot, facts, firmwareVersion, banks, measuredDigest }: Proven,
   { name, past }: JudgedNode,
   { shown, gave, cause }: AggregateClaim,
-  ready: Ready,
+  ready: PreparedBoot,
   at: number,
-): MadeFrom {
+): BootInputs {
   const hasUnseen = boot !== null && boot.state.unexplained.length > 0;
   const read = ready.initrds === null || boot === null ? noInitrds : boot.initrds;
   const commandLine = facts?.host?.commandLine ?? null;
@@ -234,7 +237,7 @@ function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string
 }
 
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
-function slotOf({ measured, node, shown, initrds }: MadeFrom): string {
+function slotOf({ measured, node, shown, initrds }: BootInputs): string {
   // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
   const booted = isReplayed({ shown }) ? measured : `${measured} ${shown}`;
   const read = initrds.key.length === 0 ? booted : `${booted} ${initrds.key.join(' ')}`;
@@ -242,9 +245,9 @@ function slotOf({ measured, node, shown, initrds }: MadeFrom): string {
 }
 
 function judgeMade(
-  made: MadeFrom,
-  ready: Ready,
-): { readonly judgement: Judgement; readonly outcome: AggregateOutcome } {
+  made: BootInputs,
+  ready: PreparedBoot,
+): { readonly judgement: AspectJudgement; readonly outcome: AggregateOutcome } {
   const active = ready.set.active.filter(({ expires }) => made.expiredBy < expires);
   const measured = made.boot.value;
   const banks = made.banks.value;
@@ -261,7 +264,9 @@ function judgeMade(
   const { outcome, finding: again } = judgeAggregate(made, banks, measured, demand);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made) ? shown : [];
-  const besides = asReferenced ? { findings, knownBy: null } : toldBesides(judged, ready, active, made);
+  const besides = asReferenced
+    ? { findings, knownBy: null }
+    : withOutOfForceNote(judged, ready, active, made);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
   const isByValues = measured === null && !asReferenced;
@@ -283,10 +288,10 @@ function judgeMade(
 
 const shown: readonly PartName[] = ['ima'];
 
-/** What was found by something that this answer does not show. */
+/** Findings from something that this answer does not show. */
 function leftOpen(
   findings: readonly Finding[],
-  { kexecLoadDisabled, boot }: MadeFrom,
+  { kexecLoadDisabled, boot }: BootInputs,
   outcome: AggregateOutcome,
 ): readonly ReasonCode[] {
   const mayKexec = kexecLoadDisabled === null && kexecFinding(boot.value?.state ?? null) !== null;
@@ -300,7 +305,7 @@ function leftOpen(
 
 /** Who demands that boot_aggregate proves the boot, as a sentence; null: nobody does. */
 function demandOf(
-  { rules }: Ready,
+  { rules }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot | null,
   banks: readonly QuotedBank[],
@@ -315,16 +320,16 @@ function demandOf(
     : `References ${[name, ...others].join(' and ')} demand it: the same kernel has given it, and so has one with the same command line.`;
 }
 
-function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
+function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): UnknownThings {
   return { ...unknown, knownBy };
 }
 
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
-function toldBesides(
+function withOutOfForceNote(
   { findings, unknown }: BootJudgement,
-  { set, idle, rules }: Ready,
+  { set, idle, rules }: PreparedBoot,
   active: readonly PreparedReference[],
-  made: MadeFrom,
+  made: BootInputs,
 ): ReturnType<typeof withOutOfForce> {
   const measured = made.boot.value;
   const banks = made.banks.value;
@@ -340,10 +345,10 @@ function toldBesides(
 }
 
 function judgeLog(
-  { group, rules, set, revocations, initrds }: Ready,
+  { group, rules, set, revocations, initrds }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot,
-  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: MadeFrom,
+  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: BootInputs,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
@@ -373,7 +378,7 @@ function judgeLog(
 
 /** Without a log there are the values of PCRs, and references that name some. */
 function judgeValues(
-  { group, rules, set }: Ready,
+  { group, rules, set }: PreparedBoot,
   active: readonly PreparedReference[],
   banks: readonly QuotedBank[],
   sentBootLog: boolean,

@@ -1,13 +1,9 @@
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type PcrValues, pcrValue } from '../../wire/pcr-values.ts';
-import type { Finding } from '../finding.ts';
-import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
-import { referencedComponent } from './prepared-components.ts';
-import type { PreparedReference } from './reference-set.ts';
+import { comparedBanks } from './compared-pcrs.ts';
 import { replays } from './replays.ts';
 import type { BootRules } from './rules.ts';
-import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
  * PCRs onto which a log does not replay and that the policy compares by value, each as one component of the firmware: its
@@ -49,7 +45,7 @@ function pcrAsWhole(pcr: number, digests: BootComponent['digests']): BootCompone
   };
 }
 
-/** What the log shows wrong, but for that it does not replay onto these; that it has no event at all of one stays wrong. */
+/** Problems of the log, except that it does not replay onto these; a PCR without any event stays a problem. */
 export function besidesValues(
   problems: readonly BootProblem[],
   values: readonly BootComponent[],
@@ -59,33 +55,4 @@ export function besidesValues(
   return problems.filter(
     ({ code, pcr }) => code !== 'log_replay_mismatch' || pcr === null || !accepted.has(pcr),
   );
-}
-
-/**
- * Told beside a boot that is as referenced: what of it the log does not explain. Null where nothing is compared by value.
- * @param references of which one has the value
- */
-export function valueFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
-  const { digest, values, texts } = boot;
-  const [first] = values;
-  if (first === undefined) return null;
-  const known = references.find(
-    ({ strict, components }) => strict || referencedComponent(components, first, texts) !== null,
-  );
-  // Where the policy takes any firmware, that is told.
-  if (known === undefined) return null;
-  const { name } = known.reference;
-  const pcrs = values.map(({ pcr }) => pcr).join(', ');
-  const value = `PCR ${first.pcr} ${strongestDigest(first.digests)}`;
-  return {
-    code: 'unverified_event',
-    aspect: 'boot',
-    source: 'tpm',
-    severity: 'info',
-    expected: value,
-    actual: value,
-    text: `The log does not replay onto PCR ${pcrs}, so the policy compares the value (byValue): reference ${name} has it. Nobody can tell of which parts this firmware is.`,
-    evidence: { digest, position: `PCR ${first.pcr}` },
-    reference: name,
-  };
 }

@@ -13,7 +13,7 @@ import type { BootRules } from './rules.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** One node's boot that somebody vouches for. */
-interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
+interface VouchedNodeBoot extends Pick<Proven, 'banks' | 'boot'> {
   readonly node: string;
   /** It gave boot_aggregate, which is to be demanded of each boot with its kernel and command line. */
   readonly isDemanded: boolean;
@@ -23,10 +23,10 @@ interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
  * References that together cover all of these boots, stage by stage, as the group compares them. All that a reference
  * has must be measured, so it cannot hold two kernels: boots that are alike make one, and each that those before it do
  * not cover one more, named NAME, NAME-2, and so on.
- * @throws CaptureError where one of the boots can be no reference
+ * @throws CaptureError if one of the boots can be no reference
  */
 export function captureTogether(
-  boots: readonly VouchedFor[],
+  boots: readonly VouchedNodeBoot[],
   group: PolicyGroup,
   { name, state, by, at }: Pick<CaptureOptions, 'name' | 'state' | 'by' | 'at'>,
 ): readonly Reference[] {
@@ -57,16 +57,16 @@ export function captureTogether(
   );
 }
 
-function hasStartOf(reference: Reference, { banks, boot }: VouchedFor, rules: BootRules): boolean {
+function hasStartOf(reference: Reference, { banks, boot }: VouchedNodeBoot, rules: BootRules): boolean {
   if (boot === null) return false;
   const prepared = prepareReference(reference, rules.masks);
   return startsLike(vouchedBoot(boot, banks, rules, [prepared]), [prepared], rules).length > 0;
 }
 
-/** True where these references, once they are in force, leave nothing of the boot unknown that the group compares. */
+/** True if these references, once they are in force, leave nothing of the boot unknown that the group compares. */
 function cover(
   references: readonly Reference[],
-  { node, banks, boot }: VouchedFor,
+  { node, banks, boot }: VouchedNodeBoot,
   group: PolicyGroup,
 ): boolean {
   if (boot === null || references.length === 0) return false;

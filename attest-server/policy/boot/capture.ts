@@ -1,7 +1,7 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import { isOfUnusedBank } from '../../wire/unused-bank.ts';
@@ -34,7 +34,7 @@ export interface CaptureOptions {
  * The reference that a proven boot becomes: what it measured, component by component, with texts of which the
  * identifiers of this one machine are masked, and the events behind them. It names no PCR values: those of a sibling
  * differ; but those that the policy compares by value are components.
- * @throws CaptureError where the boot has no log, the log has problems, or a compared PCR was not quoted
+ * @throws CaptureError if the boot has no log, the log has problems, or a compared PCR was not quoted
  */
 export function captureReference(
   { banks, boot }: { readonly banks: readonly PcrValues[]; readonly boot: ReplayedBoot | null },
@@ -117,7 +117,7 @@ function notReplayed(
   );
 }
 
-/** Also PCRs 1, 3 and 5, which are never compared: a policy may want every event in them explained. */
+/** PCRs that a reference keeps; 1, 3 and 5 too, which are never compared: a policy may want every event in them explained. */
 const kept: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14]);
 
 function isKept({ pcr, type }: LogEvent): boolean {
@@ -144,11 +144,11 @@ function recordedComponent(
   };
 }
 
-/** The lists of keys that people put in: what is told when one differs. dbx has its own place. */
+/** The lists of keys that people put in: what is reported when one differs. dbx has its own place. */
 function keysByEvent({
   databases,
   machineOwner,
-}: SecureBootState): ReadonlyMap<number, { readonly keys: NonNullable<Keys> }> {
+}: SecureBootState): ReadonlyMap<number, { readonly keys: NonNullable<ComponentKeys> }> {
   const lists = [...databases, ...machineOwner].filter(({ name }) => name !== 'dbx' && name !== 'MokListX');
   return new Map(
     lists
@@ -165,7 +165,7 @@ function keysByEvent({
   );
 }
 
-type Keys = Reference['components'][number]['keys'];
+type ComponentKeys = Reference['components'][number]['keys'];
 
 function recordedEvent({
   index,

@@ -13,7 +13,7 @@ import { quoted } from './sentence.ts';
 import { isUnified } from './unified-boot.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-interface Line extends VouchedText {
+interface ParsedLine extends VouchedText {
   readonly arguments: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export function commandLineFinding(
   const { cmdline } = rules;
   if (!refusesLines(cmdline)) return null;
   const lines = boot.state.commandLines.map(
-    ({ event, text }): Line => ({ event, text, arguments: parseCommandLine(text).arguments }),
+    ({ event, text }): ParsedLine => ({ event, text, arguments: parseCommandLine(text).arguments }),
   );
   const complete = whole(boot, lines, references);
   return (
@@ -43,7 +43,7 @@ export function commandLineFinding(
 
 function checkForbidden(
   boot: VouchedBoot,
-  lines: readonly Line[],
+  lines: readonly ParsedLine[],
   { forbid }: CommandLineRules,
 ): Finding | null {
   for (const { event, arguments: words } of lines)
@@ -68,7 +68,7 @@ function checkShown(boot: VouchedBoot, references: readonly PreparedReference[])
   return ruleFinding(boot, 'cmdline_policy', event, 'the text that was measured', describes, text);
 }
 
-/** What GRUB puts into PCR 8 is text; into PCR 12 systemd puts lines, and Windows something else. */
+/** GRUB puts text into PCR 8; into PCR 12 systemd puts lines, and Windows something else. */
 function mayBeText(
   { texts }: VouchedBoot,
   component: BootComponent,
@@ -159,7 +159,7 @@ interface WholeLine {
  */
 function whole(
   boot: VouchedBoot,
-  lines: readonly Line[],
+  lines: readonly ParsedLine[],
   references: readonly PreparedReference[],
 ): readonly WholeLine[] {
   const unified = isUnified(boot, references);

@@ -14,11 +14,11 @@ import type { VouchedBoot } from './vouched-boot.ts';
 export interface StageDifference {
   readonly reference: PreparedReference;
   readonly stage: JudgedStage;
-  /** What the boot measured and the reference does not have, in the log's order. */
+  /** Components of the boot that the reference does not have, in the log's order. */
   readonly unknown: readonly BootComponent[];
-  /** What the reference has and the boot did not measure. */
+  /** Components of the reference that the boot did not measure. */
   readonly missing: readonly ReferencedComponent[];
-  /** What both have, and the boot measured in another order. */
+  /** Components of both that the boot measured in another order. */
   readonly misplaced: readonly BootComponent[];
   /** A file that the reference has, of which nobody knows what it is: it counts for the node of the reference alone. */
   readonly unseen: BootComponent | null;
@@ -29,7 +29,7 @@ export function sizeOf({ unknown, missing, misplaced }: StageDifference): number
   return unknown.length + missing.length + misplaced.length;
 }
 
-/** Of each stage what differs; every stage is there, most with nothing in it. */
+/** The difference of each stage; every stage is there, most without any. */
 export type BootDifference = ReadonlyMap<JudgedStage, StageDifference>;
 
 /** Compares a boot with one reference, stage by stage: which components there are, and in which order of their PCR. */
@@ -121,7 +121,7 @@ function isOneOf(
 }
 
 /**
- * True where a command line has the arguments of one that the reference has. Marks what of the reference it stands
+ * True if a command line has the arguments of one that the reference has. Marks what of the reference it stands
  * for.
  */
 function commandLineKnown(

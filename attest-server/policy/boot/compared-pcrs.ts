@@ -31,7 +31,7 @@ const zeros = Buffer.alloc(Math.max(...Object.values(bankBytes)));
 /** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
 export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];
 
-/** The strongest digest, which is what is compared, as `sha256:…`; null where there is SHA-1 alone, or none. */
+/** The strongest digest, which is what is compared, as `sha256:…`; null if there is SHA-1 alone, or none. */
 export function strongestDigest(
   digests: Readonly<Partial<Record<PcrBank, string | undefined>>>,
 ): string | null {
@@ -48,7 +48,7 @@ export interface ReferenceBank {
   readonly values: Buffer;
 }
 
-/** Null where the reference has no usable value of this bank; a value of a wrong size makes the bank unusable. */
+/** Null if the reference has no usable value of this bank; a value of a wrong size makes the bank unusable. */
 export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank | null {
   const named = pcrs[bank] ?? {};
   const values: Buffer[] = [];
@@ -64,14 +64,14 @@ export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank
 }
 
 /** A stretch of PCRs that lie side by side in quote and reference: byte offsets in both, and the bytes' number. */
-interface Run {
+interface PcrRun {
   readonly quoted: number;
   readonly reference: number;
   readonly length: number;
 }
 
 /** The stretches in which the PCRs of `referenced` lie in a quote of `mask`, which has them all. */
-export function runsOf(referenced: number, mask: number, bank: PcrBank): readonly Run[] {
+export function runsOf(referenced: number, mask: number, bank: PcrBank): readonly PcrRun[] {
   const size = bankBytes[bank];
   const runs: { quoted: number; reference: number; length: number }[] = [];
   for (const [index, pcr] of pcrsOf(referenced).entries()) {

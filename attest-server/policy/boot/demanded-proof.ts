@@ -6,13 +6,13 @@ import { type PreparedReference, referenceMatches } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** What decides whether a kernel can give boot_aggregate: the kernel itself, and its command line. */
+/** The stages that decide whether a kernel can give boot_aggregate: the kernel itself, and its command line. */
 const ofStart: readonly JudgedStage[] = ['kernel', 'cmdline'];
 
 /**
- * Names of the references that demand boot_aggregate of this boot; empty where none does. Attack: a node that withholds
+ * Names of the references that demand boot_aggregate of this boot; empty if none does. Attack: a node that withholds
  * IMA's list from the first answer on, because its kernel found another initrd than the log shows.
- * @param boot null where the node sent no log
+ * @param boot null if the node sent no log
  */
 export function demandingReferences(
   boot: VouchedBoot | null,
@@ -26,7 +26,7 @@ export function demandingReferences(
   return [...new Set([...byValues, ...byStages])].map(({ reference }) => reference.name);
 }
 
-/** References that have the kernel and the command line of this boot, be it one of them each; none where one is missing. */
+/** References that have the kernel and the command line of this boot, be it one of them each; none if one is missing. */
 export function startsLike(
   boot: VouchedBoot,
   references: readonly PreparedReference[],

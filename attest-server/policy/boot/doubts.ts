@@ -1,17 +1,17 @@
 import type { ReasonCode } from '../../wire/reasons.ts';
-import type { Located } from '../file/policy-error.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import { covers, globMatches, isEverything } from '../glob.ts';
 import type { GroupBase } from '../group.ts';
 import { type BootRules, refusesLines, wantsRevocations } from './rules.ts';
 
-/** What is allowed, and may not be what was meant. */
-export function doubtsIn(rules: BootRules, group: GroupBase): Located[] {
+/** Rules that are allowed, and may not be what was meant. */
+export function doubtsIn(rules: BootRules, group: GroupBase): LocatedFault[] {
   return [...ofRules(rules, group.mode), ...ofIdleRules(rules, group)];
 }
 
-function ofRules(boot: BootRules, mode: GroupBase['mode']): Located[] {
-  const warnings: Located[] = [];
+function ofRules(boot: BootRules, mode: GroupBase['mode']): LocatedFault[] {
+  const warnings: LocatedFault[] = [];
   for (const stage of ['firmware', 'loader', 'kernel', 'initrd'] as const)
     if (boot.scope[stage] === 'unpinned')
       warnings.push({
@@ -48,7 +48,7 @@ function ofRules(boot: BootRules, mode: GroupBase['mode']): Located[] {
 }
 
 /** Rules that are written down and refuse nothing. */
-function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): Located[] {
+function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): LocatedFault[] {
   const { dbx, cmdline } = boot;
   const table: readonly (readonly [string, ReasonCode, boolean])[] = [
     ['secureBoot', 'secureboot_off', boot.secureBoot === 'required'],
@@ -77,15 +77,15 @@ function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): Located
 /** As many as the schema allows of one kind: it refuses more. */
 const mostGlobs = 256;
 
-/** Reads the raw value, so that these faults are told beside those of the schema. */
-export function contradictionsIn(boot: unknown): Located[] {
+/** Reads the raw value, so that these faults are reported beside those of the schema. */
+export function contradictionsIn(boot: unknown): LocatedFault[] {
   const rules = fieldOf(boot, 'cmdline');
   const globs = (key: string) =>
     listOf(fieldOf(rules, key))
       .slice(0, mostGlobs)
       .filter((glob) => typeof glob === 'string');
   const forbid = globs('forbid');
-  const faults: Located[] = [];
+  const faults: LocatedFault[] = [];
   for (const key of ['require', 'allow'])
     for (const [index, wanted] of globs(key).entries()) {
       const by = forbid.find((glob) => covers(glob, wanted));
@@ -114,7 +114,7 @@ export function contradictionsIn(boot: unknown): Located[] {
   ];
 }
 
-function byValueAndExplained(boot: unknown): Located[] {
+function byValueAndExplained(boot: unknown): LocatedFault[] {
   const byValue = listOf(fieldOf(boot, 'byValue'));
   return listOf(fieldOf(boot, 'explained'))
     .slice(0, mostGlobs)

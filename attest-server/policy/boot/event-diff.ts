@@ -1,7 +1,7 @@
 import type { PcrBank } from '../../wire/messages.ts';
 import { kernelArguments } from './kernel-arguments.ts';
 
-/** What an event of a log and one that a reference keeps have in common. */
+/** The members that an event of a log and one of a reference share. */
 export interface MeasuredEvent {
   readonly index: number;
   readonly pcr: number;
@@ -25,7 +25,7 @@ export interface EventDifference {
  * The event that explains why `pcrs` differ, in log order: the first one that differs in what was run or
  * enforced. What merely announces or wraps it (GRUB's script and files, a unified image around its kernel, the
  * image's name in a command line) differs earlier in the log, and counts only where nothing else does.
- * Null where the events of these PCRs are the same.
+ * Null if the events of these PCRs are the same.
  */
 export function firstDifference(
   reference: readonly MeasuredEvent[],
@@ -131,7 +131,7 @@ function isCause(difference: EventDifference, wrappers: Set<MeasuredEvent>, kern
   return true;
 }
 
-/** True where two command lines differ in the kernel image's name alone, as far as they are kept. */
+/** True if two command lines differ in the kernel image's name alone, as far as they are kept. */
 function sameArguments(expected: MeasuredEvent | null, actual: MeasuredEvent | null): boolean {
   const before = kernelArguments(expected?.describes ?? '');
   const after = kernelArguments(actual?.describes ?? '');

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { type Announcement, type Reference, saysNothing } from '../../formats/reference.ts';
 import { classOf } from '../../wire/reasons.ts';
-import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { AspectJudgement, Judge, JudgedNode, PreparedAspect } from '../aspect.ts';
 import { breaksPolicy, type Finding, weigh } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { isMissingAggregate } from './aggregate.ts';
@@ -9,7 +9,7 @@ import { isComparedBy } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 
 /** A reference that is staged, and that somebody expects nodes to boot. */
-interface Expected {
+interface ExpectedReference {
   readonly reference: Reference;
   readonly announced: Announcement;
   /** Milliseconds since the epoch. */
@@ -29,7 +29,7 @@ interface Expected {
 export function expectingChanges(
   judge: Judge,
   rules: Pick<BootRules, 'references'>,
-  { group, references }: Pick<Prepared, 'group' | 'references'>,
+  { group, references }: Pick<PreparedAspect, 'group' | 'references'>,
   judgeBy: (references: readonly Reference[]) => Judge,
 ): Judge {
   const expected = references.flatMap((reference) => expectedBy(reference, rules, group));
@@ -68,7 +68,7 @@ function expectedBy(
   reference: Reference,
   rules: Pick<BootRules, 'references'>,
   group: GroupBase,
-): readonly Expected[] {
+): readonly ExpectedReference[] {
   const { announced, state } = reference;
   if (announced === undefined || state !== 'staged' || reference.group !== group.name) return [];
   const [from, until] = [Date.parse(announced.at), Date.parse(announced.until)];
@@ -83,7 +83,7 @@ const mostJudges = 16;
 function jointJudges(
   references: readonly Reference[],
   judgeBy: (references: readonly Reference[]) => Judge,
-): (open: readonly Expected[]) => Judge {
+): (open: readonly ExpectedReference[]) => Judge {
   const judges = new LRUCache<string, Judge>({ max: mostJudges });
   return (open) => {
     const key = open.map(({ reference: { name } }) => name).join(' ');
@@ -97,7 +97,7 @@ function jointJudges(
 }
 
 function isOpenFor(
-  { announced: { nodes }, from, until }: Expected,
+  { announced: { nodes }, from, until }: ExpectedReference,
   { name }: JudgedNode,
   at: number,
 ): boolean {
@@ -105,7 +105,7 @@ function isOpenFor(
 }
 
 /** Without a proof that is missing: it leaves the node pending besides, whatever was announced, and is no other change. */
-function breaking({ findings }: Judgement, group: GroupBase): readonly Finding[] {
+function breaking({ findings }: AspectJudgement, group: GroupBase): readonly Finding[] {
   return findings.filter((finding) => !isMissingAggregate(finding) && breaksPolicy(weigh(finding, group)));
 }
 
@@ -119,7 +119,7 @@ function isDrift({ code }: Finding): boolean {
   return classOf(code) === 'drift';
 }
 
-/** Something is known once the announced reference counts: the kernel is there. */
+/** Whether the announced reference explains something: the kernel is there. */
 function explainsSome(against: readonly Finding[], left: readonly Finding[]): boolean {
   return against.some(({ code }) => !left.some((other) => other.code === code));
 }
@@ -134,20 +134,28 @@ function codesOf(findings: readonly Finding[]): readonly string[] {
 }
 
 /** @param own by what is in force: its unknown things wait for an approval, since the announcement ends */
-function arrived(judgement: Judgement, { unknown }: Judgement, expected: Expected): Judgement {
+function arrived(
+  judgement: AspectJudgement,
+  { unknown }: AspectJudgement,
+  expected: ExpectedReference,
+): AspectJudgement {
   const { name } = expected.reference;
   const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved${expected.isNamed ? '' : ', and if the policy names it (boot.references)'}.`;
-  const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
+  const finding: Finding = { ...expectedFinding(expected, 'a boot like that', text), severity: 'info' };
   const waiting = unknown === undefined ? {} : { unknown };
   return { ...judgement, findings: [...judgement.findings, finding], ...waiting };
 }
 
-function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
+function onTheWay(
+  judgement: AspectJudgement,
+  drift: readonly Finding[],
+  expected: ExpectedReference,
+): AspectJudgement {
   const what = saysNothing(expected.reference)
     ? 'A change of this boot was announced'
     : `This boot is on the way to the announced one, as in reference ${expected.reference.name}`;
   const finding: Finding = {
-    ...told(expected, codesOf(drift).join(', '), `${what}: ${announcedBy(expected)}`),
+    ...expectedFinding(expected, codesOf(drift).join(', '), `${what}: ${announcedBy(expected)}`),
     detail: drift.map(({ code, text }) => `${code}: ${text}`),
   };
   const others = judgement.findings.filter((one) => !drift.includes(one));
@@ -155,7 +163,11 @@ function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Exp
 }
 
 /** The finding stays what it is, and says that this is not what was announced. */
-function somethingElse(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
+function somethingElse(
+  judgement: AspectJudgement,
+  drift: readonly Finding[],
+  expected: ExpectedReference,
+): AspectJudgement {
   const [first] = drift;
   const text = `${first!.text} Another change was announced: reference ${expected.reference.name}. ${announcedBy(expected)}`;
   return {
@@ -164,7 +176,7 @@ function somethingElse(judgement: Judgement, drift: readonly Finding[], expected
   };
 }
 
-function told({ announced, reference }: Expected, actual: string, text: string): Finding {
+function expectedFinding({ announced, reference }: ExpectedReference, actual: string, text: string): Finding {
   const isAny = saysNothing(reference);
   return {
     code: 'change_expected',
@@ -179,6 +191,6 @@ function told({ announced, reference }: Expected, actual: string, text: string):
   };
 }
 
-function announcedBy({ announced: { by, until, reason } }: Expected): string {
+function announcedBy({ announced: { by, until, reason } }: ExpectedReference): string {
   return `${by} announced it until ${until} (${reason}).`;
 }

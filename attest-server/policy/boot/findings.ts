@@ -1,12 +1,12 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
 import type { PreparedReference } from './reference-set.ts';
-import type { Revoked } from './revoked.ts';
+import type { RevokedMatch } from './revoked.ts';
 
 export const noBootLog: Finding = {
   code: 'no_boot_log',
@@ -18,7 +18,7 @@ export const noBootLog: Finding = {
   evidence: null,
 };
 
-/** Nothing to compare: the references of the group go by events. */
+/** The finding that there is no log to compare: the references of the group go by events. */
 export const noLogToJudge: Finding = {
   ...noBootLog,
   text: 'The node sent no boot log, and no reference of its group can be compared by PCR values alone.',
@@ -49,7 +49,7 @@ export function noReference(group: string, names: readonly string[] | null): Fin
 
 /** @param active references in force that have this boot: whoever revoked the other one may not have known it */
 export function revokedReference(
-  { reference: { reference }, component }: Revoked,
+  { reference: { reference }, component }: RevokedMatch,
   boot: ReplayedBoot | null,
   active: readonly PreparedReference[],
 ): Finding {

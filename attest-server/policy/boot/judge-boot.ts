@@ -1,8 +1,7 @@
 import { type PcrValues, pcrsOf } from '../../wire/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
-import { valueFinding } from './by-value.ts';
+import type { UnknownThings } from '../unknown.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
@@ -30,36 +29,37 @@ import {
   unquotedFinding,
 } from './stage-findings.ts';
 import { type UnknownBoot, unknownStages, unknownWhole } from './unknown.ts';
+import { valueFinding } from './value-finding.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** What a boot is worth under a group's rules. */
+/** The judgement of a boot under a group's rules. */
 export interface BootJudgement {
-  /** What breaks a rule or a reference, the cause first; at most one of each code. */
+  /** Breaches of a rule or a reference, the cause first; at most one of each code. */
   readonly findings: readonly Finding[];
   /** Every stage is covered by an active reference, or left open by the policy. */
   readonly asReferenced: boolean;
   /** Names of the references that the boot is like, as a whole or stage by stage. */
   readonly references: readonly string[];
-  /** What no reference in force has of it. */
+  /** The part of it that no reference in force has. */
   readonly unknown: UnknownBoot | null;
-  /** What is in its initrds and no list in force has. */
-  readonly inInitrds: Unknown | null;
+  /** The content of its initrds that no list in force has. */
+  readonly inInitrds: UnknownThings | null;
 }
 
 export interface BootContext {
   /** Name of the group. */
   readonly group: string;
   readonly rules: BootRules;
-  /** Those that have not expired. */
+  /** References that have not expired. */
   readonly active: readonly PreparedReference[];
-  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  /** Digests that the reference named by the rule `dbx` revokes; null if it says nothing. */
   readonly revocations: readonly string[] | null;
-  /** What initrds are worth by what is in them; null where they are compared with references. */
+  /** The judgement of initrds by their content; null if they are compared with references. */
   readonly contents: JudgedContents | null;
   readonly node: string;
 }
 
-/** Judges a boot with its log by rules and references. What the log shows wrong about itself is told elsewhere. */
+/** Judges a boot with its log by rules and references. What the log shows wrong about itself is reported elsewhere. */
 export function judgeBoot(
   boot: VouchedBoot,
   banks: readonly PcrValues[],
@@ -192,7 +192,7 @@ function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }
   return judgesLines(cmdline);
 }
 
-/** What does not replay was not compared; that it does not is told as a problem of the log. */
+/** A boot that does not replay was not compared; that it does not is reported as a problem of the log. */
 function isVouched(boot: VouchedBoot): boolean {
   const byValue = (pcr: number) => boot.values.some((one) => one.pcr === pcr);
   return comparedPcrs.every((pcr) => boot.vouches(pcr) || byValue(pcr) || !boot.quotes(pcr));

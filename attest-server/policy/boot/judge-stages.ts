@@ -8,13 +8,13 @@ import type { PreparedReference } from './reference-set.ts';
 import { type BootRules, goesByNode } from './rules.ts';
 import type { JudgedComponent, VouchedBoot } from './vouched-boot.ts';
 
-/** What the references say of a boot's stages, each list in the order of a boot. */
+/** A boot's stages as the references judge them, each list in the order of a boot. */
 export interface JudgedStages {
   /** Stages that no reference covers as they are, each beside the closest one. */
   readonly differing: readonly StageDifference[];
   /** Stages of which a reference has all, in another order. */
   readonly misplaced: readonly StageDifference[];
-  /** What was measured behind its kernel, where no reference has the boot as a whole. */
+  /** The component measured after its kernel, if no reference has the boot as a whole. */
   readonly late: BootComponent | null;
   /** Stages that policy leaves open: what the boot measured there that no reference has. */
   readonly open: readonly OpenStage[];
@@ -33,7 +33,7 @@ export interface OpenStage {
   readonly component: BootComponent;
 }
 
-interface Compared {
+interface ReferenceComparison {
   readonly reference: PreparedReference;
   readonly stages: BootDifference;
   readonly total: number;
@@ -56,12 +56,12 @@ export function judgeStages(
   const by = new Set<string>();
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
-    const own = (one: Compared) => scope !== 'node' || isOf(node, one.reference);
+    const own = (one: ReferenceComparison) => scope !== 'node' || isCapturedFrom(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage, node);
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
       by.add(closest.reference.reference.name);
-      if (closest.unseen !== null && !isOf(node, closest.reference)) unseen.push(closest.unseen);
+      if (closest.unseen !== null && !isCapturedFrom(node, closest.reference)) unseen.push(closest.unseen);
       if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
       continue;
     }
@@ -85,13 +85,13 @@ export function judgeStages(
   return { differing, misplaced, late, open, foreign, unseen, uncovered, covering: [...by] };
 }
 
-function isOf(node: string, { reference }: PreparedReference): boolean {
+function isCapturedFrom(node: string, { reference }: PreparedReference): boolean {
   return reference.captured?.node === node;
 }
 
 /** How much is different, or counts for another node alone. */
 function weightOf(difference: StageDifference, node: string): number {
-  const isAnothers = difference.unseen !== null && !isOf(node, difference.reference);
+  const isAnothers = difference.unseen !== null && !isCapturedFrom(node, difference.reference);
   return sizeOf(difference) + (isAnothers ? 1 : 0);
 }
 
@@ -101,9 +101,9 @@ function compareAll(
   references: readonly PreparedReference[],
   rules: BootRules,
   node: string,
-): Compared[] {
+): ReferenceComparison[] {
   const anyNode = !goesByNode(rules);
-  const compared: Compared[] = [];
+  const compared: ReferenceComparison[] = [];
   for (const reference of references) {
     const differences = compareStages(boot, reference, rules);
     const stages = rules.scope.initrd === 'contents' ? withoutRead(differences) : differences;
@@ -124,7 +124,7 @@ function withoutRead(stages: BootDifference): BootDifference {
 }
 
 /** The boot is this one, in its order. */
-function isWhole({ reference, total }: Compared): boolean {
+function isWhole({ reference, total }: ReferenceComparison): boolean {
   return total === 0 && reference.whole;
 }
 
@@ -133,7 +133,11 @@ export function covers({ whole, components }: PreparedReference, stage: JudgedSt
   return whole || components.stages.has(stage);
 }
 
-function closestOf(compared: readonly Compared[], stage: JudgedStage, node: string): StageDifference | null {
+function closestOf(
+  compared: readonly ReferenceComparison[],
+  stage: JudgedStage,
+  node: string,
+): StageDifference | null {
   let closest: StageDifference | null = null;
   for (const { stages } of compared) {
     const one = stages.get(stage)!;
@@ -143,7 +147,7 @@ function closestOf(compared: readonly Compared[], stage: JudgedStage, node: stri
 }
 
 /**
- * True where each of them is in a PCR of its stage. Attack: a loader that the log calls an image of the firmware, or an
+ * True if each of them is in a PCR of its stage. Attack: a loader that the log calls an image of the firmware, or an
  * initrd, of which the policy takes any.
  */
 function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): boolean {
@@ -160,7 +164,7 @@ const pcrsOfStage: Readonly<Partial<Record<JudgedStage, readonly number[]>>> = {
 };
 
 /**
- * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
+ * True if each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
  * the log calls an initrd, beside or in place of the true one, is one too many, or is read before the known kernel, whose
  * digest the system extended.
  */

@@ -1,8 +1,8 @@
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import { type BootRules, wantsRevocations } from './rules.ts';
 
-/** What a component is called, in a reference or by the facts of a boot. */
-export interface Referenced {
+/** The name of a component, in a reference or by the facts of a boot. */
+export interface ComponentName {
   readonly pcr: number | null;
   readonly kind: string | null;
   readonly description: string;
@@ -12,7 +12,7 @@ export interface Referenced {
  * True for what a rule of the policy judges instead of a reference: who signed what booted, which revocations there
  * are, the machine owner's keys.
  */
-export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Referenced): boolean {
+export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: ComponentName): boolean {
   if (pcr === 14) return rules.mok !== null;
   if (pcr !== 7) return false;
   const name = /^\w+/.exec(description)?.[0] ?? '';
@@ -24,20 +24,20 @@ export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Ref
 
 const machineOwnerLists: ReadonlySet<string> = new Set(['MokList', 'MokListX', 'MokSBState', 'MokDBState']);
 
-/** What the facts say that an event is. */
-interface Fact {
+/** An event, by the facts of the boot. */
+interface EventFact {
   readonly kind: 'authority' | 'variable';
   readonly description: string;
 }
 
 /**
- * What the facts call each event. The log's own word would not do: naming a changed key `db`, or typing a list of keys
- * as an authority, must not take it away from the reference and from the rule alike.
+ * The names that the facts give to each event. The log's own word would not do: naming a changed key `db`, or typing a list of
+ * keys as an authority, must not take it away from the reference and from the rule alike.
  */
-export function factsOf({ secureBoot }: BootState): ReadonlyMap<number, Fact> {
+export function factsOf({ secureBoot }: BootState): ReadonlyMap<number, EventFact> {
   const { databases, authorities, machineOwner, sbatEvents } = secureBoot;
-  const variable = (description: string): Fact => ({ kind: 'variable', description });
-  return new Map<number, Fact>([
+  const variable = (description: string): EventFact => ({ kind: 'variable', description });
+  return new Map<number, EventFact>([
     ...databases.map(({ event, name }) => [event, variable(name)] as const),
     ...machineOwner.map(({ event, name }) => [event, variable(name)] as const),
     ...authorities.map(({ event, source }) => [event, { kind: 'authority', description: source }] as const),

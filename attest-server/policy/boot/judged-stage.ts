@@ -2,7 +2,7 @@ import type { Stage } from '../../verify/tpm/event-stage.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 import type { BootScope, InitrdScope } from './rules.ts';
 
-/** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */
+/** The stages, in the order in which a boot runs through them: the first that differs is the cause. */
 export const judgedStages = [
   'firmware',
   'driver',
@@ -32,7 +32,7 @@ export function judgedStage(stage: string, pcr: number | null): JudgedStage {
 
 const byName: ReadonlyMap<string, JudgedStage> = new Map(judgedStages.map((stage) => [stage, stage]));
 
-/** Of which machines a reference speaks at this stage; drivers go with the firmware, the rest with the group. */
+/** The machines that a reference speaks of at this stage; drivers go with the firmware, the rest with the group. */
 export function scopeOf(stage: JudgedStage, scope: BootScope): InitrdScope {
   switch (stage) {
     case 'firmware':
@@ -64,7 +64,7 @@ export const stageNames: Readonly<Record<JudgedStage, string>> = {
 /** Code and words of what differs. */
 export type Cause = readonly [ReasonCode, string];
 
-/** What Secure Boot's stage says instead where it was measured as off. */
+/** The cause that replaces the one of Secure Boot's stage if it was measured as off. */
 export const secureBootOff: Cause = ['secureboot_off', 'Secure Boot is turned off'];
 
 export const stageCauses: Readonly<Record<JudgedStage, Cause>> = {

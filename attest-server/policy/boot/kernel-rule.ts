@@ -12,7 +12,7 @@ import type { VouchedBoot } from './vouched-boot.ts';
  */
 const kernelPcrs: ReadonlySet<number> = new Set([4, 9, 11]);
 
-/** True where a kernel was measured: without one a boot says nothing of what runs. */
+/** True if a kernel was measured: without one a boot says nothing of what runs. */
 export function measuresKernel({ components }: Pick<BootState, 'components'>): boolean {
   return components.some(isKernel);
 }
@@ -31,7 +31,7 @@ export function knowsKernel(boot: VouchedBoot, references: readonly PreparedRefe
   return boot.state.components.some((one) => isKernel(one) && isCalledSo(boot, one, 'kernel', references));
 }
 
-/** Null too where a PCR that could hold it is not vouched for: that is told as such. */
+/** Null too where a PCR that could hold it is not vouched for: that is reported as such. */
 export function kernelFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
   if (knowsKernel(boot, references) || !boot.vouches(4) || !boot.vouches(9)) return null;
   const text = `In this boot ${noKernel}, so it is not known what runs. Start the node with firmware or a loader that measures the kernel.`;

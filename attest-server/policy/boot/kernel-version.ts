@@ -1,7 +1,6 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { filePcr } from '../../wire/loader-files.ts';
 import { parseCommandLine } from '../command-line.ts';
-import type { ReferencedComponent } from './prepared-components.ts';
 
 /** As kernels are called: `6.12.118+deb13-amd64`, `5.14.0-183.el9.x86_64`. */
 const version = '(\\d+\\.\\d+[\\w.+~-]*?)';
@@ -12,14 +11,14 @@ const initrdName = new RegExp(
   `(?:^|/)(?:(?:initrd\\.img|initrd|initramfs)-${version}|${version}/(?:initrd|initramfs))(?:\\.img)?(?:\\.gz)?$`,
 );
 
-/** The version that the name of a kernel's or an initrd's file ends with; null where it has none. */
+/** The version that the name of a kernel's or an initrd's file ends with; null if it has none. */
 export function versionInName(path: string): string | null {
   const match = kernelName.exec(path) ?? initrdName.exec(path);
   return match?.[1] ?? match?.[2] ?? null;
 }
 
 /** As far as a component says which version it is. */
-interface Versioned {
+interface VersionSource {
   readonly pcr: number | null;
   readonly stage: string;
   readonly kind: string | null;
@@ -27,8 +26,8 @@ interface Versioned {
   readonly description: string;
 }
 
-/** The version that a reference is of: what it names, and the names of its files; null where that is none, or several. */
-export function versionOfReference(components: readonly Versioned[]): string | null {
+/** The version that a reference is of: what it names, and the names of its files; null if that is none, or several. */
+export function versionOfReference(components: readonly VersionSource[]): string | null {
   const named = components.flatMap(({ pcr, stage, kind, text, description }) => {
     if (kind === 'cmdline' && pcr === 8 && text !== null) return parseCommandLine(text).image ?? [];
     return isFile({ pcr, stage, kind }) ? description : [];
@@ -39,11 +38,11 @@ export function versionOfReference(components: readonly Versioned[]): string | n
 /**
  * The version that a boot is of: that of the known kernel or initrd whose file it measured, as references call it.
  * Attack: a version in a path says nothing. Another file may lie there, and a known file under the name of another one.
- * @param known what references have in the place of a component
+ * @param known what references have in place of a component
  */
 export function versionOfBoot(
   components: readonly BootComponent[],
-  known: (component: BootComponent) => readonly ReferencedComponent[],
+  known: (component: BootComponent) => readonly VersionSource[],
 ): string | null {
   const files = components.filter(isFile).flatMap(known);
   return onlyVersion(
@@ -51,7 +50,7 @@ export function versionOfBoot(
   );
 }
 
-function isFile({ pcr, stage, kind }: Pick<Versioned, 'pcr' | 'stage' | 'kind'>): boolean {
+function isFile({ pcr, stage, kind }: Pick<VersionSource, 'pcr' | 'stage' | 'kind'>): boolean {
   return pcr === filePcr && kind === 'file' && (stage === 'kernel' || stage === 'initrd');
 }
 

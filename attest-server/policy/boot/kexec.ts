@@ -4,7 +4,7 @@ import type { Finding } from '../finding.ts';
 import { lockdown } from './kernel-words.ts';
 
 /**
- * Null where each measured command line locks the kernel down, whatever the node says: its own word on that counts for nothing
+ * Null if each measured command line locks the kernel down, whatever the node says: its own word on that counts for nothing
  * here. Attack: one more line that does is extended by the system that runs under another one.
  */
 export function kexecFinding(state: BootState | null): Finding | null {

@@ -6,8 +6,8 @@ import { quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
- * What of a list of keys differs from a reference, as the rest of a sentence; null where either side does not say what
- * it holds, or nothing differs.
+ * The difference of a list of keys from a reference, as the rest of a sentence; null if either side does not say what it
+ * holds, or nothing differs.
  */
 export function keyChange(
   { state: { secureBoot } }: VouchedBoot,

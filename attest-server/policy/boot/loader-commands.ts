@@ -1,13 +1,13 @@
 import { maskIdentifiers } from './masked-text.ts';
 import { type MaskName, maskCommand } from './named-masks.ts';
-import { isOfMenu, type Read } from './only-read.ts';
+import { isOfMenu, type ReadText } from './only-read.ts';
 
 /**
  * The commands of GRUB in the order of one boot, but for those of its menu, as they are compared: without identifiers of
  * the machine, without hints, and each disk by when it was named first. A disk's number says nothing of what is on it,
  * and all that is read is measured; two disks that changed places in one command still differ, and so do partitions.
  */
-export function comparedCommands<One extends Read>(
+export function comparedCommands<One extends ReadText>(
   components: readonly One[],
   masks: readonly MaskName[],
 ): ReadonlyMap<One, string> {
@@ -24,7 +24,7 @@ export function comparedCommands<One extends Read>(
   return compared;
 }
 
-/** What EFI and BIOS firmware and GRUB's own drivers call a disk. GRUB 2.12 manual, section "How to specify devices". */
+/** Names of disks in EFI and BIOS firmware and GRUB's own drivers. GRUB 2.12 manual, section "How to specify devices". */
 const kinds = 'hd|cd|fd|ahci|ata|usb';
 const aDisk = new RegExp(`^(?:${kinds})\\d+(?:,[\\w,]*)?$`);
 /** As a word, an assigned value, or the beginning of a path. */
@@ -56,10 +56,10 @@ function diskNames(): (name: string, kind: string) => string {
 const anyDisk = new RegExp(`\\b(?:${kinds})\\d+`, 'g');
 
 /**
- * False where commands of the same texts name the same disk wherever they name one of its kind. Those of the menu do not
+ * False if commands of the same texts name the same disk wherever they name one of its kind. Those of the menu do not
  * count, as in `comparedCommands`.
  */
-export function namesSeveralDisks(components: readonly Read[]): boolean {
+export function namesSeveralDisks(components: readonly ReadText[]): boolean {
   const names = new Set<string>();
   const ofKinds = new Set<string>();
   for (const one of components) {

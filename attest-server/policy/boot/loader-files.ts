@@ -8,7 +8,7 @@ import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
- * True where a configuration file that no reference has may be another one than the reference's: its place in the order of
+ * True if a configuration file that no reference has may be another one than the reference's: its place in the order of
  * what the loader read is that of one. Attack: an initrd that the log calls a configuration file, read beside the
  * known one, or with the digest of the known one extended by the system that it started.
  */
@@ -21,7 +21,7 @@ export function mayReadOtherConfiguration(
   return knowCommands && scope.loader !== 'node' && readsInOrder(boot, reference);
 }
 
-/** False where this file stands for one of the reference for which another one stood before. */
+/** False if this file stands for one of the reference for which another one stood before. */
 function isOneFile(others: Map<string, string>, key: string, { digests }: BootComponent): boolean {
   const digest = strongestDigest(digests) ?? '';
   const before = others.get(key) ?? digest;
@@ -30,7 +30,7 @@ function isOneFile(others: Map<string, string>, key: string, { digests }: BootCo
 }
 
 /**
- * True where files of the same kinds are read as in the reference, each known one in its place. A configuration file that
+ * True if files of the same kinds are read as in the reference, each known one in its place. A configuration file that
  * the reference has twice may be another one, twice the same; behind one there may be more of which the bytes are text,
  * as a machine has more boot entries.
  */

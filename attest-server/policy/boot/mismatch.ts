@@ -1,4 +1,4 @@
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { PcrBank } from '../../wire/messages.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { Finding } from '../finding.ts';
@@ -34,7 +34,7 @@ export function explainMismatch(
     : byEvent(difference, prepared.reference.name, bank.quoted.bank, boot);
 }
 
-interface Closest {
+interface ClosestReference {
   readonly prepared: PreparedReference;
   readonly bank: { readonly reference: ReferenceBank; readonly quoted: PcrValues };
   readonly differing: readonly number[];
@@ -43,8 +43,8 @@ interface Closest {
 function closestReference(
   references: readonly PreparedReference[],
   quotes: readonly PcrValues[],
-): Closest | null {
-  let closest: Closest | null = null;
+): ClosestReference | null {
+  let closest: ClosestReference | null = null;
   for (const prepared of references) {
     const bank = sharedBank(prepared, quotes);
     if (bank === null) continue;
@@ -78,7 +78,7 @@ function noSharedBank(references: readonly PreparedReference[], quotes: readonly
   };
 }
 
-function byPcr({ prepared, bank, differing }: Closest, boot: ReplayedBoot | null): Finding {
+function byPcr({ prepared, bank, differing }: ClosestReference, boot: ReplayedBoot | null): Finding {
   const name = prepared.reference.name;
   const pcr = differing[0] ?? null;
   const value = (of: ReferenceBank | PcrValues) => {

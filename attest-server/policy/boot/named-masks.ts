@@ -4,9 +4,9 @@ interface NamedMask {
   readonly masks: string;
   /** Where that is written down. */
   readonly source: string;
-  /** Of a kernel's command line: one whole argument. */
+  /** In a kernel's command line: one whole argument. */
   readonly argument?: Alternates;
-  /** Of a loader: one whole command, its disks masked already. */
+  /** In a loader: one whole command, its disks masked already. */
   readonly commands: readonly Alternates[];
 }
 

@@ -11,7 +11,7 @@ export function isConstant({ kind, pcr, type }: Pick<BootComponent, 'kind' | 'pc
 }
 
 /** As far as a component of a boot and one of a reference are alike. */
-export interface Read {
+export interface ReadText {
   readonly pcr: number | null;
   readonly kind: string | null;
   readonly text: string | null;
@@ -21,12 +21,12 @@ export interface Read {
  * A loader's configuration file, which carries entries, comments and identifiers of the machine; what is done of it is
  * measured as commands.
  */
-export function isConfiguration(one: Pick<Read, 'pcr' | 'kind'> | undefined): boolean {
+export function isConfiguration(one: Pick<ReadText, 'pcr' | 'kind'> | undefined): boolean {
   return one?.pcr === filePcr && one.kind === 'configuration';
 }
 
 /** GRUB measures an entry with all of its text when it defines it, and each command again when it runs it. */
-export function definesMenu(one: Read): boolean {
+export function definesMenu(one: ReadText): boolean {
   return isCommand(one, /^(?:menuentry|submenu)\s/);
 }
 
@@ -35,7 +35,7 @@ export function definesMenu(one: Read): boolean {
  * called, a test, a line that is shown, and how long the menu is shown, which follows from how the last boot ended.
  * What is done of them is measured as commands of its own.
  */
-export function isOfMenu(one: Read): boolean {
+export function isOfMenu(one: ReadText): boolean {
   return definesMenu(one) || isCommand(one, /^\[ [^\n]*\]$/) || isCommand(one, ofMenu);
 }
 
@@ -45,13 +45,13 @@ const ofMenu = new RegExp(
     '^set (?:default|chosen|boot_once|(?:prev_)?saved_entry|next_entry)=[^\\n]*$',
     '^save_env (?:boot_(?:success|indeterminate|counter)|recordfail)\\b',
     '^save_env(?: (?:(?:prev_)?saved_entry|next_entry))+$',
-    // Systems that count the boots after an update, and fall back to the entry of before.
+    // Systems that count the boots after an update, and fall back to the earlier entry.
     '^(?:in|de)crement boot_counter$',
     '^(?:setparams|echo) [^\\n]*$',
   ].join('|'),
 );
 
-function isCommand({ pcr, kind, text }: Read, command: RegExp): boolean {
+function isCommand({ pcr, kind, text }: ReadText, command: RegExp): boolean {
   return pcr === 8 && kind === 'command' && text !== null && command.test(text);
 }
 
@@ -62,6 +62,6 @@ function isCommand({ pcr, kind, text }: Read, command: RegExp): boolean {
 const orderedPcrs: ReadonlySet<number> = new Set([4, 8, 9, 11, 12, 13]);
 
 /** True for what has a place in the order of its PCR: all but what may be there or not. */
-export function hasPlace(one: Read): boolean {
+export function hasPlace(one: ReadText): boolean {
   return one.pcr !== null && orderedPcrs.has(one.pcr) && !isConfiguration(one) && !isOfMenu(one);
 }

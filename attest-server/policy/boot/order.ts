@@ -3,7 +3,7 @@ import type { JudgedStage } from './judged-stage.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { JudgedComponent, VouchedBoot } from './vouched-boot.ts';
 
-interface Misplaced {
+interface MisplacedStage {
   readonly stage: JudgedStage;
   readonly component: BootComponent;
 }
@@ -14,9 +14,9 @@ interface Misplaced {
  */
 export class MeasuredOrder {
   /** Both of each pair that stands the other way round. */
-  readonly misplaced: Misplaced[] = [];
+  readonly misplaced: MisplacedStage[] = [];
   /** By PCR, the one that stands last in the reference. */
-  readonly #last: ({ readonly place: number; readonly measured: Misplaced } | undefined)[] = [];
+  readonly #last: ({ readonly place: number; readonly measured: MisplacedStage } | undefined)[] = [];
 
   /** @param pcr of both @param known what of the reference the component is, seen for the first time */
   add(pcr: number, { place, stage }: ReferencedComponent, component: BootComponent): void {
@@ -27,7 +27,7 @@ export class MeasuredOrder {
     else this.misplaced.push(last.measured, measured);
   }
 
-  /** Those that the reference has in this stage. */
+  /** Components that the reference has in this stage. */
   of(stage: JudgedStage): readonly BootComponent[] {
     return this.misplaced.flatMap((one) => (one.stage === stage ? one.component : []));
   }
@@ -35,7 +35,7 @@ export class MeasuredOrder {
 
 /**
  * The first that comes too late, whichever references cover the stages: a loader behind a kernel in PCR 4, a file behind
- * what the kernel's stub measured in PCR 9. Null where all is in order.
+ * what the kernel's stub measured in PCR 9. Null if all is in order.
  */
 export function behindKernel({ judged }: Pick<VouchedBoot, 'judged'>): BootComponent | null {
   let started = false;

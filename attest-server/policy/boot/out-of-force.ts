@@ -2,14 +2,14 @@ import type { Reference } from '../../formats/reference.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { classOf } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
-import { type Comparing, inForceKnow, knowsUnknown } from './knows-unknown.ts';
 import { isComparedBy, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
 import type { UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
+import { type ComparisonContext, inForceKnow, wouldExplain } from './would-explain.ts';
 
-/** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
+/** References of a group that nobody has put in force, or that were taken out of it; prepared when first needed. */
 export function idleReferences(
   group: string,
   rules: Pick<BootRules, 'references'>,
@@ -33,9 +33,9 @@ function byStep(a: Reference, b: Reference): number {
   return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
-/** What is unknown of a boot, and how it is compared; null where nothing is. */
-type Lacking =
-  | (Comparing & {
+/** The unknown part of a boot, and how it is compared; null if nothing is unknown. */
+type UnmatchedBoot =
+  | (ComparisonContext & {
       readonly unknown: UnknownBoot;
       /** The boot as it is compared once this reference is in force, too. */
       readonly bootWith: (reference: PreparedReference) => VouchedBoot | null;
@@ -51,7 +51,7 @@ export function withOutOfForce(
   references: readonly PreparedReference[],
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-  lacking: Lacking,
+  lacking: UnmatchedBoot,
 ): { readonly findings: readonly Finding[]; readonly knownBy: string | null } {
   const isWanted = wantedFor(boot, quotes, lacking);
   const wanted = references.find(isWanted);
@@ -70,7 +70,7 @@ export function withOutOfForce(
   return { findings: findings.with(position, told), knownBy };
 }
 
-/** What a reference would mend: drift, and settings that differ from one. */
+/** Findings that a reference would clear: drift, and settings that differ from one. */
 function isOfReference({ code, reference }: Finding): boolean {
   return (
     classOf(code) === 'drift' ||
@@ -82,7 +82,7 @@ function isOfReference({ code, reference }: Finding): boolean {
 function wantedFor(
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-  lacking: Lacking,
+  lacking: UnmatchedBoot,
 ): (reference: PreparedReference) => boolean {
   if (lacking === null) return () => false;
   // Of one boot: hundreds of hosts have references of their own, in force and out of it.
@@ -90,10 +90,10 @@ function wantedFor(
   return (reference) => {
     if (reference.reference.state === 'active') return false;
     if (reference.strict) return referenceMatches(reference, quotes);
-    if (boot === null || !knowsUnknown(reference, boot, lacking.unknown, lacking, inForce)) return false;
+    if (boot === null || !wouldExplain(reference, boot, lacking.unknown, lacking, inForce)) return false;
     // What another one out of force would make known does not count.
     const own = lacking.bootWith(reference);
-    return own !== null && knowsUnknown(reference, own, lacking.unknown, lacking);
+    return own !== null && wouldExplain(reference, own, lacking.unknown, lacking);
   };
 }
 

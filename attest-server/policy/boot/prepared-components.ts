@@ -19,7 +19,7 @@ export interface ReferencedComponent {
   /** Null: in any PCR that is judged. */
   readonly pcr: number | null;
   readonly kind: string | null;
-  /** What the file was by its bytes, when it was captured; null where nobody saw them. */
+  /** The kind of the file by its bytes, when it was captured; null if nobody saw them. */
   readonly content: FileContent | null;
   readonly digests: Reference['components'][number]['digests'];
   readonly description: string;
@@ -28,13 +28,13 @@ export interface ReferencedComponent {
   readonly keys: NonNullable<Reference['components'][number]['keys']>;
   /** Where its like comes first in the boot that was captured; -1 where the order of its PCR says nothing. */
   readonly place: number;
-  /** Of a command line, where its text is known. */
+  /** The parsed text of a command line, if it is known. */
   readonly line: ParsedCommandLine | null;
 }
 
 /** The components of one reference. */
 export interface PreparedComponents {
-  /** Those of judged PCRs, one by one. */
+  /** Components of judged PCRs, one by one. */
   readonly all: readonly ReferencedComponent[];
   /** Which banks better than SHA-1 its components carry. */
   readonly banks: readonly PcrBank[];
@@ -50,7 +50,7 @@ export interface PreparedComponents {
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
   /** Its commands name several disks, so that one is known only by what they call it before. */
   readonly severalDisks: boolean;
-  /** Also with the version of its kernel masked. */
+  /** By text with the version of its kernel masked, too. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
   /** Digests in PCRs that are recorded and not judged: with them, such a PCR can be explained. */
   readonly recorded: ReadonlySet<string>;
@@ -167,7 +167,7 @@ export interface CommandTexts {
 
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
- * loader's command, or a text of PCR 6, that is the same. Null where the reference has none.
+ * loader's command, or a text of PCR 6, that is the same. Null if the reference has none.
  * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(

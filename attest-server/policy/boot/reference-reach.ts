@@ -57,7 +57,7 @@ export function likeness(subject: Reference): (proven: Proven, group: PolicyGrou
 /** Two references are compared as they are. */
 const noMasks: readonly never[] = [];
 
-/** What is revoked counts for its own group, also where the policy names others. */
+/** A revocation counts for its own group, even if the policy names others. */
 function counts(subject: Reference, { name, rules }: PolicyGroup): boolean {
   return subject.group === name || isComparedBy(name, rules.boot, subject);
 }

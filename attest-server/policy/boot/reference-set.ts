@@ -13,17 +13,17 @@ import type { MaskName } from './named-masks.ts';
 import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
 import type { BootRules } from './rules.ts';
 
-/** A reference, its values made ready to be compared. */
+/** A reference, its values prepared to be compared. */
 export interface PreparedReference {
   readonly reference: Reference;
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
   /** Of `pcrs`, strongest first. */
   readonly banks: readonly ReferenceBank[];
   readonly components: PreparedComponents;
   /** Nothing but `pcrs`: a boot matches where every compared PCR is as named. */
   readonly strict: boolean;
-  /** Of a boot as a whole: a stage of which it says nothing was not there. */
+  /** Whether it is of a boot as a whole: a stage of which it says nothing was not there. */
   readonly whole: boolean;
 }
 
@@ -34,9 +34,9 @@ export interface ReferenceSet {
 }
 
 /**
- * What was revoked counts for the whole group, also where the policy names others.
+ * Revocations count for the whole group, even if the policy names others.
  * @param group its name
- * @param ready makes one ready, by these masks
+ * @param ready prepares one, by these masks
  */
 export function prepareReferences(
   group: string,
@@ -54,7 +54,7 @@ export function prepareReferences(
   };
 }
 
-/** True where the boots of a group are compared with this reference, once it is active. */
+/** True if the boots of a group are compared with this reference, once it is active. */
 export function isComparedBy(
   group: string,
   { references }: Pick<BootRules, 'references'>,
@@ -63,7 +63,7 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
-/** Makes each ready once, for as long as it lives: the judges of one group and of its announced changes share it. */
+/** Prepares each once, for as long as it lives: the judges of one group and of its announced changes share it. */
 export function preparer(masks: readonly MaskName[]): (reference: Reference) => PreparedReference {
   const made = new Map<Reference, PreparedReference>();
   return (reference) => {
@@ -93,7 +93,7 @@ interface SharedBank {
   readonly quoted: PcrValues;
 }
 
-/** The strongest bank that reference and quotes share, and that differs where one does; null where they share none. */
+/** The strongest bank that reference and quotes share, and that differs where one does; null if they share none. */
 export function sharedBank({ banks }: PreparedReference, quotes: readonly PcrValues[]): SharedBank | null {
   let strongest: SharedBank | null = null;
   for (const reference of banks)
@@ -106,7 +106,7 @@ export function sharedBank({ banks }: PreparedReference, quotes: readonly PcrVal
 }
 
 /**
- * True where every PCR that the reference names is quoted with that value, and it names every compared PCR, and those
+ * True if every PCR that the reference names is quoted with that value, and it names every compared PCR, and those
  * of add-ons that were extended. Attack: a bank that the firmware leaves alone is extended by the system itself, so that
  * it shows a good boot: each bank that both have must match.
  */
@@ -114,14 +114,14 @@ export function referenceMatches({ banks }: PreparedReference, quotes: readonly 
   return everyShared(banks, quotes, bankMatches);
 }
 
-/** True where one bank shows that the boot is this one: what was revoked is not hidden by another bank. */
+/** True if one bank shows that the boot is this one: what was revoked is not hidden by another bank. */
 export function someBankMatches({ banks }: PreparedReference, quotes: readonly PcrValues[]): boolean {
   return banks.some((reference) =>
     quotes.some((quoted) => quoted.bank === reference.bank && bankMatches(reference, quoted)),
   );
 }
 
-/** True where every PCR that the reference names is quoted with that value; so it is where it names none at all. */
+/** True if every PCR that the reference names is quoted with that value; so it is where it names none at all. */
 export function namedPcrsMatch(
   { reference, banks }: PreparedReference,
   quotes: readonly PcrValues[],
@@ -129,7 +129,7 @@ export function namedPcrsMatch(
   return Object.keys(reference.pcrs).length === 0 || everyShared(banks, quotes, valuesMatch);
 }
 
-/** False where they share no bank. */
+/** False if they share no bank. */
 function everyShared(
   banks: readonly ReferenceBank[],
   quotes: readonly PcrValues[],

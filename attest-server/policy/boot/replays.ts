@@ -1,6 +1,6 @@
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 
-/** What a log says of a PCR onto which it does not replay explains nothing. */
+/** The events of a PCR onto which the log does not replay explain nothing. */
 export function replays(problems: readonly BootProblem[], pcr: number): boolean {
   return !problems.some(
     ({ code, pcr: of }) =>

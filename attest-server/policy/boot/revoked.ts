@@ -9,9 +9,9 @@ import {
 } from './reference-set.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-export interface Revoked {
+export interface RevokedMatch {
   readonly reference: PreparedReference;
-  /** The component of it that the boot has; null where the boot is the reference as a whole. */
+  /** The component of it that the boot has; null if the boot is the reference as a whole. */
   readonly component: ReferencedComponent | null;
 }
 
@@ -23,7 +23,7 @@ export function revokedIn(
   { active, revoked }: ReferenceSet,
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-): Revoked | null {
+): RevokedMatch | null {
   for (const reference of revoked) {
     if (reference.strict) {
       if (someBankMatches(reference, quotes)) return { reference, component: null };

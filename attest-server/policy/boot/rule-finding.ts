@@ -2,7 +2,7 @@ import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** A boot that breaks a rule of the policy; `event` is null where the log lacks what the rule wants. */
+/** A boot that breaks a rule of the policy; `event` is null if the log lacks what the rule wants. */
 export function ruleFinding(
   { digest }: VouchedBoot,
   code: ReasonCode,

@@ -1,6 +1,6 @@
 import type { MaskName } from './named-masks.ts';
 
-/** What a group wants of a boot. All of it is judged only by what the TPM vouches for. */
+/** The rules of a group on a boot. All of it is judged only by what the TPM vouches for. */
 export interface BootRules {
   /** Names of the references of which one must cover each stage; null: any active reference of the group. */
   readonly references: readonly string[] | null;
@@ -26,7 +26,7 @@ export interface BootRules {
   readonly byValue: readonly number[];
   /** TPM firmware versions that must not be, 16 lower-case hex digits each. */
   readonly tpmFirmwareDeny: readonly string[];
-  /** What a boot without a log is worth: nothing yet, or what its PCR values say against references with `pcrs`. */
+  /** The state of a boot without a log: nothing yet, or what its PCR values say against references with `pcrs`. */
   readonly withoutLog: 'pending' | 'pcrs';
   /** IMA's boot_aggregate, which shows what was measured again: demanded, or told where it is missing. */
   readonly aggregate: 'required' | 'report';
@@ -45,7 +45,7 @@ export interface CommandLineRules {
   readonly require: readonly string[];
   /** None may match an argument, nor match one that a reference has. */
   readonly forbid: readonly string[];
-  /** What a command line may have beyond that of a reference. */
+  /** Arguments that a command line may have beyond those of a reference. */
   readonly allow: readonly string[];
   /** The whole line, UUIDs masked; null: no such rule. */
   readonly exact: string | null;
@@ -54,9 +54,9 @@ export interface CommandLineRules {
 }
 
 /**
- * Of which machines a reference speaks, per stage: all of the group (any active reference), only the node that it was
- * captured on, or of none (`unpinned`: not compared, and said so). `model` is an older word for `group`: which model a
- * machine is, no TPM says.
+ * The machines that a reference speaks of, per stage: all of the group (any active reference), only the node that it was
+ * captured on, or none (`unpinned`: not compared, and said so). `model` is an older word for `group`: which model a machine
+ * is, no TPM says.
  */
 export interface BootScope {
   readonly firmware: DigestScope;
@@ -68,13 +68,13 @@ export interface BootScope {
   readonly cmdline: CommandLineScope;
 }
 
-/** True where a verdict depends on which node it is of. */
+/** True if a verdict depends on which node it is of. */
 export function goesByNode({ scope }: BootRules): boolean {
   const { firmware, loader, kernel, initrd } = scope;
   return [firmware, loader, kernel, initrd].includes('node');
 }
 
-/** True where a rule says what a log must show: PCR values alone cannot obey it. */
+/** True if a rule says what a log must show: PCR values alone cannot obey it. */
 export function needsLog({
   secureBoot,
   signers,
@@ -94,17 +94,17 @@ export function needsLog({
   );
 }
 
-/** True where `dbx` is a rule, whatever the references have. */
+/** True if `dbx` is a rule, whatever the references have. */
 export function wantsRevocations({ contains, reference }: RevocationRules): boolean {
   return contains.length > 0 || reference !== null;
 }
 
-/** True where a command line may break a rule, whatever the references have; `allow` alone refuses none. */
+/** True if a command line may break a rule, whatever the references have; `allow` alone refuses none. */
 export function refusesLines(rules: CommandLineRules): boolean {
   return rules.resume !== null || judgesLines(rules);
 }
 
-/** True where rules say of a whole line what it may hold. */
+/** True if rules say of a whole line what it may hold. */
 export function judgesLines({ exact, require, forbid }: Omit<CommandLineRules, 'resume'>): boolean {
   return exact !== null || require.length + forbid.length > 0;
 }
@@ -124,7 +124,7 @@ export const defaultScope: BootScope = {
   cmdline: 'rules',
 };
 
-/** What holds where a policy says nothing of boots: an active reference of the group covers every stage. */
+/** The rules of a policy that says nothing of boots: an active reference of the group covers every stage. */
 export const defaultBootRules: BootRules = {
   references: null,
   secureBoot: 'report',

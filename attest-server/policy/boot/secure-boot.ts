@@ -4,7 +4,7 @@ import { comparedBanks } from './compared-pcrs.ts';
 import type { MeasuredEvent } from './event-diff.ts';
 
 /**
- * True where an event measured the variable SecureBoot as 0, or as absent. Told by the digest, which the TPM vouches
+ * True if an event measured the variable SecureBoot as 0, or as absent. Told by the digest, which the TPM vouches
  * for, not by what the log says: UEFI_VARIABLE_DATA (PC Client PFP 1.06, section 10.4) has but two such values, and
  * some firmware measures the value alone.
  */
@@ -25,7 +25,7 @@ function variableData(name: string, value: Buffer): Buffer {
   return Buffer.concat([globalVariable, lengths, Buffer.from(name, 'utf16le'), value]);
 }
 
-/** True where an event measured one byte 01, which is all that shim measures of a switch that is on. */
+/** True if an event measured one byte 01, which is all that shim measures of a switch that is on. */
 export function measuresOn({ digests }: Pick<MeasuredEvent, 'digests'>): boolean {
   return comparedBanks.some((bank) => digests[bank] === hash(bank, Buffer.of(1), 'hex'));
 }

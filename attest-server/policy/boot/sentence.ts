@@ -1,15 +1,19 @@
 import { kernelArguments } from './kernel-arguments.ts';
 
-/** What is told of a measured thing, of a log or of a reference. */
-export interface Named {
-  /** What the event says of itself. */
+/** The description of a measured thing, of a log or of a reference. */
+export interface MeasuredThing {
+  /** The event's own description. */
   readonly describes: string;
-  /** What stands for it where it says nothing. */
+  /** The word for an event that describes nothing. */
   readonly type: string;
 }
 
 /** The verb and its objects: what the event did, and what the reference has. */
-export function changeOf(expected: Named | null, actual: Named | null, reference: string): string {
+export function changeOf(
+  expected: MeasuredThing | null,
+  actual: MeasuredThing | null,
+  reference: string,
+): string {
   const was = expected && quoted(nameOf(expected));
   const now = actual && quoted(nameOf(actual));
   if (was === null) return `measured ${now}, which is not in reference ${reference}`;
@@ -18,8 +22,12 @@ export function changeOf(expected: Named | null, actual: Named | null, reference
   return wordsOf(expected, actual, reference) ?? `measured ${now} where reference ${reference} has ${was}`;
 }
 
-/** Which words two command lines do not share; null where it is none, or the words are the same. */
-function wordsOf(expected: Named | null, actual: Named | null, reference: string): string | null {
+/** Which words two command lines do not share; null if it is none, or the words are the same. */
+function wordsOf(
+  expected: MeasuredThing | null,
+  actual: MeasuredThing | null,
+  reference: string,
+): string | null {
   const before = kernelArguments(expected?.describes ?? '')?.split(' ');
   const now = kernelArguments(actual?.describes ?? '')?.split(' ');
   if (before === undefined || now === undefined) return null;
@@ -30,7 +38,7 @@ function wordsOf(expected: Named | null, actual: Named | null, reference: string
   );
 }
 
-/** Null where there is no such argument. */
+/** Null if there is no such argument. */
 export function argumentsChange(
   more: readonly string[],
   less: readonly string[],
@@ -48,6 +56,6 @@ export function quoted(text: string): string {
   return text.length <= 120 ? `"${text}"` : `"${text.slice(0, 119)}…"`;
 }
 
-export function nameOf({ describes, type }: Named): string {
+export function nameOf({ describes, type }: MeasuredThing): string {
   return describes === '' ? type : describes;
 }

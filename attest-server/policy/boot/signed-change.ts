@@ -5,10 +5,10 @@ import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
- * True where an allowed signer vouches for all that differs: firmware and shim start nothing else while Secure Boot is on,
- * and they measure the authority of each image. It cannot be told which image it was for, so that all must be allowed.
+ * True if an allowed signer vouches for all that differs: firmware and shim start nothing else while Secure Boot is on,
+ * and they measure the authority of each image. It cannot be determined which image it was for, so that all must be allowed.
  * @param secureBootHolds no rule on Secure Boot is broken, as far as the policy has any
- * @param causes those of `stages.differing` that are told
+ * @param causes those of `stages.differing` that are reported
  */
 export function isSignedChange(
   boot: VouchedBoot,
@@ -49,7 +49,7 @@ export function isSignedChange(
         // A section of a signed image, and nothing that a loader read.
         return unknown.every(({ pcr }) => pcr === 11) && missing.every(({ pcr }) => pcr === 11);
       case 'cmdline':
-        // The digest over the image's name; other words are told as a cause.
+        // The digest over the image's name; other words are reported as a cause.
         return takesRead && !causes.includes(difference) && unknown.every(({ pcr }) => pcr === 9);
       default:
         return false;

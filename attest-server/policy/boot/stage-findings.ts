@@ -17,7 +17,7 @@ import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import type { BootRules } from './rules.ts';
-import { argumentsChange, changeOf, type Named, nameOf, quoted } from './sentence.ts';
+import { argumentsChange, changeOf, type MeasuredThing, nameOf, quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
@@ -89,7 +89,7 @@ function firstOf(stage: JudgedStage, unknown: readonly BootComponent[]): BootCom
   return better ?? unknown[0] ?? null;
 }
 
-/** What the reference has in its place. */
+/** The component that the reference has in its place. */
 function counterpartOf(
   actual: BootComponent,
   { missing, reference }: StageDifference,
@@ -107,7 +107,7 @@ function counterpartOf(
   );
 }
 
-/** Of a PCR that is compared as a whole. */
+/** The change of a PCR that is compared as a whole. */
 function valueChange(
   actual: BootComponent | null,
   expected: ReferencedComponent | null,
@@ -136,11 +136,11 @@ function argumentsOf(
   return `has the arguments of reference ${name} in another order`;
 }
 
-function namedActual({ describes, type }: BootComponent): Named {
+function namedActual({ describes, type }: BootComponent): MeasuredThing {
   return { describes, type };
 }
 
-function namedReferenced({ description, stage }: ReferencedComponent): Named {
+function namedReferenced({ description, stage }: ReferencedComponent): MeasuredThing {
   return { describes: description, type: stageNames[stage] };
 }
 

@@ -1,7 +1,7 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { filePcr } from '../../wire/loader-files.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
-import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
+import { setOf, shownThings, type UnknownThing, type UnknownThings } from '../unknown.ts';
 import { isLineWithoutText } from './capture.ts';
 import type { StageDifference } from './compare-stages.ts';
 import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
@@ -14,28 +14,32 @@ import type { BootRules } from './rules.ts';
 import { nameOf } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** What no reference in force has of a boot. */
-export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
-  /** Which stages a reference must cover to know it; null where that is not all. */
+/** The part of a boot that no reference in force has. */
+export interface UnknownBoot extends Omit<UnknownThings, 'knownBy'> {
+  /** Which stages a reference must cover to know it; null if that is not all. */
   readonly stages: readonly JudgedStage[] | null;
 }
 
-/** What the stages of a boot lack in the references in force. */
-export interface Lacking
+/** The stages of a boot that the references in force lack. */
+export interface MissingStages
   extends Pick<JudgedStages, 'differing' | 'misplaced' | 'foreign' | 'unseen' | 'late'> {
   /** Stages that no reference speaks of, and no rule. */
   readonly uncovered: readonly JudgedStage[];
-  /** Stages of `differing` that are told as causes. */
+  /** Stages of `differing` that are reported as causes. */
   readonly causes: readonly JudgedStage[];
   /** PCRs that were not quoted, or hold what no log explains: no reference changes that. */
   readonly pcrs: readonly number[];
 }
 
-/** Null where nothing is unknown. */
-export function unknownStages(boot: VouchedBoot, lacking: Lacking, rules: BootRules): UnknownBoot | null {
+/** Null if nothing is unknown. */
+export function unknownStages(
+  boot: VouchedBoot,
+  lacking: MissingStages,
+  rules: BootRules,
+): UnknownBoot | null {
   const { differing, misplaced, foreign, unseen, late, uncovered, causes, pcrs } = lacking;
-  const parts = new Map<JudgedStage, Part>();
-  const put = (stage: JudgedStage, part: Part) => {
+  const parts = new Map<JudgedStage, UnknownPart>();
+  const put = (stage: JudgedStage, part: UnknownPart) => {
     const before = parts.get(stage);
     parts.set(stage, before === undefined ? part : joined(before, part));
   };
@@ -100,8 +104,8 @@ function valuesOf(quoted: PcrValues): string {
     .join(' ');
 }
 
-/** Of one stage, what is unknown. */
-interface Part {
+/** The unknown part of one stage. */
+interface UnknownPart {
   readonly lines: readonly string[];
   readonly first: BootComponent | null;
   /** For people, where nothing of it was measured, or how. */
@@ -110,7 +114,7 @@ interface Part {
   readonly own: boolean;
 }
 
-function joined(a: Part, b: Part): Part {
+function joined(a: UnknownPart, b: UnknownPart): UnknownPart {
   return {
     lines: [...a.lines, ...b.lines],
     first: a.first ?? b.first,
@@ -124,7 +128,7 @@ function ofDifference(
   boot: VouchedBoot,
   { stage, unknown, missing }: StageDifference,
   rules: BootRules,
-): Part {
+): UnknownPart {
   if (scopeOf(stage, rules.scope) === 'node') return ownPart(unknown);
   if (unknown.length > 0) return partOf(boot, unknown, rules);
   const [first] = missing;
@@ -143,7 +147,7 @@ function partOf(
   components: readonly BootComponent[],
   rules: BootRules,
   how: string | null = null,
-): Part {
+): UnknownPart {
   const mark = how === null ? '' : `${how} `;
   return {
     lines: components.map((component) => mark + lineOf(boot, component, rules)),
@@ -154,8 +158,8 @@ function partOf(
   };
 }
 
-/** What differs from node to node tells no two of them apart. */
-function ownPart(components: readonly BootComponent[]): Part {
+/** Components that differ from node to node tell no two of them apart. */
+function ownPart(components: readonly BootComponent[]): UnknownPart {
   return { lines: ['its own'], first: firstOf(components), words: null, count: components.length, own: true };
 }
 
@@ -180,7 +184,7 @@ function measuredAt({ judged }: VouchedBoot, stage: JudgedStage): readonly BootC
   return judged.filter((one) => one.stage === stage).map(({ component }) => component);
 }
 
-function thingOf(stage: JudgedStage, { first, words, count, own }: Part): UnknownThing {
+function thingOf(stage: JudgedStage, { first, words, count, own }: UnknownPart): UnknownThing {
   const name =
     first === null
       ? (words ?? 'nothing was measured')
@@ -193,7 +197,7 @@ function thingOf(stage: JudgedStage, { first, words, count, own }: Part): Unknow
   };
 }
 
-/** What a capture refuses. */
+/** The reason why a capture would refuse the boot. */
 function lackOf({ state, quotes }: VouchedBoot): string | null {
   if (!measuresKernel(state)) return noKernel;
   const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));

@@ -1,12 +1,12 @@
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isCutOff, type ParsedCommandLine } from '../command-line.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
-import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
+import { type ComponentName, factsOf, holdsNoOwnerKey, isJudgedByRule } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { versionOfBoot, withoutVersion } from './kernel-version.ts';
 import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
@@ -27,7 +27,7 @@ export interface VouchedBoot {
   readonly judged: readonly JudgedComponent[];
   /** PCRs as a whole, of those that the policy compares by value: they are among the judged. */
   readonly values: readonly BootComponent[];
-  /** Those of other PCRs, and those that a rule judges: a reference may want them all the same. */
+  /** Components of other PCRs, and those that a rule judges: a reference may want them all the same. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;
@@ -40,18 +40,18 @@ export interface VouchedBoot {
   /** The log as it was parsed, for references that know values alone. */
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
-  /** Those of them that count: all but of PCRs that are compared by value. */
+  /** Problems that count: all but those of PCRs that are compared by value. */
   readonly told: readonly BootProblem[];
   /** Events that the log shows to be wrong; told as such. */
   readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
-  /** Of PCRs 12 and 13, those that hold something which no log explains: null where all is well. */
+  /** The PCR among 12 and 13 that holds something which no log explains: null if all is well. */
   readonly unexplained: number | null;
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;
-  readonly judgedByRule: (referenced: Referenced) => boolean;
+  readonly judgedByRule: (referenced: ComponentName) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
-  /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
+  /** The arguments of a command line; null if its text is not known, or longer than a kernel reads. */
   readonly lineOf: (component: BootComponent) => ParsedCommandLine | null;
   /** By what a command of its loader is compared; made when first needed. */
   readonly texts: CommandTexts;
@@ -81,7 +81,7 @@ export function vouchedBoot(
     const fact = component.pcr === 7 ? facts.get(component.event) : undefined;
     return fact !== undefined && isJudgedByRule(rules, { pcr: component.pcr, ...fact });
   };
-  // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
+  // What the log shows wrong about an event is reported; it must not be left out of the comparison for it.
   const values = valuesIn(problems, banks, rules);
   const told = besidesValues(problems, values);
   const doubted = new Set(told.flatMap((problem) => problem.event ?? []));

@@ -9,7 +9,7 @@ const capture = [
   '  assay reference approve NEW_NAME-disk --reason "its headers are wanted"',
 ].join('\n');
 
-/** What a person does next about a disk. */
+/** The next step for a person on a disk. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   mount_not_encrypted: [
     'Move what the path holds to an encrypted volume, and mount that there. On the node, see what it lies on:',

@@ -1,7 +1,7 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import { parseDiskPart } from '../../wire/disk.ts';
-import type { CapturedAs } from '../aspect.ts';
+import type { CaptureLabel } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';
 import { isNullCipher } from './crypt-target.ts';
@@ -11,9 +11,9 @@ import { volumeDevices } from './volume-devices.ts';
 
 /**
  * A reference of the LUKS headers that a node shows: for itself alone, as no other node may have one of them.
- * @throws CaptureError where it shows none, or one that is no model
+ * @throws CaptureError if it shows none, or one that is no model
  */
-export function captureDisk({ parts }: Proven, about: CapturedAs): Reference {
+export function captureDisk({ parts }: Proven, about: CaptureLabel): Reference {
   const { node } = about;
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) throw new CaptureError(`${node} sent nothing about its disks`);

@@ -17,9 +17,9 @@ import { bare, type Crypt } from './layers.ts';
 import { type LuksVolume, luksVolume } from './luks-metadata.ts';
 import type { DiskRules } from './rules.ts';
 
-/** What active references know of one node's volumes. */
-export interface Enrolled {
-  /** True where the node's volumes must be among these. */
+/** The volumes of one node that active references know. */
+export interface EnrolledVolumes {
+  /** True if the node's volumes must be among these. */
   readonly isDemanded: boolean;
   readonly volumes: readonly EnrolledVolume[];
   /** UUIDs of volumes that were revoked, and by which reference. */
@@ -33,11 +33,11 @@ export interface EnrolledVolume
   readonly reference: string;
 }
 
-/** What is wrong with one mapping that encrypts: the live one first, then its header, then what is enrolled of it. */
+/** The faults of one mapping that encrypts: of the live one first, then of its header, then of what is enrolled. */
 export function cryptFindings(
   crypt: Crypt,
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   detail: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly reference: string | null } {
   const findings = liveFindings(crypt, rules, detail).map((found) => ({ ...found, source: crypt.source }));
@@ -67,12 +67,12 @@ export function cryptFindings(
         detail,
       ),
     );
-  // A reencryption adds keyslots of its own, and is told already.
+  // A reencryption adds keyslots of its own, and is reported already.
   else if (volume.reencryption === null) findings.push(...unknownKeyslots(name, volume, rules, detail));
   return { findings, reference: known?.reference ?? null };
 }
 
-/** What encrypts now, whatever the header says. Attack: a good header over a mapping that encrypts nothing. */
+/** The live mapping, whatever the header says. Attack: a good header over a mapping that encrypts nothing. */
 function liveFindings(
   { name, kind, targets }: Crypt,
   { versions, ciphers, keySize }: DiskRules,
@@ -159,7 +159,7 @@ function enrolledFindings(
   return findings;
 }
 
-/** Of a volume that no reference knows. What systemd-cryptenroll put there is no key too many: somebody is to vouch for it. */
+/** Keyslots of a volume that no reference knows. One that systemd-cryptenroll put there is not too many: somebody is to vouch for it. */
 function unknownKeyslots(
   name: string,
   volume: LuksVolume,

@@ -1,17 +1,17 @@
 /** One line of a live device-mapper table (Documentation/admin-guide/device-mapper/dm-crypt.rst). */
-export type Target =
+export type CryptTarget =
   | { readonly kind: 'other'; readonly type: string }
   | {
       readonly kind: 'crypt';
       /** `aes-xts-plain64`; a specification of the kernel's crypto API is written as cryptsetup does, where it is known. */
       readonly cipher: string;
-      /** Of the key; null where the table does not tell. */
+      /** The size of the key; null if the table does not say it. */
       readonly keyBits: number | null;
       readonly isNull: boolean;
     };
 
 /** @returns null for what is no line of a table */
-export function parseTarget(line: string): Target | null {
+export function parseTarget(line: string): CryptTarget | null {
   const [start, length, type, ...args] = line.split(' ');
   if (
     !/^\d{1,20}$/.test(start ?? '') ||
@@ -31,20 +31,20 @@ export function measuredTarget(
   type: string,
   specification: string | undefined,
   keySize: string | undefined,
-): Target {
+): CryptTarget {
   if (type !== 'crypt') return { kind: 'other', type: type.slice(0, 32) };
   const keyBits = /^\d{1,4}$/.test(keySize ?? '') ? Number(keySize) * 8 : null;
   return cryptTarget(specification ?? 'unknown', keyBits);
 }
 
 /** A cipher without a key encrypts nothing, whatever it is called. */
-function cryptTarget(specification: string, keyBits: number | null): Target {
+function cryptTarget(specification: string, keyBits: number | null): CryptTarget {
   const isNull = isNullCipher(specification) || keyBits === 0;
   return { kind: 'crypt', cipher: cipherOf(specification), keyBits, isNull };
 }
 
 /** Every line encrypts. */
-export function encrypts(targets: readonly (Target | null)[]): boolean {
+export function encrypts(targets: readonly (CryptTarget | null)[]): boolean {
   return targets.length > 0 && targets.every((target) => target?.kind === 'crypt' && !target.isNull);
 }
 

@@ -3,7 +3,7 @@ import type { Proven, ProvenPart } from '../../verify/proven.ts';
 import { atMost } from '../../wire/at-most.ts';
 import { type DiskPart, parseDiskPart } from '../../wire/disk.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
+import type { Aspect, AspectJudgement, JudgedNode, SharedVolume } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
@@ -78,7 +78,7 @@ export const disk: Aspect<'disk', DiskRules> = {
 const mostRemembered = 8192;
 
 /** All that one node's judgement is made from. */
-interface MadeFrom {
+interface DiskInputs {
   readonly node: string;
   readonly part: Keyed<ProvenPart>;
   readonly measured: Keyed<MeasuredTables>;
@@ -90,10 +90,10 @@ interface MadeFrom {
 }
 
 function judgePart(
-  { node, part, measured, isListed, shared, expiredBy }: MadeFrom,
+  { node, part, measured, isListed, shared, expiredBy }: DiskInputs,
   rules: DiskRules,
   enrolled: EnrolledReferences,
-): Judgement | null {
+): AspectJudgement | null {
   const { digest, bytes } = part.value;
   if (bytes === null) return null;
   const tables = measured.value;
@@ -139,13 +139,13 @@ function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {
   }
 }
 
-function unread(findings: readonly Finding[]): Judgement {
+function unread(findings: readonly Finding[]): AspectJudgement {
   return findings.length === 0 ? nothingSaid : { findings, affirmed: false, source: 'host' };
 }
 
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
+const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'host' };
 
-/** That the collector failed is found for all aspects at once. */
+/** A collector that failed is found for all aspects at once. */
 function isSaidUnread({ unread: said }: JudgedNode): boolean {
   return said.some(({ name }) => name === 'disk');
 }

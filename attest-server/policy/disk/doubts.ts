@@ -1,12 +1,12 @@
-import type { Located } from '../file/policy-error.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import { isEverything } from '../glob.ts';
 import type { GroupBase } from '../group.ts';
 import { type DiskRules, defaultDiskRules } from './rules.ts';
 
-/** What is allowed, and may not be what was meant. */
-export function doubtsIn(rules: DiskRules, { require }: GroupBase): Located[] {
-  const doubts: Located[] = [];
+/** Rules that are allowed, and may not be what was meant. */
+export function doubtsIn(rules: DiskRules, { require }: GroupBase): LocatedFault[] {
+  const doubts: LocatedFault[] = [];
   const isWritten = JSON.stringify(rules) !== JSON.stringify(defaultDiskRules);
   if (isWritten && !require.includes('disk'))
     doubts.push({ path: ['disk'], text: 'require does not name disk, so that this is only reported' });
@@ -23,8 +23,8 @@ export function doubtsIn(rules: DiskRules, { require }: GroupBase): Located[] {
   return doubts;
 }
 
-/** What a file says twice. */
-export function contradictionsIn(given: unknown): Located[] {
+/** Rules that a file states twice. */
+export function contradictionsIn(given: unknown): LocatedFault[] {
   const paths = listOf(fieldOf(given, 'paths')).slice(0, 64);
   return paths.flatMap((path, index) =>
     typeof path === 'string' && paths.indexOf(path) < index

@@ -2,17 +2,17 @@ import { z } from 'zod';
 import type { Proven } from '../../verify/proven.ts';
 import { parseDiskPart } from '../../wire/disk.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 import { judgeDisk } from './judge-disk.ts';
 import { measuredTables } from './measured-tables.ts';
 import { defaultDiskRules } from './rules.ts';
 
 const observed = z.object({
-  /** Those that the node has, of the paths that it was asked for. */
+  /** Paths that the node has, of those that it was asked for. */
   paths: z.array(z.object({ path: z.string().max(1024), encrypted: z.boolean() })).max(64),
 });
 
-/** Which paths are encrypted as the default rules say; null where nothing was read. */
+/** Which paths are encrypted as the default rules say; null if nothing was read. */
 export function observeDisk({ parts, ima }: Proven): z.infer<typeof observed> | null {
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) return null;
@@ -35,7 +35,7 @@ export function observeDisk({ parts, ima }: Proven): z.infer<typeof observed> | 
 const nobodyEnrolled = { isDemanded: false, volumes: [], revoked: new Map<string, string>() };
 
 /** The paths that are encrypted on every node that has them. */
-export function draftDisk(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftDisk(nodes: readonly ObservedNode[]): DraftedRules | null {
   const encrypted = new Map<string, number>();
   const open = new Map<string, string[]>();
   let read = 0;

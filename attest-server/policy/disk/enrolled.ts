@@ -1,19 +1,19 @@
 import type { Reference } from '../../formats/reference.ts';
-import type { Enrolled, EnrolledVolume } from './crypt-findings.ts';
+import type { EnrolledVolume, EnrolledVolumes } from './crypt-findings.ts';
 import type { DiskRules } from './rules.ts';
 
 /** The references that a group's disks are compared with. */
 export interface EnrolledReferences {
   /** In force until they expire. */
-  readonly active: readonly PreparedReference[];
+  readonly active: readonly PreparedEnrolment[];
   /** UUIDs of volumes that were revoked, and by which reference: they count for whoever shows them. */
   readonly revoked: ReadonlyMap<string, string>;
 }
 
-interface PreparedReference {
-  /** The node that it was captured on; null where it names none: it counts for who has the volume. */
+interface PreparedEnrolment {
+  /** The node that it was captured on; null if it names none: it counts for who has the volume. */
   readonly node: string | null;
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
   readonly volumes: readonly EnrolledVolume[];
 }
@@ -40,13 +40,13 @@ export function enrolledReferences(
   };
 }
 
-/** What is enrolled of one node at a moment. */
+/** The volumes enrolled for one node at a moment. */
 export function enrolledOf(
   node: string,
   { active, revoked }: EnrolledReferences,
   { references }: Pick<DiskRules, 'references'>,
   at: number,
-): Enrolled {
+): EnrolledVolumes {
   const its = active.filter((one) => at < one.expires && (one.node === null || one.node === node));
   return {
     isDemanded: references !== null || its.some((one) => one.node === node),

@@ -6,7 +6,7 @@ import type { DiskRules } from './rules.ts';
 
 type Detail = readonly string[];
 
-function found(
+function diskFinding(
   code: ReasonCode,
   text: string,
   { expected, actual }: { readonly expected: string; readonly actual: string | null },
@@ -25,7 +25,7 @@ function found(
 }
 
 function unavailable(text: string, expected: string, actual: string, detail: Detail = []): Finding {
-  return found(
+  return diskFinding(
     'facts_unavailable',
     `${text} So it is not proven that the disk is encrypted.`,
     { expected, actual },
@@ -78,14 +78,14 @@ export function unreadHeader(name: string, cause: string, detail: Detail): Findi
 }
 
 export function missingPath(path: string): Finding {
-  return found('path_not_covered', `The policy protects ${path}, which does not exist on the node.`, {
+  return diskFinding('path_not_covered', `The policy protects ${path}, which does not exist on the node.`, {
     expected: `${path} on an encrypted volume`,
     actual: 'there is no such path',
   });
 }
 
 export function notEncrypted(path: string, on: string, detail: Detail): Finding {
-  return found(
+  return diskFinding(
     'mount_not_encrypted',
     `${path} is not encrypted: what is stored there can be read by whoever has the disk.`,
     { expected: 'an encrypted volume', actual: on },
@@ -95,7 +95,7 @@ export function notEncrypted(path: string, on: string, detail: Detail): Finding 
 
 export function notCovered(path: string, mount: Mount, detail: Detail): Finding {
   const where = mount.mountPoint.length < path.length ? path : mount.mountPoint;
-  return found(
+  return diskFinding(
     'path_not_covered',
     `${path} is not encrypted as a whole: what is stored at ${cut(where)} is not.`,
     { expected: 'the whole path on encrypted volumes', actual: `${where}: ${mount.type}` },
@@ -104,7 +104,7 @@ export function notCovered(path: string, mount: Mount, detail: Detail): Finding 
 }
 
 export function volumeNotEncrypted(mount: Mount, kind: string, detail: Detail): Finding {
-  return found(
+  return diskFinding(
     'path_not_covered',
     `A volume of a pod (${kind}) is not encrypted by this node: what is stored at ${cut(mount.mountPoint)} is not.`,
     { expected: 'volumes of pods on encrypted devices', actual: `${mount.mountPoint}: ${mount.type}` },
@@ -116,7 +116,7 @@ export function volumeNotEncrypted(mount: Mount, kind: string, detail: Detail): 
 export function volumesReported(kinds: readonly string[]): Finding {
   const text = `Pods have volumes that this node does not encrypt (${kinds.join(', ')}). Their owners see to that.`;
   const values = { expected: 'volumes that their owners encrypt', actual: 'not encrypted by this node' };
-  return { ...found('path_not_covered', text, values), severity: 'info' };
+  return { ...diskFinding('path_not_covered', text, values), severity: 'info' };
 }
 
 export function nullCipher(name: string, cipher: string, where: 'live' | 'header', detail: Detail): Finding {
@@ -124,7 +124,12 @@ export function nullCipher(name: string, cipher: string, where: 'live' | 'header
     where === 'live'
       ? `The mapping ${cut(name)} encrypts nothing: its cipher is ${cut(cipher)}.`
       : `The header of ${cut(name)} names the cipher ${cut(cipher)}: the next time it is opened nothing is encrypted.`;
-  return found('luks_null_cipher', text, { expected: 'a cipher that encrypts', actual: cipher }, detail);
+  return diskFinding(
+    'luks_null_cipher',
+    text,
+    { expected: 'a cipher that encrypts', actual: cipher },
+    detail,
+  );
 }
 
 export function otherVersion(
@@ -138,7 +143,7 @@ export function otherVersion(
       ? `${cut(name)} is encrypted without a LUKS header, so that no policy can pin its key.`
       : `${cut(name)} is ${kind.toUpperCase()}, which the policy does not allow.`;
   const actual = kind === 'plain' ? 'no LUKS header' : kind;
-  return found('luks_version', text, { expected: versions.join(' or '), actual }, detail);
+  return diskFinding('luks_version', text, { expected: versions.join(' or '), actual }, detail);
 }
 
 export function otherCipher(
@@ -149,7 +154,7 @@ export function otherCipher(
   detail: Detail,
 ): Finding {
   const expected = `${ciphers.join(' or ')}, at least ${keySize} bit`;
-  return found(
+  return diskFinding(
     'luks_cipher',
     `${cut(name)} is encrypted by ${cut(actual)}, which the policy does not allow.`,
     { expected, actual },
@@ -158,7 +163,7 @@ export function otherCipher(
 }
 
 export function changedHeader(name: string, expected: string, actual: string, detail: Detail): Finding {
-  return found(
+  return diskFinding(
     'luks_header_changed',
     `The LUKS header of ${cut(name)} is not the one that it should be.`,
     { expected, actual },
@@ -169,21 +174,25 @@ export function changedHeader(name: string, expected: string, actual: string, de
 export function revokedVolume(name: string, reference: string, detail: Detail): Finding {
   const text = `The volume of ${cut(name)} is one that was revoked.`;
   const values = { expected: 'a volume that nobody revoked', actual: reference };
-  return { ...found('revoked_reference', text, values, detail), reference };
+  return { ...diskFinding('revoked_reference', text, values, detail), reference };
 }
 
 /** @param references that the policy names */
 export function noReference(references: readonly string[]): Finding {
-  return found('no_reference', 'No active reference that the policy names knows a volume of the node.', {
-    expected: references.join(' or '),
-    actual: null,
-  });
+  return diskFinding(
+    'no_reference',
+    'No active reference that the policy names knows a volume of the node.',
+    {
+      expected: references.join(' or '),
+      actual: null,
+    },
+  );
 }
 
 export function detachedHeader(name: string, at: string, detail: Detail): Finding {
   const text = `The LUKS header of ${cut(name)} does not lie on its volume but at ${cut(at)}: who can write there decides what is opened next.`;
   return {
-    ...found('luks_header_detached', text, { expected: 'a header on the volume', actual: at }, detail),
+    ...diskFinding('luks_header_detached', text, { expected: 'a header on the volume', actual: at }, detail),
     severity: 'warn',
   };
 }
@@ -195,23 +204,23 @@ export function extraKeyslots(
   detail: Detail,
 ): Finding {
   const text = `More keys open ${cut(name)} than should: whoever has one of them can read it.`;
-  return found('luks_extra_keyslot', text, { expected, actual: slots.join(', ') }, detail);
+  return diskFinding('luks_extra_keyslot', text, { expected, actual: slots.join(', ') }, detail);
 }
 
 export function severalKeys(name: string, keys: readonly string[], detail: Detail): Finding {
   const text = `${cut(name)} is opened by several keys, as systemd-cryptenroll makes them, and no reference knows them: ${cut(keys.join(', '))}.`;
   const values = { expected: 'keys that a reference of the node knows', actual: keys.join(', ') };
-  return { ...found('luks_extra_keyslot', text, values, detail), severity: 'warn' };
+  return { ...diskFinding('luks_extra_keyslot', text, values, detail), severity: 'warn' };
 }
 
 export function reencrypting(name: string, how: string, detail: Detail): Finding {
   const text = `The header of ${cut(name)} says that it is being encrypted anew or decrypted, so a part of it may be open.`;
-  return found('luks_reencrypt_state', text, { expected: 'no reencryption', actual: how }, detail);
+  return diskFinding('luks_reencrypt_state', text, { expected: 'no reencryption', actual: how }, detail);
 }
 
 export function swapOpen(path: string, detail: Detail): Finding {
   const text = `Memory is swapped out to ${cut(path)}, which is not encrypted: keys, secrets of pods and what tmpfs holds may lie there.`;
-  return found(
+  return diskFinding(
     'key_residue',
     text,
     { expected: 'swap on an encrypted device, or none', actual: path },
@@ -222,7 +231,7 @@ export function swapOpen(path: string, detail: Detail): Finding {
 export function keyLeft(residue: Inspected['residue']): Finding {
   const names = residue.map(({ where, name }) => `${where} ${name}`);
   const text = 'Traces of keys of volumes are left on the node, where other programs may find them.';
-  return found(
+  return diskFinding(
     'key_residue',
     text,
     { expected: 'no key outside the kernel’s mapping', actual: names.join(', ') },
@@ -238,7 +247,7 @@ export function sharedKey(what: string, names: readonly string[], source: Findin
       ? `A LUKS header of this node has the UUID of one of ${cut(others)}: one is a copy of the other.`
       : `A LUKS header of this node has the same digest of its volume key as one of ${cut(others)}: whoever opens one can open both.`;
   return {
-    ...found('luks_key_shared', text, { expected: 'a volume key of its own', actual: others }),
+    ...diskFinding('luks_key_shared', text, { expected: 'a volume key of its own', actual: others }),
     source,
   };
 }

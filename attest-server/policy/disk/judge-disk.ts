@@ -3,7 +3,7 @@ import { isPlainPath, type Mount, mountFinder } from '../../wire/mount-table.ts'
 import { comesWithContainers, isBelow, type MountsAround, volumeKind } from '../../wire/protected-mounts.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import type { Finding } from '../finding.ts';
-import { cryptFindings, type Enrolled } from './crypt-findings.ts';
+import { cryptFindings, type EnrolledVolumes } from './crypt-findings.ts';
 import {
   keyLeft,
   missingPath,
@@ -43,7 +43,7 @@ export interface DiskJudgement {
 export function judgeDisk(
   part: DiskPart,
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   measured: MeasuredTables,
 ): DiskJudgement {
   try {
@@ -59,7 +59,7 @@ function judgeTable(
   part: DiskPart,
   table: readonly Mount[],
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   measured: MeasuredTables,
 ): DiskJudgement {
   const find = mountFinder(table);
@@ -135,7 +135,7 @@ function judgeTable(
     findings.push(...judged.findings);
     if (judged.reference !== null) references.add(judged.reference);
   }
-  findings.push(...besides(part, rules, layers));
+  findings.push(...swapAndKeyFindings(part, rules, layers));
   if (openVolumes.size > 0) findings.push(volumesReported([...openVolumes].sort()));
   return {
     findings: findings.slice(0, mostFindings),
@@ -196,7 +196,7 @@ function copiesIn(crypts: readonly Crypt[], layers: Layers): readonly Finding[] 
 }
 
 /** Where memory goes to, and what is left of keys. */
-function besides(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
+function swapAndKeyFindings(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
   const { inspected } = part;
   if ('cause' in inspected) return [notInspected(inspected.cause)];
   const findings: Finding[] = [];

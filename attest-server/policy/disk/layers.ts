@@ -2,7 +2,7 @@ import type { BlockDevice, DiskPart, LuksHeader } from '../../wire/disk.ts';
 import { isPlainPath, type Mount } from '../../wire/mount-table.ts';
 import { overlayLayers } from '../../wire/protected-mounts.ts';
 import type { Source } from '../../wire/verdict.ts';
-import { encrypts, parseTarget, type Target } from './crypt-target.ts';
+import { type CryptTarget, encrypts, parseTarget } from './crypt-target.ts';
 import type { MeasuredTables } from './measured-tables.ts';
 
 /**
@@ -16,7 +16,7 @@ export interface Layer {
   /** As a person reads it. */
   readonly text: string;
   readonly coverage: Coverage;
-  /** Why it is unknown; null where it is not. */
+  /** Why it is unknown; null if it is not. */
   readonly cause: string | null;
   /** `tpm`: it is not encrypted by what the kernel measured, whatever the node says. */
   readonly source: Source;
@@ -31,13 +31,13 @@ export interface Crypt {
   readonly name: string;
   /** By its uuid, which cryptsetup gives: `luks2`, `luks1`; `temporary` while it reencrypts; `plain`: no header. */
   readonly kind: 'luks2' | 'luks1' | 'temporary' | 'plain';
-  /** As its uuid says, 32 digits; null where it says none. */
+  /** As its uuid says, 32 digits; null if it says none. */
   readonly uuid: string | null;
-  readonly targets: readonly Extract<Target, { kind: 'crypt' }>[];
+  readonly targets: readonly Extract<CryptTarget, { kind: 'crypt' }>[];
   /** Who vouches for the targets. */
   readonly source: Source;
   readonly header: LuksHeader | null;
-  /** Why its header could not be read; null where nothing was said. */
+  /** Why its header could not be read; null if nothing was said. */
   readonly unreadable: string | null;
 }
 
@@ -180,7 +180,7 @@ export class Layers {
     const lower = below();
     if (!crypts.some(({ isNull }) => isNull))
       return { text, coverage: 'encrypted', cause: null, source: 'host', crypts: [crypt], below: lower };
-    // What it stands on may still be encrypted; the null cipher is told all the same.
+    // What it stands on may still be encrypted; the null cipher is reported all the same.
     const rest = joined(lower);
     return {
       text,
@@ -197,7 +197,7 @@ export class Layers {
    * itself counts all the same.
    */
   #targetsOf({ device, mapping }: BlockDevice): {
-    readonly targets: readonly (Target | null)[] | null;
+    readonly targets: readonly (CryptTarget | null)[] | null;
     readonly source: Source;
   } {
     const said = mapping?.table?.map(parseTarget) ?? [];
@@ -208,13 +208,13 @@ export class Layers {
     return { targets: measured.targets, source: 'tpm' };
   }
 
-  /** Why what only root can read of a device is not there; null where nothing was said. */
+  /** Why what only root can read of a device is not there; null if nothing was said. */
   #unreadOf(device: string): string | null {
     if ('cause' in this.#inspected) return this.#inspected.cause;
     return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
   }
 
-  #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets'], source: Source): Crypt {
+  #crypt(device: BlockDevice, claim: MappingClaim | null, targets: Crypt['targets'], source: Source): Crypt {
     const on = this.#devicesUnder(device, isOfVolume);
     const { kind, uuid } = claim ?? { kind: 'plain', uuid: null };
     const crypt = { device, name: device.mapping?.name ?? device.name, kind, uuid, targets, source };
@@ -273,7 +273,7 @@ function vouchedBy(source: Source, layer: Layer): Layer {
 
 const worst: readonly Coverage[] = ['plain', 'null', 'unknown', 'encrypted'];
 
-/** Of all legs, the worst. On nothing is not encrypted. */
+/** The worst of all legs. A layer on nothing is not encrypted. */
 function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 'source' | 'crypts'> {
   const coverage = worst.find((one) => layers.some((layer) => layer.coverage === one)) ?? 'plain';
   const cause = layers.find((layer) => layer.cause !== null)?.cause ?? null;
@@ -283,13 +283,13 @@ function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 's
   return { coverage, cause, source, crypts: [...new Set(layers.flatMap(({ crypts }) => crypts))] };
 }
 
-interface Claim {
+interface MappingClaim {
   readonly kind: Crypt['kind'];
   readonly uuid: string | null;
 }
 
-/** What a mapping is by its uuid, which whoever made it chose; null for what does not claim to encrypt. */
-function claimOf(uuid: string): Claim | null {
+/** The kind of a mapping by its uuid, which whoever made it chose; null if it does not claim to encrypt. */
+function claimOf(uuid: string): MappingClaim | null {
   const luks = /^CRYPT-(LUKS[12])-([0-9a-f]{32})-/i.exec(uuid);
   if (luks !== null)
     return { kind: luks[1] === 'LUKS1' ? 'luks1' : 'luks2', uuid: (luks[2] ?? '').toLowerCase() };
@@ -298,14 +298,14 @@ function claimOf(uuid: string): Claim | null {
   return uuid.startsWith('CRYPT-') ? { kind: 'plain', uuid: null } : null;
 }
 
-/** What stands between a volume's mapping and the device that has its header: integrity, LVM, a reencryption. */
+/** Layers between a volume's mapping and the device that has its header: integrity, LVM, a reencryption. */
 function isOfVolume({ mapping }: BlockDevice): boolean {
   const claim = mapping === null ? null : claimOf(mapping.uuid);
   return mapping !== null && (claim === null || claim.kind === 'temporary');
 }
 
 /** A mapping that cryptsetup made below that of a volume. */
-function helperOf(uuid: string): Claim | null {
+function helperOf(uuid: string): MappingClaim | null {
   return uuid.startsWith('CRYPT-SUBDEV-') ? { kind: 'temporary', uuid: null } : null;
 }
 

@@ -3,10 +3,7 @@ import type { LuksHeader } from '../../wire/disk.ts';
 import { parseJson } from '../../wire/parse-json.ts';
 import { Rejection } from '../../wire/rejection.ts';
 
-/**
- * What a LUKS header says of its volume (LUKS2 On-Disk Format Specification 1.1.1, chapter 3; LUKS1 1.2.3, figure 1),
- * in one form.
- */
+/** A volume as its LUKS header describes it (LUKS2 On-Disk Format Specification 1.1.1, chapter 3; LUKS1 1.2.3, figure 1), in one form. */
 export interface LuksVolume {
   readonly version: 1 | 2;
   /** Lower case, with dashes. */
@@ -14,16 +11,16 @@ export interface LuksVolume {
   /** By number, each as canonical JSON: what is not a secret of it, salts too. */
   readonly keyslots: Readonly<Record<string, string>>;
   readonly tokens: Readonly<Record<string, string>>;
-  /** What opens a keyslot, where a token of systemd-cryptenroll says so: one slot each, by its number. */
+  /** The means that opens a keyslot, if a token of systemd-cryptenroll says so: one slot each, by its number. */
   readonly enrolled: Readonly<Record<string, CryptEnrolled>>;
   readonly segments: Readonly<Record<string, string>>;
-  /** Of the volume key: they change only with it. */
+  /** The digests of the volume key: they change only with it. */
   readonly digests: Readonly<Record<string, string>>;
   /** `aes-xts-plain64` of each segment that is encrypted. */
   readonly ciphers: readonly string[];
-  /** Bytes of the volume key; null where the header does not tell. */
+  /** Bytes of the volume key; null if the header does not tell. */
   readonly keyBytes: number | null;
-  /** Why a part of it may not be encrypted now, or by another key; null where nothing is under way. */
+  /** Why a part of it may not be encrypted now, or by another key; null if nothing is under way. */
   readonly reencryption: string | null;
   /** Salt and digest of each volume key: equal in a copied header, whatever its UUID says. */
   readonly keys: readonly string[];

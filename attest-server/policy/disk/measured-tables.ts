@@ -1,6 +1,6 @@
 import type { MeasuredTarget } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
-import { measuredTarget, type Target } from './crypt-target.ts';
+import { type CryptTarget, measuredTarget } from './crypt-target.ts';
 
 /** Live tables of the device mapper for which the TPM vouches, by `major:minor`. */
 export type MeasuredTables = ReadonlyMap<string, MeasuredTable>;
@@ -9,13 +9,13 @@ export interface MeasuredTable {
   readonly name: string;
   readonly uuid: string;
   /** At least one. */
-  readonly targets: readonly Target[];
+  readonly targets: readonly CryptTarget[];
   /** Number of the entry of IMA's list that says it. */
   readonly entry: number;
 }
 
 /**
- * What the kernel measured of its mappings, where that can only be what is in force. Attack: a table that encrypts nothing,
+ * The tables that the kernel measured of its mappings, if only these can be in force. Attack: a table that encrypts nothing,
  * then one that does, then the first one again, which the kernel measures no second time.
  */
 export function measuredTables(ima: Proven['ima']): MeasuredTables {
@@ -34,6 +34,6 @@ export function measuredText(tables: MeasuredTables): string {
   return JSON.stringify([...tables]);
 }
 
-function targetOf({ type, parameters }: MeasuredTarget): Target {
+function targetOf({ type, parameters }: MeasuredTarget): CryptTarget {
   return measuredTarget(type, parameters.get('cipher_string'), parameters.get('key_size'));
 }

@@ -8,7 +8,7 @@ import type { Past } from '../aspect.ts';
 import { luksVolume } from './luks-metadata.ts';
 import { volumeDevices } from './volume-devices.ts';
 
-/** What this aspect remembers of a node. */
+/** This aspect's memory of a node. */
 export interface DiskMemory {
   /** Marks of its volumes, as it showed them last. */
   readonly volumes: readonly string[];
@@ -17,7 +17,7 @@ export interface DiskMemory {
 const memory = z.object({ volumes: z.array(z.string().max(64)).max(256) });
 const noMemory: DiskMemory = { volumes: [] };
 
-/** What it remembered; only this aspect writes it, and a bundle may hold anything. */
+/** The memory of a node; only this aspect writes it, and a bundle may hold anything. */
 export function diskMemoryIn({ disk }: Past['memory']): DiskMemory {
   return disk === undefined ? noMemory : (memory.safeParse(disk).data ?? noMemory);
 }
@@ -44,9 +44,7 @@ export function marksOf(header: Parameters<typeof luksVolume>[0]): readonly stri
   return 'fault' in volume ? [uuid] : [uuid, ...volume.keys.map((key) => markOf('key', key))];
 }
 
-/**
- * The marks of what a node shows now. What it does not show it still has: the marks of before.
- */
+/** The marks of the volumes that a node shows now. It still has those that it does not show: their earlier marks stay. */
 export function shownVolumes(proven: Proven, before: readonly string[]): readonly string[] {
   const bytes = proven.parts.disk?.bytes ?? null;
   if (bytes === null) return before;

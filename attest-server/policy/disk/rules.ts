@@ -1,4 +1,4 @@
-/** What a group wants of the disks below its paths. All of it is the node's word. */
+/** The rules of a group on the disks below its paths. All of it is the node's word. */
 export interface DiskRules {
   readonly paths: readonly ProtectedPath[];
   readonly versions: readonly LuksVersion[];
@@ -37,7 +37,7 @@ export function isNameSet(word: string): word is NameSet {
   return Object.hasOwn(nameSets, word);
 }
 
-/** What holds where a policy says nothing of disks. */
+/** The rules of a policy that says nothing of disks. */
 export const defaultDiskRules: DiskRules = {
   paths: Object.values(nameSets).map((path) => ({ path, required: false })),
   versions: ['luks2'],

@@ -72,7 +72,7 @@ export const diskSchema = z
 /** Names of paths stand in messages and pages. */
 const printed = /^[\x20-\x7e]+$/;
 
-/** @param given what the file says under `disk`; undefined where it says nothing */
+/** @param given what the file says under `disk`; undefined if it says nothing */
 export function diskRules(given: unknown): DiskRules {
   const { paths, ...said } = diskSchema.parse(given ?? {});
   const own = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));

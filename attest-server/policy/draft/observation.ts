@@ -16,12 +16,12 @@ import type { Posture } from './posture.ts';
 
 /** An image as a group of machines has it in common. */
 export interface ObservedImage {
-  /** What the log calls it. */
+  /** The log's own name for it. */
   readonly describes: string;
   readonly digest: string;
 }
 
-/** What a machine is and boots, as far as it can be told from its evidence: what a policy would speak of. */
+/** A machine and its boot, as far as its evidence tells: what a policy would speak of. */
 export interface Observation {
   readonly node: string;
   readonly tpmClass: TpmClass;
@@ -29,7 +29,7 @@ export interface Observation {
   readonly manufacturer: string | null;
   /** Version of the running kernel; the node says so. */
   readonly kernel: string | null;
-  /** Null where no boot log was sent, or it does not lead to what the TPM holds. */
+  /** Null if no boot log was sent, or it does not lead to what the TPM holds. */
   readonly boot: ObservedBoot | null;
   /** Why `boot` is null: what keeps the boot from becoming a reference, or from being trusted by its own. */
   readonly noBoot: string | null;
@@ -37,7 +37,7 @@ export interface Observation {
   readonly references: readonly string[];
   /** Groups whose active references the boot is like, whether or not it is compared with them. */
   readonly knownTo: readonly string[];
-  /** What it shows of the other aspects. */
+  /** The posture in its other aspects. */
   readonly posture: Posture;
 }
 
@@ -75,11 +75,11 @@ export function observe(
   };
 }
 
-/** What is like a boot, of the active references. */
+/** Active references that are like a boot. */
 export type LikeBoots = Pick<Observation, 'references' | 'knownTo'>;
 const nothingLike: LikeBoots = { references: [], knownTo: [] };
 
-/** For many nodes: the references are made ready once. */
+/** For many nodes: the references are prepared once. */
 export function likeReferences(
   references: readonly Reference[],
   at: number,
@@ -128,8 +128,8 @@ function anchorsOf({ components }: Reference): readonly string[] {
 }
 
 /**
- * What a capture of this boot would say, or what would still be held against it once its own reference is in force: a
- * draft that requires such a boot would turn a node untrusted that nobody touched. Null where it is a good model.
+ * Why this boot is no model: what its capture would say, or what would still be held against it once its own reference is in
+ * force. A draft that requires such a boot would turn a node untrusted that nobody touched. Null if it is a good model.
  */
 function whyNoModel(proven: Proven, node: string): string | null {
   const { banks, boot } = proven;

@@ -1,18 +1,18 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { Aspect as AspectName } from '../../wire/verdict.ts';
+import type { AspectName } from '../../wire/verdict.ts';
 import { aspects } from '../aspects.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { likenessTo } from '../reference-reach.ts';
 
-/** What one node shows of an aspect, in its own words, and the active references of its kind that affirm it. */
+/** An aspect of one node, in its own words, and the active references of its kind that affirm it. */
 export interface ObservedAspect {
   readonly said: Readonly<Record<string, unknown>>;
   readonly references: readonly string[];
 }
 export type Posture = Readonly<Partial<Record<AspectName, ObservedAspect>>>;
 
-/** For many nodes, in steps of some milliseconds: what the references say is made ready once. @param at milliseconds since the epoch */
+/** For many nodes, in steps of some milliseconds: what the references say is prepared once. @param at milliseconds since the epoch */
 export function postureObserver(
   references: readonly Reference[],
   at: number,

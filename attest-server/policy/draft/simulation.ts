@@ -1,4 +1,4 @@
-import type { Bundle } from '../../formats/bundle.ts';
+import { answeredBy, type Bundle } from '../../formats/bundle.ts';
 import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Mode, NodeState, Reason } from '../../wire/verdict.ts';
@@ -6,7 +6,7 @@ import { type AppraisedNode, createAppraiser } from '../appraise.ts';
 import { pastOf, withBegun } from '../past.ts';
 import type { Policy } from '../policy.ts';
 
-/** What one policy makes of a piece of evidence. */
+/** The outcome of one policy on a piece of evidence. */
 export interface SimulatedSide {
   readonly state: NodeState;
   readonly group: string;
@@ -17,10 +17,10 @@ export interface SimulatedSide {
 /** One piece of evidence under the policy in force (`before`) and under another one (`after`). */
 export interface SimulatedNode {
   readonly node: string;
-  /** Null where no policy is known, or the evidence cannot be judged: then `note` says why. */
+  /** Null if no policy is known, or the evidence cannot be judged: then `note` says why. */
   readonly before: SimulatedSide | null;
   readonly after: SimulatedSide | null;
-  /** Another state, or the same one for other reasons. */
+  /** Whether the state is another, or the same one for other reasons. */
   readonly changed: boolean;
   readonly note: string | null;
 }
@@ -39,18 +39,18 @@ export type Simulate = (
 /** Reasons of one side; a boot that differs in everything needs no more of them. */
 const mostReasons = 16;
 
-/** What evidence is judged by. */
-export interface Basis {
+/** The policy and references that evidence is judged by. */
+export interface SimulationInputs {
   readonly policy: Policy;
   readonly references: readonly Reference[];
 }
 
-/** Judges evidence by what is in force (null where that is not known) and by something else, at the same moment. */
-export function createSimulation(before: Basis | null, after: Basis): Simulate {
-  const judging = ({ policy, references }: Basis) => {
+/** Judges evidence by what is in force (null if that is not known) and by something else, at the same moment. */
+export function createSimulation(before: SimulationInputs | null, after: SimulationInputs): Simulate {
+  const judging = ({ policy, references }: SimulationInputs) => {
     const appraise = createAppraiser(policy, references);
     return function* (...[proven, bundle, node, at]: Parameters<Simulate>): Generator<void, SimulatedSide> {
-      const judged = { ...node, past: pastOf(bundle), by: bundle.context?.by ?? ('agent' as const) };
+      const judged = { ...node, past: pastOf(bundle), by: answeredBy(bundle) };
       yield* appraise.ahead(proven, judged, at);
       const { verdict, begun } = appraise(proven, judged, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);

@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
-import { mostCaptured } from '../../api/api.ts';
+import { mostCaptured } from '../../formats/reference.ts';
 import { nodeName } from '../../wire/messages.ts';
-import type { Drafted } from '../aspect.ts';
+import type { DraftedRules } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';
 import { globMatches } from '../glob.ts';
 import { noLogCame, type Observation, type ObservedBoot, type ObservedImage } from './observation.ts';
@@ -9,9 +9,9 @@ import { noLogCame, type Observation, type ObservedBoot, type ObservedImage } fr
 /** Machines that a draft can say something about beside those whose boots were seen. */
 export interface SuggestedFrom {
   readonly observations: readonly Observation[];
-  /** Of which policy says that they have no TPM. */
+  /** Nodes of which policy says that they have no TPM. */
   readonly withoutTpm: readonly string[];
-  /** That say so themselves, where the policy in force expects a TPM. */
+  /** Nodes that say so themselves, where the policy in force expects a TPM. */
   readonly claimWithoutTpm?: readonly string[];
   /** How machines that nobody named enrol by the policy in force; null or left out: as policies have it that name nothing. */
   readonly enrolment?: readonly string[] | null;
@@ -19,7 +19,7 @@ export interface SuggestedFrom {
   readonly unseen: readonly string[];
 }
 
-interface Alike {
+interface ObservationGroup {
   readonly nodes: readonly string[];
   /** Each of them. */
   readonly each: readonly Observation[];
@@ -46,7 +46,7 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const enrolled = new Set([...known, ...unseen]);
   const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
-  const kinds = alike(named);
+  const kinds = groupAlike(named);
   const groups = kinds.slice(0, mostGroups);
   const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
   const names = new Set<string>();
@@ -97,7 +97,7 @@ function counted(nodes: number): string {
 }
 
 /** The largest groups first; those of one size in the order of their names. */
-function alike(observations: readonly Observation[]): readonly Alike[] {
+function groupAlike(observations: readonly Observation[]): readonly ObservationGroup[] {
   const groups = new Map<
     string,
     {
@@ -133,7 +133,7 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
 }
 
 function draft(
-  { nodes, each, like, references, knownTo }: Alike,
+  { nodes, each, like, references, knownTo }: ObservationGroup,
   all: readonly string[],
   names: Set<string>,
 ): string[] {
@@ -192,7 +192,7 @@ function reasonsOf(each: readonly Observation[]): string[] {
   ];
 }
 
-/** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
+/** The commands to type before the group can be required to boot so. Nodes that boot alike make one reference. */
 function captures(nodes: readonly string[], name: string, known: number): string[] {
   const parts = Array.from({ length: Math.ceil(nodes.length / mostCaptured) }, (_, part) =>
     nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
@@ -219,8 +219,8 @@ function initrdsDiffer(each: readonly Observation[]): boolean {
   return sets.size > 1;
 }
 
-/** What each aspect makes of these nodes that drafts rules. */
-function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, Drafted])[] {
+/** The drafts of each aspect for these nodes. */
+function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, DraftedRules])[] {
   return aspects.flatMap(({ name, schema, contradictions, draft: draftRules }) => {
     const seen = each.map(({ node, posture }) => {
       const { said = null, references = [] } = posture[name] ?? {};
@@ -238,7 +238,7 @@ function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, 
 const longestNote = 240;
 
 /** By the word of the nodes alone: what all of them keep is written as a rule, the rest as a comment. */
-function draftedRules([name, { rules, holds, notes }]: readonly [BuiltAspect, Drafted]): string[] {
+function draftedRules([name, { rules, holds, notes }]: readonly [BuiltAspect, DraftedRules]): string[] {
   const text = stringify({ [name]: rules }, { collectionStyle: 'flow', lineWidth: 0 })
     .replace(/\s*\n\s*/g, ' ')
     .trim();

@@ -1,15 +1,15 @@
-import type { Bound } from '../../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import { aspects } from '../aspects.ts';
 import { enrolments } from '../policy.ts';
-import type { Located } from './policy-error.ts';
+import type { LocatedFault } from './policy-error.ts';
 import { fieldOf, listOf } from './raw-value.ts';
 
 /**
- * What one field cannot show: fields that contradict each other. Reads the raw value, so that these faults are reported
+ * Faults that no field shows alone: fields that contradict each other. Reads the raw value, so that these faults are reported
  * beside those of the schema.
  * @param methods by which nodes can enrol at whoever will apply the policy
  */
-export function contradictionsIn(raw: unknown, methods: readonly Bound[]): Located[] {
+export function contradictionsIn(raw: unknown, methods: readonly EnrolmentMethod[]): LocatedFault[] {
   const names = new Set<unknown>();
   return listOf(fieldOf(raw, 'groups')).flatMap((group, index) => {
     const name = fieldOf(group, 'name');
@@ -26,7 +26,7 @@ export function contradictionsIn(raw: unknown, methods: readonly Bound[]): Locat
   });
 }
 
-function ofMode(group: unknown): Located[] {
+function ofMode(group: unknown): LocatedFault[] {
   const mode = fieldOf(group, 'mode');
   if (!marks(mode) || fieldOf(group, 'tpm') === 'absent') return [];
   const given = fieldOf(group, 'require');
@@ -37,14 +37,14 @@ function ofMode(group: unknown): Located[] {
   return [{ path: [given === undefined ? 'mode' : 'require'], text }];
 }
 
-/** What a server lacks that does not offer it. */
-const needs: Readonly<Partial<Record<Bound, string>>> = {
+/** The settings that a server lacks if it does not offer it. */
+const needs: Readonly<Partial<Record<EnrolmentMethod, string>>> = {
   vendor: 'it needs a cluster (kubernetes.api) and authorities of TPM makers (endorsementRoots)',
   cloud: 'it needs a cluster (kubernetes.api) and a program to ask (cloudProgram)',
 };
 
-function ofEnrolment(group: unknown, methods: readonly Bound[]): Located[] {
-  const faults: Located[] = [];
+function ofEnrolment(group: unknown, methods: readonly EnrolmentMethod[]): LocatedFault[] {
+  const faults: LocatedFault[] = [];
   const mode = fieldOf(group, 'mode');
   const named = listOf(fieldOf(group, 'enrolment'));
   for (const method of enrolments)
@@ -62,16 +62,16 @@ function ofEnrolment(group: unknown, methods: readonly Bound[]): Located[] {
   return faults;
 }
 
-function ofAspects(group: unknown): Located[] {
+function ofAspects(group: unknown): LocatedFault[] {
   return aspects.flatMap(({ name, contradictions }) =>
     contradictions(fieldOf(group, name)).map(({ path, text }) => ({ path: [name, ...path], text })),
   );
 }
 
 /** A machine without a TPM can prove nothing, so nothing can be wanted of it. */
-function ofAbsent(group: unknown): Located[] {
+function ofAbsent(group: unknown): LocatedFault[] {
   if (fieldOf(group, 'tpm') !== 'absent') return [];
-  const faults: Located[] = [];
+  const faults: LocatedFault[] = [];
   const required = listOf(fieldOf(group, 'require')).flatMap(wordsOf);
   for (const { name, schema } of aspects) {
     if (schema === null) continue;

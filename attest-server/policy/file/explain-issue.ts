@@ -1,22 +1,22 @@
 import type { z } from 'zod';
 import { suggestion } from '../../formats/nearest.ts';
 import { builtAspects } from '../aspects.ts';
-import type { Located } from './policy-error.ts';
+import type { LocatedFault } from './policy-error.ts';
 import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
 
-type Path = Located['path'];
+type Path = LocatedFault['path'];
 
 /** Suggestions of one file: a file of nothing but unknown words must not keep a server busy. */
 const mostSuggestions = 128;
 type Suggest = typeof suggestion;
 
 /** Says what the schema found wrong, in words for whoever wrote the file. One for each file. */
-export function issueExplainer(): (issue: z.core.$ZodIssue) => Located[] {
+export function issueExplainer(): (issue: z.core.$ZodIssue) => LocatedFault[] {
   let left = mostSuggestions;
   return (issue) => explain(issue, (word, known) => (left-- > 0 ? suggestion(word, known) : ''));
 }
 
-function explain(issue: z.core.$ZodIssue, suggest: Suggest): Located[] {
+function explain(issue: z.core.$ZodIssue, suggest: Suggest): LocatedFault[] {
   const { path, input } = issue;
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({ path: [...path, key], text: unknownKey(path, key, suggest) }));
@@ -35,7 +35,7 @@ function explain(issue: z.core.$ZodIssue, suggest: Suggest): Located[] {
   return [{ path, text: issue.message }];
 }
 
-/** What somebody wrote in place of a list of one entry, as he should have. */
+/** The list of one entry that somebody wrote as a text, as it should stand. */
 function shownAsList(text: string): string {
   return `[${JSON.stringify(text.slice(0, 64))}]`;
 }

@@ -7,7 +7,7 @@ export interface PolicyFault {
 }
 
 /** A fault, or a warning, at a path of the document; its line is not known yet. */
-export interface Located {
+export interface LocatedFault {
   readonly path: readonly PropertyKey[];
   readonly text: string;
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import type { Bound } from '../../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import { revisionOf } from '../../formats/policy-label.ts';
 import { offsetOf } from '../../formats/yaml-offset.ts';
 import { shapeWords } from '../../wire/shape-words.ts';
@@ -9,7 +9,7 @@ import { weakenedBy } from '../latch.ts';
 import { type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
-import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
+import { type LocatedFault, PolicyError, type PolicyFault } from './policy-error.ts';
 import { policyGroup } from './policy-group.ts';
 import { policySchema } from './policy-schema.ts';
 import { warningsOf } from './policy-warnings.ts';
@@ -20,7 +20,7 @@ const longest = 1 << 18;
 
 export interface CheckedPolicy {
   readonly policy: Policy;
-  /** What is allowed, and may not be what was meant; in the order of their lines. */
+  /** Rules that are allowed, and may not be what was meant; in the order of their lines. */
   readonly warnings: readonly PolicyFault[];
 }
 
@@ -44,10 +44,10 @@ export function checkPolicy(text: string, file: string, methods = plainEnrolment
 }
 
 /**
- * That a policy asks for no less than the one before, where the latch holds it.
+ * Checks that a policy asks for no less than the one before, where the latch holds it.
  * @param latched names of groups; none: all
  * @param before null: not known
- * @throws PolicyError `latched`, with each place where it asks for less
+ * @throws PolicyError `latched`, with each place if it asks for less
  */
 export function checkLatched(
   policy: Policy,
@@ -63,7 +63,7 @@ export function checkLatched(
   throw new PolicyError(file, place(told, document, lines), 'latched');
 }
 
-function parseDocumentOf(text: string, file: string, methods: readonly Bound[]) {
+function parseDocumentOf(text: string, file: string, methods: readonly EnrolmentMethod[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const excess = excessOf(text);
@@ -120,10 +120,10 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
   }
 }
 
-/** Faults of one file that are reported; whoever mends these checks it again. */
+/** Faults of one file that are reported; whoever fixes these checks it again. */
 const mostFaults = 256;
 
-function place(located: readonly Located[], document: Document, lines: LineCounter): PolicyFault[] {
+function place(located: readonly LocatedFault[], document: Document, lines: LineCounter): PolicyFault[] {
   const more = located.length - mostFaults;
   const reported = located
     .slice(0, mostFaults)
@@ -141,7 +141,7 @@ function inOrder(faults: readonly PolicyFault[]): PolicyFault[] {
   return [...faults].sort((a, b) => a.line - b.line);
 }
 
-/** How long a text is where a list must stand is no fault that anybody could mend. */
+/** The length of a text that stands in place of a list is no fault that anybody could fix. */
 function ofRightKind(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
   const placeOf = ({ path }: z.core.$ZodIssue) => path.join('.');
   const wrong = new Set(issues.filter(({ code }) => code === 'invalid_type').map(placeOf));

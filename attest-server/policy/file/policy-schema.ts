@@ -6,7 +6,7 @@ import { modes, severities } from '../../wire/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
-/** Of a field or value that the grammar knows and this version does not build. */
+/** The fault of a field or value that the grammar knows and this version does not build. */
 export const unsupported = 'not supported by this version';
 
 const nodeGlob = z
@@ -124,12 +124,12 @@ export function policyJsonSchema(): object {
   return { $schema, title: 'Assay policy, assay.dev/v1', ...rest };
 }
 
-/** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
+/** Keys that the grammar knows and this version does not build: refused, since ignoring them would promise a check. */
 export const notBuilt: readonly string[] = ['keys'];
 
 const grammar = z.toJSONSchema(policySchema, { io: 'input' });
 
-/** Keys that the grammar knows at a place, to find the one that was meant; empty where there is none. */
+/** Keys that the grammar knows at a place, to find the one that was meant; empty if there is none. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
   let place: unknown = grammar;
   for (const step of path)

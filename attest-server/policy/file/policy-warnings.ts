@@ -3,13 +3,13 @@ import { aspects } from '../aspects.ts';
 import { unproven } from '../finding.ts';
 import { covers, isEverything } from '../glob.ts';
 import type { Policy, PolicyGroup } from '../policy.ts';
-import type { Located } from './policy-error.ts';
+import type { LocatedFault } from './policy-error.ts';
 
 /** Seconds between two challenges, where a server is not set otherwise. */
 const usualChallenge = 60;
 
-/** What is allowed, and may not be what was meant. */
-export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
+/** Rules that are allowed, and may not be what was meant. */
+export function warningsOf({ groups }: Pick<Policy, 'groups'>): LocatedFault[] {
   const warnings = groups.flatMap((group, index) =>
     [
       ...ofReach(group, groups.slice(0, index)),
@@ -27,7 +27,7 @@ export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   return warnings;
 }
 
-function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located[] {
+function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): LocatedFault[] {
   const taken = above.filter(({ labels }) => Object.keys(labels).length === 0);
   const hiding = (glob: string) => taken.find((group) => group.nodes.some((wide) => covers(wide, glob)));
   if (!nodes.every((glob) => hiding(glob) !== undefined)) return [];
@@ -36,7 +36,7 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
 }
 
 /** Attack: a kubelet gives its own Node another label, and so moves to a group that asks for less. */
-function ofLabels({ labels }: PolicyGroup): Located[] {
+function ofLabels({ labels }: PolicyGroup): LocatedFault[] {
   return Object.keys(labels).flatMap((label) => {
     if (isBeyondKubelets(label)) return [];
     const text = `a kubelet can give its own Node the label ${label} or drop it, and so choose its group: choose by names, or by a label below node-restriction.kubernetes.io/`;
@@ -44,7 +44,7 @@ function ofLabels({ labels }: PolicyGroup): Located[] {
   });
 }
 
-/** What NodeRestriction keeps a kubelet from changing: labels of Kubernetes but those that kubelets have for themselves. */
+/** Labels that NodeRestriction keeps a kubelet from changing: those of Kubernetes, except the ones that kubelets set themselves. */
 function isBeyondKubelets(label: string): boolean {
   const domain = label.slice(0, Math.max(0, label.indexOf('/')));
   const isBelow = (wide: string) => domain === wide || domain.endsWith(`.${wide}`);
@@ -65,7 +65,7 @@ const ofKubelets = [
   ]),
 ];
 
-function ofAspects(group: PolicyGroup): Located[] {
+function ofAspects(group: PolicyGroup): LocatedFault[] {
   if (group.tpm === 'absent') return [];
   const told = aspects.flatMap(({ name, doubts }) => doubts(group.rules[name], group));
   const codes = new Set(told.flatMap(({ path }) => (path[0] === 'severity' ? [path[1]] : [])));
@@ -75,11 +75,11 @@ function ofAspects(group: PolicyGroup): Located[] {
 /** These weigh no more of themselves. */
 const warnings: readonly ReasonCode[] = ['kexec_possible', 'kernel_outdated', 'lockdown_off'];
 
-/** Of what is not proven, these are all that keep a boot from being affirmed that is good otherwise. */
+/** Codes of what is not proven that alone keep a boot from being affirmed that is good otherwise. */
 const withholding: readonly ReasonCode[] = ['kexec_detected', 'facts_unavailable'];
 
 /** An aspect that is required is worth what its findings weigh. */
-function ofSeverity({ require, severity }: PolicyGroup): Located[] {
+function ofSeverity({ require, severity }: PolicyGroup): LocatedFault[] {
   return reasonCodes.flatMap((code) => {
     const weight = severity[code] ?? 'fail';
     if (weight === 'fail' || warnings.includes(code)) return [];
@@ -97,14 +97,14 @@ function ofSeverity({ require, severity }: PolicyGroup): Located[] {
   });
 }
 
-function ofGate({ gate, mode }: PolicyGroup): Located[] {
+function ofGate({ gate, mode }: PolicyGroup): LocatedFault[] {
   if (gate.timeout === null || mode !== 'observe') return [];
   return [
     { path: ['gate'], text: 'in mode observe a gate holds nothing back, so that this does nothing yet' },
   ];
 }
 
-function ofFreshness({ freshness }: PolicyGroup): Located[] {
+function ofFreshness({ freshness }: PolicyGroup): LocatedFault[] {
   if (freshness === null || freshness > usualChallenge) return [];
   const text = `by default the server asks nodes every ${usualChallenge} s, so they would be unknown in between`;
   return [{ path: ['freshness'], text }];

@@ -5,11 +5,11 @@ const deepest = 32;
 /** Words, values and signs: each takes the parser about 10 µs, and one that is misplaced more. */
 const most = 1 << 16;
 
-/** What begins a collection without a bracket. */
+/** Tokens that begin a collection without a bracket. */
 const nesting: ReadonlySet<string | null> = new Set(['seq-item-ind', 'explicit-key-ind', 'map-value-ind']);
 
 /**
- * Why a text is too much to be parsed, in the time that it takes to read it once; null where it is not: the parser
+ * Why a text is too much to be parsed, in the time that it takes to read it once; null if it is not: the parser
  * goes down as deep as a text does, and keeps a fault for each place where it cannot go on.
  */
 export function excessOf(text: string): string | null {

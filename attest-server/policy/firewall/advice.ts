@@ -4,7 +4,7 @@ import type { ReasonCode } from '../../wire/reasons.ts';
 const setBack =
   'Find out who changed the rules. If nobody was meant to, set them back, and find out what else was done on the node.';
 
-/** What a person does next about the firewall of a node. */
+/** The next step for a person on the firewall of a node. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   fw_drift: [
     'The lines below the reason say what changed: + is new on the node, - is gone.',

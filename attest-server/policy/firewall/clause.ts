@@ -21,7 +21,7 @@ export type Condition =
     }
   /** The packet's mark, of which the bits of the mask count. */
   | { readonly on: 'mark'; readonly value: bigint; readonly mask: bigint; readonly not: boolean }
-  /** Nobody here can tell: it may match, and it may not. */
+  /** A condition that nobody here can tell: it may match, and it may not. */
   | { readonly on: 'unknown' };
 
 export type Outcome =

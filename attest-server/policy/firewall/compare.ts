@@ -3,16 +3,16 @@ import { shownText } from './nft-json.ts';
 import { baseText, type Chain, isIdle, type NamedObject, type Rule, type Ruleset } from './ruleset.ts';
 
 /** How one chain, or one named object, differs from what the baseline has. */
-export interface Difference {
+export interface RulesetDifference {
   /** `iptables ip filter INPUT` */
   readonly name: string;
-  /** Null where the side has none. */
-  readonly before: Side | null;
-  readonly after: Side | null;
+  /** Null if the side has none. */
+  readonly before: ComparedSide | null;
+  readonly after: ComparedSide | null;
   readonly lines: readonly DiffLine[];
 }
 
-interface Side {
+interface ComparedSide {
   readonly chain: Chain | null;
   readonly head: string;
   readonly texts: readonly string[];
@@ -20,10 +20,10 @@ interface Side {
 }
 
 /** Both are `comparedOf`. In the order of the baseline's names, then what it has not. */
-export function compareRulesets(baseline: Ruleset, node: Ruleset): readonly Difference[] {
+export function compareRulesets(baseline: Ruleset, node: Ruleset): readonly RulesetDifference[] {
   const before = sides(baseline);
   const after = sides(node);
-  const differences: Difference[] = [];
+  const differences: RulesetDifference[] = [];
   const compare = (name: string) => {
     const one = before.get(name) ?? null;
     const other = after.get(name) ?? null;
@@ -40,7 +40,7 @@ export function compareRulesets(baseline: Ruleset, node: Ruleset): readonly Diff
 }
 
 /** Gone where the kernel, or a jump, entered it: a built-in chain that accepts all and is not made is there all the same. */
-export function isMissingChain({ before, after }: Difference): boolean {
+export function isMissingChain({ before, after }: RulesetDifference): boolean {
   return after === null && before?.chain != null && !isBuiltInOpen(before.chain);
 }
 
@@ -50,7 +50,7 @@ function isBuiltInOpen({ kind, base }: Chain): boolean {
 
 export function rulesThat(
   is: 'added' | 'removed' | 'moved-to',
-  { lines, before, after }: Difference,
+  { lines, before, after }: RulesetDifference,
 ): readonly Rule[] {
   const side = is === 'removed' ? before : after;
   return lines
@@ -62,7 +62,7 @@ export function rulesThat(
 const context = 1;
 
 /** A unified diff, as a person reads it: at most as many lines as asked for. */
-export function shownDifferences(differences: readonly Difference[], most: number): readonly string[] {
+export function shownDifferences(differences: readonly RulesetDifference[], most: number): readonly string[] {
   const out: string[] = [];
   for (const { name, before, after, lines } of differences) {
     if (out.length >= most) break;
@@ -85,7 +85,7 @@ export function shownDifferences(differences: readonly Difference[], most: numbe
 }
 
 /** How many lines came, went and moved, in all. */
-export function sumOf(differences: readonly Difference[]): string {
+export function sumOf(differences: readonly RulesetDifference[]): string {
   const counts = { added: 0, removed: 0, moved: 0, heads: 0 };
   for (const { before, after, lines } of differences) {
     if (before !== null && after !== null && before.head !== after.head) counts.heads++;
@@ -103,7 +103,7 @@ export function sumOf(differences: readonly Difference[]): string {
   return words.length === 0 ? 'another set of chains' : words.join(', ');
 }
 
-function lineText(line: DiffLine, before: Side | null, after: Side | null): string {
+function lineText(line: DiffLine, before: ComparedSide | null, after: ComparedSide | null): string {
   switch (line.is) {
     case 'same':
       return `  ${after?.shown(line.after) ?? ''}`;
@@ -118,14 +118,14 @@ function lineText(line: DiffLine, before: Side | null, after: Side | null): stri
   }
 }
 
-function sides({ chains, objects }: Ruleset): ReadonlyMap<string, Side> {
-  const all = new Map<string, Side>();
+function sides({ chains, objects }: Ruleset): ReadonlyMap<string, ComparedSide> {
+  const all = new Map<string, ComparedSide>();
   for (const [key, chain] of chains) all.set(key, ofChain(chain));
   for (const [key, object] of objects) all.set(key, ofObject(object));
   return all;
 }
 
-function ofChain(chain: Chain): Side {
+function ofChain(chain: Chain): ComparedSide {
   return {
     chain,
     head: chain.base === null ? '' : baseText(chain.base),
@@ -134,6 +134,6 @@ function ofChain(chain: Chain): Side {
   };
 }
 
-function ofObject({ head, elements }: NamedObject): Side {
+function ofObject({ head, elements }: NamedObject): ComparedSide {
   return { chain: null, head, texts: elements, shown: (place) => shownText(elements[place] ?? '') };
 }

@@ -5,7 +5,7 @@ import { baseText } from './ruleset.ts';
 
 /**
  * The rules of a reference as lines: a chain or set by its name, and below it what it holds, in order.
- * @throws Rejection `malformed` where a person wrote what is no ruleset
+ * @throws Rejection `malformed` if a person wrote what is no ruleset
  */
 export function describeFirewall({ firewall }: Reference): readonly string[] {
   if (firewall === undefined) return [];

@@ -1,9 +1,9 @@
 import type { Proven } from '../../verify/proven.ts';
 import { parseFirewallPart } from '../../wire/firewall.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 
-/** That rules were read, and no more: what they are is compared with references. */
+/** The fact that rules were read, and no more: what they are is compared with references. */
 export function observeFirewall({ parts }: Proven): Readonly<Record<string, unknown>> | null {
   const bytes = parts.firewall?.bytes ?? null;
   if (bytes === null) return null;
@@ -17,7 +17,7 @@ export function observeFirewall({ parts }: Proven): Readonly<Record<string, unkn
 }
 
 /** The references that affirm the nodes today; before there is one, how to make it. */
-export function draftFirewall(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftFirewall(nodes: readonly ObservedNode[]): DraftedRules | null {
   const read = nodes.filter(({ said }) => said !== null);
   const [first] = read;
   if (first === undefined) return null;

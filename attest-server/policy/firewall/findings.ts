@@ -1,7 +1,7 @@
 import { outsideText } from '../../wire/printable.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
-import { type Difference, isMissingChain, shownDifferences, sumOf } from './compare.ts';
+import { isMissingChain, type RulesetDifference, shownDifferences, sumOf } from './compare.ts';
 import type { DualHook } from './dual-tables.ts';
 import type { OpenedWay } from './opened.ts';
 import type { Opening } from './opening.ts';
@@ -43,7 +43,7 @@ export function unreadable(cause: string, text: string): Finding {
 export function drift(
   reference: string,
   digest: string,
-  differences: readonly Difference[],
+  differences: readonly RulesetDifference[],
   host: readonly string[],
   outOfForce: string | null,
 ): Finding {
@@ -84,7 +84,7 @@ export function revokedRules(reference: string, revocation: string, digest: stri
 export function missingChains(
   reference: string,
   digest: string,
-  differences: readonly Difference[],
+  differences: readonly RulesetDifference[],
 ): Finding | null {
   const missing = differences.filter(isMissingChain);
   const [first] = missing;

@@ -2,16 +2,17 @@ import type { Reference } from '../../formats/reference.ts';
 import type { ProvenPart } from '../../verify/proven.ts';
 import { parseFirewallPart } from '../../wire/firewall.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, AspectJudgement, JudgedNode, PreparedAspect } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
+import { baselineOf, type RevokedBaseline } from './baseline.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
-import { type Baselines, baselineOf, judgeRules, type RevokedBaseline } from './judge-rules.ts';
+import { type Baselines, judgeRules } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
 import {
   type FirewallRules,
@@ -83,14 +84,14 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
 const mostRemembered = 1024;
 
 interface PreparedBaseline extends RevokedBaseline {
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
 }
 
 /** Named by the policy, or of the group: what is revoked counts there, too. One whose rules cannot be read is none. */
 function prepared(
   { baseline, owners }: FirewallRules,
-  group: Prepared['group'],
+  group: PreparedAspect['group'],
   references: readonly Reference[],
   wanted: Reference['state'],
 ): readonly PreparedBaseline[] {
@@ -125,7 +126,7 @@ function judgeBytes(
   rules: FirewallRules,
   by: Baselines,
   group: string,
-): Judgement {
+): AspectJudgement {
   try {
     const { findings, like, unknown, outOfForce } = judgeRules(parseFirewallPart(bytes), digest, rules, by);
     const none = by.active.length === 0 ? [noReference(group, rules.baseline, outOfForce)] : [];
@@ -160,7 +161,7 @@ function captured(bytes: Buffer, node: string): NonNullable<Reference['firewall'
 }
 
 /** Where a node says why, that is found for all aspects at once. */
-function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired: boolean): Judgement {
+function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired: boolean): AspectJudgement {
   const isSaid = unread.some(({ name }) => name === 'firewall');
   // Of what nobody asks for and the node does not show, nothing is said.
   if (isSaid || (part === undefined && !isRequired)) return nothingSaid;
@@ -171,4 +172,4 @@ function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired
   return { findings: [unreadable('no cause was given', text)], affirmed: false, source: 'host' };
 }
 
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
+const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'host' };

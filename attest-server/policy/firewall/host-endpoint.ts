@@ -4,7 +4,7 @@ import { isUntracking } from './iptables-save.ts';
 import { clearedBy } from './marks.ts';
 import type { Chain, Rule, Ruleset } from './ruleset.ts';
 
-/** Of the packets that come from, or go to, one host endpoint of Calico. */
+/** Chains for the packets that come from, or go to, one host endpoint of Calico. */
 const ofEndpoint = /^(?:filter-)?cali-[ft]h-/;
 /** Chains of policies and profiles, and of groups of them. */
 const policies = /^(?:filter-)?cali-(?:pi|po|pri|pro|gi|go)-/;
@@ -43,10 +43,10 @@ function isOfPolicies(rule: Rule, cleared: bigint): boolean {
   return outcome.do === 'continue' && isLog(rule.text);
 }
 
-type Mark = Extract<Clause['conditions'][number], { readonly on: 'mark' }>;
+type PacketMark = Extract<Clause['conditions'][number], { readonly on: 'mark' }>;
 
-/** Null where it asks about anything else. */
-function marksOf({ conditions }: Clause): readonly Mark[] | null {
+/** Null if it asks about anything else. */
+function marksOf({ conditions }: Clause): readonly PacketMark[] | null {
   const marks = conditions.filter((condition) => condition.on === 'mark');
   return marks.length === conditions.length ? marks : null;
 }
@@ -73,8 +73,8 @@ export function endpointInterfaces({ chains }: Ruleset): readonly string[] {
 const dispatch = /^(?:filter-)?cali-from-host-endpoint/;
 
 /**
- * What Calico's host endpoints do on a node, in a line for people; null where there is none. It says what the rules
- * are: what packets they let in is for whoever walks through them.
+ * The policies of Calico's host endpoints on a node, in a line for people; null if there are none. It says what the rules are:
+ * which packets they let in is for whoever walks through them.
  */
 export function hostPolicies({ chains }: Ruleset): string | null {
   const denying = new Set<string>();

@@ -39,7 +39,7 @@ export function parseIptablesSave(
   const tables = new Map<string, SavedTable>();
   const notShown = new Set<string>();
   let besideLegacy = false;
-  let table: OpenTable | null = null;
+  let table: OpenSavedTable | null = null;
   let number = 0;
   for (const line of text.split('\n')) {
     number += 1;
@@ -79,14 +79,16 @@ export function parseSavedRule(text: string, chain: string, isChain: (name: stri
   return ruleOf(words, isChain);
 }
 
-interface OpenTable {
+interface OpenSavedTable {
   readonly name: string;
   readonly chains: Map<string, { readonly base: Base | null; readonly rules: Rule[] }>;
 }
 
-type Fault = (what: string) => Rejection;
-
-function addChain({ name: table, chains }: OpenTable, line: string, fault: Fault): void {
+function addChain(
+  { name: table, chains }: OpenSavedTable,
+  line: string,
+  fault: (what: string) => Rejection,
+): void {
   const found = /^:(\S{1,64}) (\S{1,16})(?: \[\d{1,20}:\d{1,20}\])?\s*$/.exec(line);
   const [, name = '', policy = ''] = found ?? [];
   if (found === null || !['ACCEPT', 'DROP', '-'].includes(policy)) throw fault('not a chain and its policy');
@@ -97,10 +99,10 @@ function addChain({ name: table, chains }: OpenTable, line: string, fault: Fault
 }
 
 function addRule(
-  { name, chains }: OpenTable,
+  { name, chains }: OpenSavedTable,
   line: string,
   isOwned: (table: string, chain: string) => boolean,
-  fault: Fault,
+  fault: (what: string) => Rejection,
 ): void {
   const words = wordsOf(line.replace(/^\[\d{1,20}:\d{1,20}\] /, ''));
   if (words === null) throw fault('a quotation mark without its pair');
@@ -109,7 +111,7 @@ function addRule(
   chain.rules.push(ruleOf(words, (target) => chains.has(target) || isOwned(name, target)));
 }
 
-function closed({ name, chains }: OpenTable): SavedTable {
+function closed({ name, chains }: OpenSavedTable): SavedTable {
   return { name, chains: [...chains].map(([chain, { base, rules }]) => ({ name: chain, base, rules })) };
 }
 
@@ -136,14 +138,14 @@ function builtInBase(table: string, chain: string, policy: Base['policy']): Base
   return { type, hook, priority, policy, devices: [] };
 }
 
-interface Word {
+interface SavedArgument {
   readonly text: string;
   readonly quoted: boolean;
 }
 
 /** As iptables-restore reads a line: blanks part words, but for those between quotation marks. */
-function wordsOf(line: string): readonly Word[] | null {
-  const words: Word[] = [];
+function wordsOf(line: string): readonly SavedArgument[] | null {
+  const words: SavedArgument[] = [];
   let at = 0;
   while (at < line.length) {
     if (line[at] === ' ' || line[at] === '\t') {
@@ -187,7 +189,7 @@ function plainWord(line: string, start: number): number {
   return at;
 }
 
-function ruleOf(words: readonly Word[], isChain: (name: string) => boolean): Rule {
+function ruleOf(words: readonly SavedArgument[], isChain: (name: string) => boolean): Rule {
   const kept: string[] = [];
   for (let i = 0; i < words.length; i++) {
     const { text, quoted } = words[i]!;
@@ -210,7 +212,7 @@ function ruleOf(words: readonly Word[], isChain: (name: string) => boolean): Rul
   };
 }
 
-function isCount(word: Word | undefined): boolean {
+function isCount(word: SavedArgument | undefined): boolean {
   return word !== undefined && /^\d{1,20}$/.test(word.text);
 }
 
@@ -275,7 +277,7 @@ export function isUntracking(text: string): boolean {
   return text.includes(' -j CT --notrack') || text.includes(' -j NOTRACK');
 }
 
-function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): Clause {
+function clauseOf(words: readonly SavedArgument[], isChain: (name: string) => boolean): Clause {
   const conditions: Condition[] = [];
   let outcome: Outcome = { do: 'continue' };
   let not = false;
@@ -316,7 +318,7 @@ function outcomeOf(target: string, goes: boolean, isChain: (name: string) => boo
   return { do: passing.has(target) ? 'continue' : 'perhaps' };
 }
 
-/** Null where it holds for every packet. */
+/** Null if it holds for every packet. */
 function conditionOf(option: string, values: readonly string[], not: boolean): Condition | null {
   const [value = ''] = values;
   switch (option) {
@@ -380,7 +382,7 @@ function sourceOf(text: string, not: boolean): Condition {
   };
 }
 
-/** iptables itself prints 15 of them at most; empty where there are more. */
+/** iptables itself prints 15 of them at most; empty if there are more. */
 function listed(text: string): readonly string[] {
   const list = text.split(',', mostListed + 1);
   return list.length > mostListed ? [] : list;

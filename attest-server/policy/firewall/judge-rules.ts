@@ -1,7 +1,8 @@
 import type { FirewallPart } from '../../wire/firewall.ts';
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
-import { compareRulesets, type Difference } from './compare.ts';
+import type { UnknownThings } from '../unknown.ts';
+import type { Baseline, RevokedBaseline } from './baseline.ts';
+import { compareRulesets, type RulesetDifference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
   drift,
@@ -13,11 +14,9 @@ import {
   openAgainst,
   revokedRules,
 } from './findings.ts';
-import { endpointInterfaces, hostPolicies } from './host-endpoint.ts';
-import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
-import type { Owner } from './owners/owner.ts';
+import { hostPolicies } from './host-endpoint.ts';
+import { droppedNoMore, openedSince } from './opened.ts';
 import { withoutOwned } from './owners/without-owned.ts';
-import type { Ranges } from './ranges.ts';
 import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
 import type { FirewallRules } from './rules.ts';
@@ -25,53 +24,12 @@ import { baseText, type Ruleset } from './ruleset.ts';
 import { knownOutOfForce, unknownRules } from './unknown.ts';
 import { wayFinder } from './walk.ts';
 
-/** A reference, its rules read. */
-export interface Baseline {
-  readonly name: string;
-  /** `comparedOf`, and what owners of the policy write, too. */
-  readonly ruleset: Ruleset;
-  /** Without that. @param isHeld whether the node says which addresses are its own */
-  readonly compared: (isHeld: boolean) => Ruleset;
-  readonly spokenOf: () => Ranges;
-  /** Of Calico's host endpoints. */
-  readonly interfaces: readonly string[];
-}
-
-export function baselineOf(name: string, ruleset: Ruleset, owners: readonly Owner[]): Baseline {
-  let ports: Ranges | null = null;
-  const compared = comparedOf(ruleset);
-  const without = new Map<boolean, Ruleset>();
-  return {
-    name,
-    ruleset: compared,
-    compared: (isHeld) => {
-      const known = without.get(isHeld);
-      if (known !== undefined) return known;
-      // To whom packets may be sent, the node decides: on it the same rule may lead to itself.
-      const made = withoutOwned(compared, owners, isHeld ? () => true : null);
-      without.set(isHeld, made);
-      return made;
-    },
-    interfaces: endpointInterfaces(compared),
-    spokenOf: () => {
-      ports ??= portsSpokenOf(ruleset);
-      return ports;
-    },
-  };
-}
-
-/** A reference that somebody revoked. */
-export interface RevokedBaseline extends Baseline {
-  /** Who, when and why, in words. */
-  readonly revocation: string;
-}
-
 export interface JudgedRules {
   readonly findings: readonly Finding[];
   /** The reference that has exactly these rules; null: none. */
   readonly like: string | null;
-  /** Null where a baseline has these rules, or nobody asks. */
-  readonly unknown: Unknown | null;
+  /** Null if a baseline has these rules, or nobody asks. */
+  readonly unknown: UnknownThings | null;
   /** A staged or retired reference that has exactly these rules; null: none, or one in force has. */
   readonly outOfForce: string | null;
 }
@@ -84,13 +42,13 @@ export interface Baselines {
   readonly revoked: readonly RevokedBaseline[];
   /** Staged or retired ones; asked for where no active one has the rules. */
   readonly idle: () => readonly Baseline[];
-  /** False where nobody vouched for rules yet, and nobody asks for them: then none wait for it. */
+  /** False if nobody vouched for rules yet, and nobody asks for them: then none wait for it. */
   readonly isAsked: boolean;
 }
 
 /**
  * @param digest of the part
- * @throws Rejection `malformed` where the part is no ruleset
+ * @throws Rejection `malformed` if the part is no ruleset
  */
 export function judgeRules(
   part: FirewallPart,
@@ -149,7 +107,7 @@ export function judgeRules(
   };
 }
 
-/** What host endpoints do now, and where that is another thing, what they did. */
+/** The present policies of host endpoints and, if they were others, the earlier ones. */
 function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
   const before = hostPolicies(ruleset);
   const now = hostPolicies(node);
@@ -157,13 +115,13 @@ function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
   return [now ?? 'Calico host policies: none', `in the baseline: ${before ?? 'none'}`];
 }
 
-interface Nearest {
+interface NearestBaseline {
   readonly baseline: Baseline;
-  readonly differences: readonly Difference[];
+  readonly differences: readonly RulesetDifference[];
 }
 
-function nearestOf(baselines: readonly Baseline[], node: Ruleset, isHeld: boolean): Nearest | null {
-  let nearest: (Nearest & { readonly size: number }) | null = null;
+function nearestOf(baselines: readonly Baseline[], node: Ruleset, isHeld: boolean): NearestBaseline | null {
+  let nearest: (NearestBaseline & { readonly size: number }) | null = null;
   for (const baseline of baselines) {
     const differences = compareRulesets(baseline.compared(isHeld), node);
     const size = differences.reduce(

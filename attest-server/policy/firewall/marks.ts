@@ -3,7 +3,7 @@ import type { Rule, Ruleset } from './ruleset.ts';
 
 const all = 0xffff_ffffn;
 
-/** Bits of a packet's mark that some rule may set: all where that cannot be told. */
+/** Bits of a packet's mark that some rule may set: all where that cannot be determined. */
 export function settable({ chains }: Ruleset): bigint {
   let bits = 0n;
   for (const { rules } of chains.values()) for (const { text } of rules) bits |= settableBy(text);
@@ -41,7 +41,7 @@ function settableByNft(text: string): bigint {
   return bits;
 }
 
-/** Bits that the rule sets to zero, where it does nothing but that; null where it does something else. */
+/** Bits that the rule sets to zero, where it does nothing but that; null if it does something else. */
 export function clearedBy({ text, clauses }: Rule): bigint | null {
   const [clause, ...others] = clauses();
   if (clause === undefined || others.length > 0 || clause.outcome.do !== 'continue') return null;
@@ -50,7 +50,7 @@ export function clearedBy({ text, clauses }: Rule): bigint | null {
   return change === null || change.value !== 0n ? null : change.mask;
 }
 
-interface Change {
+interface MarkChange {
   /** Bits that may be one afterwards. */
   readonly value: bigint;
   /** Bits that are zero afterwards, if they are not among those. */
@@ -58,20 +58,20 @@ interface Change {
 }
 
 /** `-j MARK --set-xmark VALUE/MASK`, as iptables-save shows each such target. */
-function changeOf(text: string): Change | null {
+function changeOf(text: string): MarkChange | null {
   const found = / -j MARK --set-xmark (0x[0-9a-f]{1,8})\/(0x[0-9a-f]{1,8})$/.exec(text);
   const [, value, mask] = found ?? [];
   return value === undefined || mask === undefined ? null : { value: BigInt(value), mask: BigInt(mask) };
 }
 
-function onlyChange(text: string): Change | null {
+function onlyChange(text: string): MarkChange | null {
   const [statement, ...others] = statementsOf(text).filter(({ comment }) => comment === undefined);
   const { key, value } = fields(statement?.mangle);
   return others.length === 0 && fields(fields(key).meta).key === 'mark' ? changeByNft(value) : null;
 }
 
 /** `meta mark & N`, `meta mark | N`, and both. */
-function changeByNft(value: unknown): Change | null {
+function changeByNft(value: unknown): MarkChange | null {
   const own = fields(value);
   if (fields(own.meta).key === 'mark') return { value: 0n, mask: 0n };
   for (const operator of ['&', '|', '^'] as const) {

@@ -2,7 +2,7 @@ import { type Clause, type Condition, followable, type Outcome, protocolName, un
 import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
-/** Of a named set or map; null where nobody here knows them. Many rules may ask one set: it is read once. */
+/** The elements of a named set or map; null if nobody here knows them. Many rules may ask one set: it is read once. */
 export type Elements = NamedElements | null;
 export interface NamedElements {
   readonly list: readonly unknown[];
@@ -26,16 +26,16 @@ export function namedElements(list: readonly unknown[]): NamedElements {
   };
 }
 
-/** Of a set without a name: more than anybody writes into one rule. */
+/** The most elements of a set without a name: more than anybody writes into one rule. */
 const mostAnonymous = 1024;
 
-/** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
+/** The most elements of a named set that become conditions or clauses of each rule that names it. */
 const mostElements = 64;
 
-type Values = (name: string) => Elements;
+type ElementLookup = (name: string) => Elements;
 
-/** What the statements of a rule do: one clause, and one for each element of a verdict map. */
-export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
+/** The clauses of a rule's statements: one, and one for each element of a verdict map. */
+export function nftClauses(statements: readonly JsonObject[], values: ElementLookup): readonly Clause[] {
   const clauses: Clause[] = [];
   let conditions: readonly Condition[] = [];
   for (const statement of statements) {
@@ -61,7 +61,7 @@ export function nftClauses(statements: readonly JsonObject[], values: Values): r
   return clauses;
 }
 
-/** What nobody here can tell: it may accept, and it may not. */
+/** A rule that nobody here can tell: it may accept, and it may not. */
 const anything: Clause = { conditions: [unknown], outcome: { do: 'perhaps' } };
 
 /** nft shows no match for what an answer of that kind takes for granted. */
@@ -94,7 +94,7 @@ const passingTargets: ReadonlySet<unknown> = new Set([
   'CLASSIFY',
 ]);
 
-/** Null where a packet goes on. */
+/** Null if a packet goes on. */
 function extension(name: unknown): Outcome | null {
   if (name === 'REJECT') return { do: 'drop' };
   return passingTargets.has(name) ? null : { do: 'perhaps' };
@@ -134,7 +134,7 @@ const mostInMap = 256;
 function ofMap(
   { key, data }: JsonObject,
   conditions: readonly Condition[],
-  values: Values,
+  values: ElementLookup,
 ): readonly Clause[] {
   const { set } = fields(data);
   const elements = Array.isArray(set) ? set : (namedBy(data, values)?.list ?? null);
@@ -162,7 +162,7 @@ function ofMap(
   return clauses;
 }
 
-function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly Condition[] {
+function conditionsOf({ op, left, right }: JsonObject, values: ElementLookup): readonly Condition[] {
   const isNot = op === '!=';
   const field = fields(left);
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
@@ -194,7 +194,11 @@ function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly
 }
 
 /** Whoever matches has in each field one of the values there; the other way round that holds for a single element alone. */
-function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Values): readonly Condition[] {
+function ofConcatenation(
+  lefts: readonly unknown[],
+  right: unknown,
+  values: ElementLookup,
+): readonly Condition[] {
   const elements = listOf(right, values)?.map((one) => fields(one).concat) ?? null;
   if (elements === null || !elements.every((one) => Array.isArray(one) && one.length === lefts.length))
     return [unknown];
@@ -207,13 +211,13 @@ function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Valu
 
 const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);
 
-/** Undefined where it is no name of a set. */
-function namedBy(right: unknown, values: Values): Elements | undefined {
+/** Undefined if it is no name of a set. */
+function namedBy(right: unknown, values: ElementLookup): Elements | undefined {
   return typeof right === 'string' && right.startsWith('@') ? values(right.slice(1)) : undefined;
 }
 
-/** The values that the right side names; null where nobody here can tell. */
-function listOf(right: unknown, values: Values): readonly unknown[] | null {
+/** The values that the right side names; null if nobody here can tell. */
+function listOf(right: unknown, values: ElementLookup): readonly unknown[] | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
   const { set } = fields(right);
@@ -230,7 +234,7 @@ function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
   return reachesLoopback ? unknown : { on: 'input', loopback: false, names: list, not };
 }
 
-/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null where it is something else. */
+/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null if it is something else. */
 function maskedMark(left: unknown): bigint | null {
   const field = fields(left);
   if (fields(field.meta).key === 'mark') return 0xffff_ffffn;
@@ -272,7 +276,7 @@ function sourceOf(ranges: Ranges | null, family: 4 | 6, not: boolean): Condition
 function addresses(
   right: unknown,
   list: readonly unknown[] | null,
-  values: Values,
+  values: ElementLookup,
   family: 4 | 6,
 ): Ranges | null {
   const named = namedBy(right, values);
@@ -307,7 +311,7 @@ function portsOf(op: unknown, right: unknown, ranges: Ranges | null): Condition 
   return bound === null ? unknown : { on: 'port', ranges: bound, not: false };
 }
 
-function portsNamed(right: unknown, list: readonly unknown[] | null, values: Values): Ranges | null {
+function portsNamed(right: unknown, list: readonly unknown[] | null, values: ElementLookup): Ranges | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named?.ports() ?? null;
   return list === null ? null : portsIn(list);

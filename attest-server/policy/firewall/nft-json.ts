@@ -7,7 +7,7 @@ import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
 import { shownElement, shownStatements } from './nft-text.ts';
 import { type Base, type Chain, type Family, type NamedObject, objectKey, type Rule } from './ruleset.ts';
 
-/** What `nft -j list ruleset` prints (libnftables-json(5), schema 1), by table. */
+/** The output of `nft -j list ruleset` (libnftables-json(5), schema 1), by table. */
 export interface NftTable {
   readonly family: Family;
   readonly name: string;
@@ -15,7 +15,7 @@ export interface NftTable {
   readonly dormant: boolean;
   readonly chains: Map<string, NftChain>;
   readonly objects: readonly NamedObject[];
-  /** Of its sets and maps, as rules ask for them. */
+  /** The elements of its sets and maps, as rules ask for them. */
   readonly values: (name: string) => Elements;
 }
 
@@ -30,7 +30,7 @@ export interface NftChain extends Pick<Chain, 'name' | 'base'> {
 export function parseNft(
   members: readonly Readonly<Record<string, unknown>>[],
 ): ReadonlyMap<string, NftTable> {
-  const tables = new Map<string, OpenTable>();
+  const tables = new Map<string, OpenNftTable>();
   const named: (() => void)[] = [];
   // Members may come in any order that has a table before what stands in it.
   for (const [index, member] of members.entries()) {
@@ -87,7 +87,7 @@ export function parseNftRule(text: string, values: (name: string) => Elements): 
   return ruleOf(statements.map(fields), values);
 }
 
-interface OpenTable extends NftTable {
+interface OpenNftTable extends NftTable {
   readonly objects: NamedObject[];
   readonly elements: Map<string, Elements>;
   readonly keys: Set<string>;
@@ -95,14 +95,14 @@ interface OpenTable extends NftTable {
   readonly filled: Set<string>;
 }
 
-type Fault = (what: string) => Rejection;
+type RejectWith = (what: string) => Rejection;
 
 const families: ReadonlySet<unknown> = new Set(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
 function familyOf(value: unknown): Family | null {
   return families.has(value) ? (value as Family) : null;
 }
 
-function nameOf(value: unknown, fault: Fault): string {
+function nameOf(value: unknown, fault: RejectWith): string {
   if (typeof value !== 'string' || value === '' || value.length > 256) throw fault('no name');
   return value;
 }
@@ -112,7 +112,7 @@ function wordsIn(value: unknown): readonly string[] {
   return list.filter((one) => typeof one === 'string').sort();
 }
 
-function addChain(table: OpenTable, value: JsonObject, fault: Fault): void {
+function addChain(table: OpenNftTable, value: JsonObject, fault: RejectWith): void {
   const name = nameOf(value.name, fault);
   if (table.chains.has(name)) throw fault('a chain for the second time');
   table.chains.set(name, {
@@ -122,7 +122,11 @@ function addChain(table: OpenTable, value: JsonObject, fault: Fault): void {
   });
 }
 
-function baseOf({ type, hook, prio, policy, dev }: JsonObject, { family }: OpenTable, fault: Fault): Base {
+function baseOf(
+  { type, hook, prio, policy, dev }: JsonObject,
+  { family }: OpenNftTable,
+  fault: RejectWith,
+): Base {
   if (typeof type !== 'string' || typeof hook !== 'string') throw fault('a base chain without type or hook');
   const priority = priorityOf(prio, family);
   if (priority === null) throw fault('no priority that is known');
@@ -153,7 +157,7 @@ function priorityOf(value: unknown, family: Family): number | null {
   return start === undefined ? null : start + (sign === '-' ? -1 : 1) * Number(offset);
 }
 
-function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
+function addRule(table: OpenNftTable, value: JsonObject, fault: RejectWith): void {
   const chain = table.chains.get(nameOf(value.chain, fault));
   if (chain === undefined) throw fault('a rule of no chain');
   if (!Array.isArray(value.expr)) throw fault('a rule without its list of statements');
@@ -190,7 +194,12 @@ function ruleOf(statements: readonly JsonObject[], values: (name: string) => Ele
 const mostKept = 16;
 
 /** Adds one statement as it is compared: without counts and state, in one order. */
-function addStatement(statements: JsonObject[], statement: JsonObject, family: Family, fault: Fault): void {
+function addStatement(
+  statements: JsonObject[],
+  statement: JsonObject,
+  family: Family,
+  fault: RejectWith,
+): void {
   const [key = ''] = Object.keys(statement);
   const value = statement[key];
   // An anonymous counter changes nothing but itself.
@@ -228,7 +237,7 @@ function addStatement(statements: JsonObject[], statement: JsonObject, family: F
   statements.push({ [key]: canonical(value, fault) });
 }
 
-function matchOf({ op, left, right }: JsonObject, fault: Fault): JsonObject {
+function matchOf({ op, left, right }: JsonObject, fault: RejectWith): JsonObject {
   const field = canonical(left, fault);
   const value = canonical(right, fault);
   const ct = fields(fields(field).ct);
@@ -243,7 +252,7 @@ function matchOf({ op, left, right }: JsonObject, fault: Fault): JsonObject {
 const deepest = 24;
 
 /** The same for all orders of members, and of elements of a set; elements without counters and times left. */
-function canonical(value: unknown, fault: Fault, depth = 0): unknown {
+function canonical(value: unknown, fault: RejectWith, depth = 0): unknown {
   if (depth > deepest) throw fault('nested too deep');
   if (Array.isArray(value)) return value.map((one) => canonical(one, fault, depth + 1));
   if (!isJsonObject(value)) return value;
@@ -282,14 +291,14 @@ function withoutImplied(statements: readonly JsonObject[], family: Family): read
   });
 }
 
-/** What changes by itself: it is no part of what somebody wrote. */
+/** Members that change by themselves: no part of what somebody wrote. */
 const state: ReadonlySet<string> = new Set(['family', 'table', 'name', 'handle', 'elem', 'comment']);
 const moving: Readonly<Record<string, readonly string[]>> = {
   counter: ['packets', 'bytes'],
   quota: ['used', 'used_unit'],
 };
 
-function namedObject(table: OpenTable, type: string, value: JsonObject, fault: Fault): NamedObject {
+function namedObject(table: OpenNftTable, type: string, value: JsonObject, fault: RejectWith): NamedObject {
   const name = nameOf(value.name, fault);
   const { family, name: tableName } = table;
   const kept: Record<string, unknown> = {};

@@ -41,7 +41,7 @@ function statementText(statement: JsonObject): string {
   }
 }
 
-/** Null where it is more than an address and a port. */
+/** Null if it is more than an address and a port. */
 function translated(
   key: string,
   { addr, port, family, type_flags: kind, ...others }: JsonObject,

@@ -1,18 +1,18 @@
 import type { Condition } from './clause.ts';
-import { type Difference, rulesThat } from './compare.ts';
+import { type RulesetDifference, rulesThat } from './compare.ts';
 import type { Opening } from './opening.ts';
 import { allAddresses, allPorts, intersect, normalised, type Ranges, subtract } from './ranges.ts';
 import type { Rule, Ruleset } from './ruleset.ts';
 import { chainsAt, type PacketWay, wayFinder } from './walk.ts';
 
-/** What the node lets in and the baseline does not. */
+/** A way into the node that the baseline does not open. */
 export interface OpenedWay {
   readonly hook: Opening['hook'];
   readonly what: string;
   readonly way: PacketWay;
 }
 
-/** Of each hook, family and kind of packets that the differences speak of, at most. */
+/** The most probes for each hook, family and kind of packets that the differences speak of. */
 const mostProbes = 24;
 const mostTold = 8;
 
@@ -22,9 +22,9 @@ const mostTold = 8;
  * @param waysNow finds those of the node
  */
 export function openedSince(
-  { ruleset, spokenOf, interfaces }: Before,
+  { ruleset, spokenOf, interfaces }: EarlierRuleset,
   waysNow: (opening: Opening) => readonly PacketWay[],
-  differences: readonly Difference[],
+  differences: readonly RulesetDifference[],
 ): readonly OpenedWay[] {
   const opened: OpenedWay[] = [];
   const waysBefore = wayFinder(ruleset);
@@ -33,7 +33,7 @@ export function openedSince(
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      // That the rules differ is told all the same.
+      // That the rules differ is reported all the same.
       const ways = waysNow(opening).filter(({ isFollowed }) => isFollowed);
       if (ways.length === 0) continue;
       const before = new Set(waysBefore(opening).map(({ family }) => family));
@@ -47,7 +47,7 @@ export function openedSince(
   return opened;
 }
 
-interface Before {
+interface EarlierRuleset {
   readonly ruleset: Ruleset;
   readonly spokenOf: () => Ranges;
   /** By which packets come that a host endpoint of its own decides on: any other one may be open. */
@@ -56,7 +56,7 @@ interface Before {
 
 const mostInterfaces = 4;
 
-function byEach(interfaces: readonly string[], probe: Probe): readonly Probe[] {
+function byEach(interfaces: readonly string[], probe: ProbedOpening): readonly ProbedOpening[] {
   return interfaces
     .slice(0, mostInterfaces)
     .map((input) => ({ ...probe, input, text: `${probe.text}, by ${input}` }));
@@ -94,11 +94,11 @@ export function portsSpokenOf({ chains }: Ruleset): Ranges {
   return normalised(named);
 }
 
-type Probe = Omit<Opening, 'hook'>;
+type ProbedOpening = Omit<Opening, 'hook'>;
 
-function usual(spokenOf: Ranges): readonly Probe[] {
+function usual(spokenOf: Ranges): readonly ProbedOpening[] {
   const others = subtract(allPorts, spokenOf);
-  const any = (text: string, protocol: string | null, ports: Ranges = allPorts): Probe => ({
+  const any = (text: string, protocol: string | null, ports: Ranges = allPorts): ProbedOpening => ({
     text,
     protocol,
     ports,
@@ -117,8 +117,8 @@ function usual(spokenOf: Ranges): readonly Probe[] {
   ];
 }
 
-function ofRules(differences: readonly Difference[]): readonly Probe[] {
-  const probes: Probe[] = [];
+function ofRules(differences: readonly RulesetDifference[]): readonly ProbedOpening[] {
+  const probes: ProbedOpening[] = [];
   let looked = 0;
   const look = (rules: readonly Rule[], may: (rule: Rule) => boolean) => {
     for (const rule of rules) {
@@ -150,8 +150,8 @@ function mayKeepOut(rule: Rule): boolean {
     .some(({ outcome }) => outcome.do === 'drop' || outcome.do === 'jump' || outcome.do === 'goto');
 }
 
-/** The packets that a rule speaks of, as far as it can be told. */
-function probeOf(rule: Rule, conditions: readonly Condition[]): Probe | null {
+/** The packets that a rule speaks of, as far as it can be determined. */
+function probeOf(rule: Rule, conditions: readonly Condition[]): ProbedOpening | null {
   let protocol: string | null = null;
   let ports = allPorts;
   let sources: Opening['sources'] = allAddresses;

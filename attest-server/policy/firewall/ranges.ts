@@ -62,7 +62,7 @@ export function areEqual(a: Ranges, b: Ranges): boolean {
   );
 }
 
-/** Of `22`, `22:80`, `22-80`, where an end may be missing; null where it is none. */
+/** The range of ports `22`, `22:80`, `22-80`, where an end may be missing; null if it is none. */
 export function portRange(text: string): readonly [bigint, bigint] | null {
   const found = /^(\d{0,5})(?:([:-])(\d{0,5}))?$/.exec(text);
   if (found === null || text === '') return null;
@@ -78,7 +78,7 @@ export interface AddressRange {
   readonly range: readonly [bigint, bigint];
 }
 
-/** Of an address, `address/length`, `address/mask` or `first-last`; null where it is none, or no whole range. */
+/** The range of an address, `address/length`, `address/mask` or `first-last`; null if it is none, or no whole range. */
 export function addressRange(text: string): AddressRange | null {
   if (text.length > 100) return null;
   const dash = text.indexOf('-');

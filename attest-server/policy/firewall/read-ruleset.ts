@@ -19,14 +19,14 @@ import {
   type Ruleset,
 } from './ruleset.ts';
 
-type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy' | 'local'>;
+type PrintedRules = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy' | 'local'>;
 
 /**
  * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
  * only where it has more.
  * @throws Rejection `malformed` with the field, `too_large`
  */
-export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
+export function rulesetOf({ nft, iptables, legacy, local }: PrintedRules): Ruleset {
   checkSize({ nft, iptables, legacy });
   const chains: Chain[] = [];
   const objects: NamedObject[] = [];
@@ -45,11 +45,11 @@ export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
       const beside = tables.get(`${family} ${table.name}`) ?? null;
       shown.add(`${family} ${table.name}`);
       for (const chain of table.chains)
-        chains.push(made('iptables', family, table.name, withNft(withHook(chain, beside), beside), own));
+        chains.push(chainFrom('iptables', family, table.name, withNft(withHook(chain, beside), beside), own));
       if (beside !== null) chains.push(...unshown(beside, table, own));
     }
     for (const table of old.tables)
-      for (const chain of table.chains) chains.push(made('legacy', family, table.name, chain, own));
+      for (const chain of table.chains) chains.push(chainFrom('legacy', family, table.name, chain, own));
   }
   for (const table of tables.values()) {
     const { family, name } = table;
@@ -57,13 +57,13 @@ export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
     objects.push(...table.objects);
     if (shown.has(`${family} ${name}`)) continue;
     for (const chain of table.chains.values())
-      chains.push(made('nft', family, name, table.dormant ? { ...chain, base: null } : chain, own));
+      chains.push(chainFrom('nft', family, name, table.dormant ? { ...chain, base: null } : chain, own));
   }
   return ordered(chains, objects, own);
 }
 
 /** Attack: a part full of the shortest rules and chains, each of which costs more than it takes. Before anything is made. */
-function checkSize({ nft, iptables, legacy }: Given): void {
+function checkSize({ nft, iptables, legacy }: PrintedRules): void {
   let rules = 0;
   let chains = 0;
   let others = 0;
@@ -99,7 +99,7 @@ export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   });
 }
 
-/** Chains and objects that are compared: what a declared owner writes anew all the time, and by policies, is not. */
+/** Chains and objects that are compared: what a declared owner rewrites all the time, and by policies, is not. */
 export function comparedOf({ chains, objects, local }: Ruleset): Ruleset {
   const compared = new Map<string, Chain>();
   for (const [key, chain] of chains) {
@@ -110,7 +110,7 @@ export function comparedOf({ chains, objects, local }: Ruleset): Ruleset {
   return { chains: compared, objects: new Map(named), local };
 }
 
-/** What its owner would not write is nobody's; null where all is its. */
+/** Rules that a chain's owner would not write are nobody's; null if all are its. */
 function strayOf(chain: Chain, local: Ruleset['local']): Chain | null {
   const { owner } = chain;
   if (owner === null) return chain;
@@ -132,7 +132,7 @@ function isStray(
   return typeof saved === 'string' && isStrayLine({ owner, family, table }, saved, isOwn);
 }
 
-/** What `rulesetOfBaseline` reads again as the same rules. */
+/** A baseline that `rulesetOfBaseline` reads again as the same rules. */
 export function capturedOf(ruleset: Ruleset): FirewallBaseline {
   const { chains, objects } = comparedOf(ruleset);
   return {
@@ -151,9 +151,9 @@ export function capturedOf(ruleset: Ruleset): FirewallBaseline {
   };
 }
 
-type Captured = Extract<FirewallBaseline, { readonly chains: unknown }>;
+type CapturedBaseline = Extract<FirewallBaseline, { readonly chains: unknown }>;
 
-function rulesetOfCaptured(baseline: Captured): Ruleset {
+function rulesetOfCaptured(baseline: CapturedBaseline): Ruleset {
   const objects = baseline.objects.map((object): NamedObject => ({ ...object, owner: null }));
   const sets = new Map(
     objects
@@ -182,7 +182,7 @@ function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
   return parseIptablesSave(text ?? '', field, (table, chain) => declaredChain(family, table, chain) !== null);
 }
 
-function made(
+function chainFrom(
   kind: Chain['kind'],
   family: Family,
   table: string,
@@ -199,13 +199,13 @@ function made(
   return { kind, family, table, name, base, rules: sent, owner };
 }
 
-/** What a program writes by rule is its, but never a hook of the kernel. */
+/** The program that owns a chain which it writes by rule, but never a hook of the kernel. */
 function ownerOf(kind: Chain['kind'], family: Family, table: string, chain: string): string | null {
   if (isHostChain(family, table, chain)) return null;
   return ownerOfChain(family, table, chain)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
 }
 
-/** True where nobody can reach a base chain of the table: iptables-save does not show that. */
+/** True if nobody can reach a base chain of the table: iptables-save does not show that. */
 function withHook(
   chain: SavedTable['chains'][number],
   beside: NftTable | null,
@@ -246,7 +246,9 @@ function unshown(table: NftTable, saved: SavedTable, local: Ruleset['local']): r
         hasHookOf(chain, other))
     )
       continue;
-    more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain, local));
+    more.push(
+      chainFrom('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain, local),
+    );
   }
   return more;
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../formats/reference.ts';
-import type { Located } from '../file/policy-error.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import type { GroupBase } from '../group.ts';
 import { type Opening, openingForm, parseOpening } from './opening.ts';
@@ -8,7 +8,7 @@ import type { Owner } from './owners/owner.ts';
 import { type NamedOwners, ownerFaults, ownersOf, ownersSchema } from './owners/policy-owners.ts';
 import { parseRequirement, type Requirement, requirementForm } from './requirement.ts';
 
-/** What a group wants of the firewall of its nodes. */
+/** The rules of a group on the firewall of its nodes. */
 export interface FirewallRules {
   /** Names of references, any of which may match; null: any active one of the group. */
   readonly baseline: readonly string[] | null;
@@ -62,9 +62,9 @@ export function firewallRules(given: unknown): FirewallRules {
   };
 }
 
-/** Reads the raw value: what is no sentence of its language is told beside the faults of the schema. */
-export function firewallContradictions(given: unknown): Located[] {
-  const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): Located[] =>
+/** Reads the raw value: what is no sentence of its language is reported beside the faults of the schema. */
+export function firewallContradictions(given: unknown): LocatedFault[] {
+  const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): LocatedFault[] =>
     listOf(fieldOf(given, key))
       .slice(0, 256)
       .flatMap((text, index) => {
@@ -74,8 +74,8 @@ export function firewallContradictions(given: unknown): Located[] {
   return [...faults('require', parseRequirement), ...faults('forbid', parseOpening), ...ownerFaults(given)];
 }
 
-/** What is allowed, and may not be what was meant. */
-export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): Located[] {
+/** Rules that are allowed, and may not be what was meant. */
+export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): LocatedFault[] {
   const written = [
     ['require', rules.require.length > 0],
     ['forbid', rules.forbid.length > 0],

@@ -10,7 +10,7 @@ export interface Base {
   readonly hook: string;
   readonly priority: number;
   readonly policy: 'accept' | 'drop';
-  /** Of the hooks `ingress` and `egress`; sorted. */
+  /** The devices of the hooks `ingress` and `egress`; sorted. */
   readonly devices: readonly string[];
 }
 
@@ -19,7 +19,7 @@ export interface Rule {
   readonly text: string;
   /** As a person reads it. */
   readonly shown: () => string;
-  /** What it does with a packet. */
+  /** Its effect on a packet. */
   readonly clauses: () => readonly Clause[];
 }
 
@@ -28,15 +28,15 @@ export interface Chain {
   readonly family: Family;
   readonly table: string;
   readonly name: string;
-  /** Null where only jumps enter it, and where its table is dormant. */
+  /** Null if only jumps enter it, and where its table is dormant. */
   readonly base: Base | null;
-  /** Who writes its rules, by the declared list: they are not compared. Null where nobody is declared. */
+  /** Who writes its rules, by the declared list: they are not compared. Null if nobody is declared. */
   readonly owner: string | null;
-  /** Of an owned chain those that were sent. */
+  /** The rules; of an owned chain, those that were sent. */
   readonly rules: readonly Rule[];
 }
 
-/** What a table holds besides chains: sets, maps, flowtables, named counters, limits and quotas without their state. */
+/** The content of a table besides chains: sets, maps, flowtables, named counters, limits and quotas without their state. */
 export interface NamedObject {
   readonly family: Family;
   readonly table: string;
@@ -54,7 +54,7 @@ export interface Ruleset {
   readonly chains: ReadonlyMap<string, Chain>;
   /** By `objectKey`. */
   readonly objects: ReadonlyMap<string, NamedObject>;
-  /** Addresses to which rules send packets and which are the node's own; null where nobody says which they are. */
+  /** Addresses to which rules send packets and which are the node's own; null if nobody says which they are. */
   readonly local: ReadonlySet<string> | null;
 }
 
@@ -76,7 +76,7 @@ export function objectKey({
   return `nft ${family} ${table} ${type} ${name}`;
 }
 
-/** Of the chain's own table. */
+/** A chain of the same table. */
 export function chainOf(
   { chains }: Pick<Ruleset, 'chains'>,
   { kind, family, table }: Chain,
@@ -85,7 +85,7 @@ export function chainOf(
   return chains.get(chainKey({ kind, family, table, name }));
 }
 
-/** True where such a chain does nothing: iptables makes these as soon as somebody looks. */
+/** True if such a chain does nothing: iptables makes these as soon as somebody looks. */
 export function isIdle({ kind, base, rules, owner }: Chain): boolean {
   return kind !== 'nft' && base?.policy === 'accept' && rules.length === 0 && owner === null;
 }

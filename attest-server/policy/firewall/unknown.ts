@@ -1,17 +1,17 @@
-import { setOf, shownThings, type Unknown } from '../unknown.ts';
-import { compareRulesets, type Difference } from './compare.ts';
-import type { Baseline } from './judge-rules.ts';
+import { setOf, shownThings, type UnknownThings } from '../unknown.ts';
+import type { Baseline } from './baseline.ts';
+import { compareRulesets, type RulesetDifference } from './compare.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
 
 /**
  * Rules that no baseline in force has.
- * @param node `comparedOf` @param differences from the nearest baseline; null where there is none: then all that there is
+ * @param node `comparedOf` @param differences from the nearest baseline; null if there is none: then all that there is
  */
 export function unknownRules(
   node: Ruleset,
-  differences: readonly Difference[] | null,
+  differences: readonly RulesetDifference[] | null,
   knownBy: string | null,
-): Unknown {
+): UnknownThings {
   const { chains, objects } = node;
   const lines = [
     ...[...chains].map(([key, { base, rules }]) => [
@@ -33,7 +33,7 @@ export function unknownRules(
 
 const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map(), local: null };
 
-/** Name of a baseline that is not in force and has exactly these rules; null where none has. */
+/** Name of a baseline that is not in force and has exactly these rules; null if none has. */
 export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[], isHeld: boolean): string | null {
   return idle.find(({ compared }) => compareRulesets(compared(isHeld), node).length === 0)?.name ?? null;
 }

@@ -10,7 +10,7 @@ import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
 export interface PacketWay {
   readonly family: 4 | 6;
   readonly through: readonly string[];
-  /** False where that took more steps than anybody follows: it may be no way. */
+  /** False if that took more steps than anybody follows: it may be no way. */
   readonly isFollowed: boolean;
 }
 
@@ -109,7 +109,7 @@ const mostStepsInAll = 600_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
-/** The rule that accepts some of them, or may; null where none does. */
+/** The rule that accepts some of them, or may; null if none does. */
 function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
   const { accepted, rest } = follow(walk, chain, packets, 0);
   if (accepted !== null) return accepted;
@@ -117,13 +117,13 @@ function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
   return `${nameOf(chain)}: ${chain.base === null ? '' : baseText(chain.base)}`;
 }
 
-interface Followed {
+interface ChainOutcome {
   readonly accepted: string | null;
-  /** Those that come back from the chain; null: none. */
+  /** Packets that come back from the chain; null: none. */
   readonly rest: Packets | null;
 }
 
-function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Followed {
+function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): ChainOutcome {
   if (depth > deepest)
     return { accepted: `${nameOf(chain)}: jumps deeper than the kernel follows`, rest: null };
   const isHost = isHostChain(chain.family, chain.table, chain.name);
@@ -132,7 +132,7 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Foll
   let returned: Packets | null = null;
   for (const rule of chain.rules) {
     const clauses = rule.clauses();
-    // Those of a map are made anew each time.
+    // Those of a map are made again each time.
     if (clauses.length > 1) walk.steps += 4 * clauses.length;
     for (const clause of clauses) {
       walk.steps += 1;
@@ -194,7 +194,7 @@ function isOfWorkloads({ conditions }: Clause, chain: string): boolean {
   );
 }
 
-/** What names of pods' interfaces begin with: Calico's own, OpenStack's, and those of three clouds. */
+/** Prefixes of pods' interfaces: Calico's own, OpenStack's, and those of three clouds. */
 const ofWorkloads: ReadonlySet<string> = new Set(['cali', 'tap', 'eni', 'azv', 'gke']);
 
 /** Into a chain of which no rules are judged: a declared owner's lets packets go on, any other may do all. */
@@ -203,21 +203,21 @@ function beyond(
   name: string,
   packets: Packets,
   here: () => string,
-): Followed {
+): ChainOutcome {
   const owner =
     declaredChain(family, table, name)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
   return owner === null ? { accepted: here(), rest: null } : { accepted: null, rest: packets };
 }
 
-interface Match {
-  /** Those that may match. */
+interface RuleMatch {
+  /** Packets that may match. */
   readonly within: Packets;
-  /** Those that may not have matched; null: all matched. */
+  /** Packets that may not have matched; null: all matched. */
   readonly left: Packets | null;
 }
 
-/** Null where none of them matches. */
-function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): Match | null {
+/** Null if none of them matches. */
+function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): RuleMatch | null {
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
@@ -245,9 +245,14 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: b
 
 const mostPieces = 16;
 
-type Holds = 'always' | 'never' | 'perhaps' | Packets;
+type ConditionMatch = 'always' | 'never' | 'perhaps' | Packets;
 
-function holds({ untracked, marks }: Walk, condition: Condition, packets: Packets, isHost: boolean): Holds {
+function holds(
+  { untracked, marks }: Walk,
+  condition: Condition,
+  packets: Packets,
+  isHost: boolean,
+): ConditionMatch {
   switch (condition.on) {
     case 'unknown':
       return 'perhaps';
@@ -295,7 +300,7 @@ function holds({ untracked, marks }: Walk, condition: Condition, packets: Packet
   }
 }
 
-/** Of connections; `dnat` and `snat` of iptables are none. */
+/** States of connections; `dnat` and `snat` of iptables are none. */
 const states: ReadonlySet<string> = new Set(['new', 'established', 'related', 'invalid', 'untracked']);
 
 function isOneOf(input: string, names: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 import type { Advice } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 
-/** What a person does next about a machine and its kernel as they run. */
+/** The next step for a person on a machine and its kernel as they run. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ssh_reachable: [
     'On the node, see what listens, and switch it off:',

@@ -1,20 +1,20 @@
 import { z } from 'zod';
 import type { Proven } from '../../verify/proven.ts';
 import { compareKernels, parseKernelRelease } from '../../wire/kernel-release.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 import { isNotSaid, outcomesOf } from './outcomes.ts';
 import { hostRules } from './rules.ts';
 
 const observed = z.object({
   /** As `uname -r` prints it. */
   kernel: z.string().max(128).nullable(),
-  /** Null where it cannot be told. */
+  /** Null if it cannot be determined. */
   ssh: z.enum(['closed', 'open']).nullable(),
   /** Codes of what breaks the default rules besides. */
   against: z.array(z.string().max(64)).max(16),
 });
 
-/** What a node says of its host; null where it says nothing. */
+/** The node's claims about its host; null if it makes none. */
 export function observeHost({ facts }: Proven): z.infer<typeof observed> | null {
   const said = facts?.host;
   if (said === undefined || said.listening === undefined) return null;
@@ -29,7 +29,7 @@ export function observeHost({ facts }: Proven): z.infer<typeof observed> | null 
 }
 
 /** The oldest kernel that was seen is the least one; SSH stays closed where it is. */
-export function draftHost(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftHost(nodes: readonly ObservedNode[]): DraftedRules | null {
   const read = nodes.flatMap(({ node, said }) => {
     const { data } = observed.safeParse(said);
     return data === undefined ? [] : [{ node, ...data }];
@@ -57,7 +57,7 @@ export function draftHost(nodes: readonly ObservedNode[]): Drafted | null {
   };
 }
 
-/** Of a distribution's release, what a policy may name: `6.12.48` of `6.12.48+deb13-amd64`. */
+/** The part of a distribution's release that a policy may name: `6.12.48` of `6.12.48+deb13-amd64`. */
 function oldest(kernels: readonly (string | null)[]): string | null {
   const releases = kernels.flatMap((kernel) => {
     const release = kernel === null ? null : parseKernelRelease(kernel);

@@ -1,6 +1,6 @@
 import type { Facts, HostFacts } from '../../wire/facts.ts';
-import type { Aspect, Judgement } from '../aspect.ts';
-import type { Located } from '../file/policy-error.ts';
+import type { Aspect, AspectJudgement } from '../aspect.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
@@ -29,14 +29,14 @@ export const host: Aspect<'host', HostRules> = {
   prepare(rules, { group, remembers }) {
     const isAsked = rules.isWritten || group.require.includes('host');
     // While their text is the same, facts are the same object.
-    const known = new WeakMap<SaidFacts, Keyed<HostFacts>>();
-    const readIn = (facts: SaidFacts) => {
-      const read = known.get(facts) ?? keyedBy(readBy(saidIn(facts), rules));
+    const known = new WeakMap<ClaimedFacts, Keyed<HostFacts>>();
+    const readIn = (facts: ClaimedFacts) => {
+      const read = known.get(facts) ?? keyedBy(readBy(claimsIn(facts), rules));
       known.set(facts, read);
       return read;
     };
     const judged = remembering(
-      (facts: SaidFacts, isUnread: boolean) => ({ isUnread, said: readIn(facts) }),
+      (facts: ClaimedFacts, isUnread: boolean) => ({ isUnread, said: readIn(facts) }),
       ({ isUnread, said }) => judge(said.value, rules, isAsked, isUnread),
       {
         slot: ({
@@ -58,16 +58,16 @@ export const host: Aspect<'host', HostRules> = {
   },
 };
 
-type SaidFacts = Pick<Facts, 'host' | 'unavailable'>;
+type ClaimedFacts = Pick<Facts, 'host' | 'unavailable'>;
 
-const silent: SaidFacts = {};
+const silent: ClaimedFacts = {};
 const nothing: HostFacts = {};
 
 /** The agent's collector of how a host runs; `host` is that of what it is. */
 const collector = 'running';
 
-/** What the node says of the host. Where its collector gave nothing, its cause is that of each fact that is missing. */
-function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
+/** The node's claims about the host. If its collector gave nothing, its cause is that of each fact that is missing. */
+function claimsIn({ host: said = nothing, unavailable }: ClaimedFacts): HostFacts {
   const cause = unavailable?.[collector];
   if (cause === undefined) return said;
   return {
@@ -79,7 +79,7 @@ function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
 /** By group: machines of one kind say the same, but for their ports. */
 const mostRemembered = 4096;
 
-/** What no rule asks about would be a judgement of each node alone. */
+/** Facts that no rule asks about are left out: with them each node would have a judgement of its own. */
 function readBy(facts: HostFacts, rules: HostRules): HostFacts {
   const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = facts;
   const isSshJudged = rules.ssh === 'closed';
@@ -114,7 +114,7 @@ function namedBy(
  * @param isAsked false: nobody asks for the aspect, so that only what the node says is judged, not what it leaves out, as
  *   agents of earlier versions do
  */
-function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): Judgement {
+function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): AspectJudgement {
   const outcomes = outcomesOf(facts, rules);
   const all = outcomes.flatMap(({ findings }) => findings);
   const tellsMissing = isAsked && !isUnread;
@@ -126,13 +126,13 @@ function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: b
   };
 }
 
-/** What is a warning by itself withholds nothing. */
+/** A finding that is a warning by itself withholds nothing. */
 function withholds({ code, severity = 'fail' }: Finding): boolean {
   return isNotSaid({ code }) || breaksPolicy({ code, severity });
 }
 
 /** Rules that are written down and refuse nothing. */
-function doubtsIn({ isWritten }: HostRules, { require }: GroupBase): Located[] {
+function doubtsIn({ isWritten }: HostRules, { require }: GroupBase): LocatedFault[] {
   if (!isWritten || require.includes('host')) return [];
   return [{ path: ['host'], text: 'require does not name host, so this is only reported' }];
 }

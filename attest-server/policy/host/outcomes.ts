@@ -6,9 +6,9 @@ import type { Finding } from '../finding.ts';
 import type { HostRules, SysctlRule } from './rules.ts';
 import { taintsOf, taintText } from './taints.ts';
 
-/** What one rule finds on a node: nothing, that it is broken, or that it cannot be told. */
+/** The outcome of one rule on a node: nothing, that it is broken, or that it cannot be determined. */
 export interface HostOutcome {
-  /** Of what breaks the rule. */
+  /** The code of a breach of the rule. */
   readonly code: ReasonCode;
   readonly findings: readonly Finding[];
   /** The node gave all that shows whether the rule is broken. */
@@ -53,7 +53,7 @@ function onSsh(facts: HostFacts, rules: HostRules): Finding | null {
   const open = (listening ?? []).filter((port) => sources.has(port));
   const running = (ssh?.daemons ?? []).filter(({ sockets }) => sockets !== null && sockets.length > 0);
   if (open.length > 0 || running.length > 0)
-    return found('ssh_reachable', {
+    return hostFinding('ssh_reachable', {
       expected: 'no SSH that listens',
       actual: shown([
         ...open.map((port) => `port ${port} (${sources.get(port)})`),
@@ -82,18 +82,18 @@ function onTaints(facts: HostFacts, { forbiddenTaints, suspectTaints }: HostRule
   const actual = [...forbidden, ...suspect].map(taintText).join(', ');
   const text = 'The kernel says that it was changed while it ran, in a way that the policy forbids.';
   if (forbidden.length > 0)
-    return found('kernel_tainted', { expected: `none of ${forbiddenTaints.join(', ')}`, actual, text });
+    return hostFinding('kernel_tainted', { expected: `none of ${forbiddenTaints.join(', ')}`, actual, text });
   if (suspect.length === 0) return null;
   // Attack: a node that was found with one says afterwards that it cannot read its lockdown.
   if (causeOf(facts, 'lockdown') !== null)
     return missing(facts, 'lockdown', 'how far its kernel is locked down');
   if (facts.lockdown !== undefined && facts.lockdown !== 'none')
-    return found('kernel_tainted', {
+    return hostFinding('kernel_tainted', {
       expected: `none of ${suspect.join(', ')} under lockdown ${facts.lockdown}`,
       actual,
       text,
     });
-  return found('kernel_tainted', {
+  return hostFinding('kernel_tainted', {
     severity: 'warn',
     expected: 'signed modules alone',
     actual,
@@ -114,8 +114,8 @@ function onSysctls(facts: HostFacts, { sysctls: rules }: HostRules): readonly Fi
   const findings: Finding[] = [];
   if (broken.length > 0)
     findings.push(
-      found('sysctl_policy', {
-        expected: shown(broken.map(({ rule }) => wanted(rule))),
+      hostFinding('sysctl_policy', {
+        expected: shown(broken.map(({ rule }) => ruleText(rule))),
         actual: shown(broken.map(({ rule, value }) => `${rule.name} = ${value}`)),
         text: 'Settings of the kernel are other than the policy wants.',
       }),
@@ -129,7 +129,7 @@ function obeys(value: string, { values, minimum }: SysctlRule): boolean {
   return minimum !== null && BigInt(value) >= BigInt(minimum);
 }
 
-function wanted({ name, values, minimum }: SysctlRule): string {
+function ruleText({ name, values, minimum }: SysctlRule): string {
   return values === null ? `${name} >= ${minimum}` : `${name} = ${values.join(' or ')}`;
 }
 
@@ -139,7 +139,7 @@ function onKernel(facts: HostFacts, { minimumKernel }: HostRules): Finding | nul
   const release = kernel === undefined ? null : parseKernelRelease(kernel);
   if (kernel === undefined || release === null) return missing(facts, 'kernel', 'the release of its kernel');
   if (compareKernels(release, minimumKernel.release) >= 0) return null;
-  return found('kernel_outdated', {
+  return hostFinding('kernel_outdated', {
     severity: 'warn',
     expected: `${minimumKernel.text} or newer`,
     actual: outsideText(kernel),
@@ -153,7 +153,7 @@ function onLockdown(facts: HostFacts, { lockdown }: HostRules): Finding | null {
   if (lockdown === null) return null;
   if (facts.lockdown === undefined) return missing(facts, 'lockdown', 'how far its kernel is locked down');
   if (levels.indexOf(facts.lockdown) >= levels.indexOf(lockdown)) return null;
-  return found('lockdown_off', {
+  return hostFinding('lockdown_off', {
     severity: 'warn',
     expected: lockdown === 'integrity' ? 'lockdown integrity or confidentiality' : 'lockdown confidentiality',
     actual: facts.lockdown,
@@ -161,7 +161,7 @@ function onLockdown(facts: HostFacts, { lockdown }: HostRules): Finding | null {
   });
 }
 
-/** Of a list that a node may make long, what one line can hold. */
+/** As much as one line can hold of a list that a node may make long. */
 function shown(parts: readonly string[]): string {
   const few = parts.slice(0, 8);
   return parts.length > few.length
@@ -187,7 +187,7 @@ function causeOf({ unread }: HostFacts, name: string): string | null {
   return unread !== undefined && Object.hasOwn(unread, name) ? (unread[name] ?? null) : null;
 }
 
-function found(
+function hostFinding(
   code: ReasonCode,
   finding: Pick<Finding, 'expected' | 'actual' | 'text' | 'severity'>,
 ): Finding {

@@ -3,9 +3,9 @@ import { type KernelRelease, parseKernelRelease } from '../../wire/kernel-releas
 import { type SysctlName, sysctlNames } from '../../wire/sysctls.ts';
 import { type KernelTaint, taintLetters } from './taints.ts';
 
-/** What a group wants of a machine and its kernel, as they run. All of it is judged by what the node says. */
+/** The rules of a group on a machine and its kernel, as they run. All of it is judged by what the node says. */
 export interface HostRules {
-  /** The file says something under the key: what is missing is told, even where nothing requires the aspect. */
+  /** The file says something under the key: what is missing is reported, even where nothing requires the aspect. */
   readonly isWritten: boolean;
   /** The least release of the kernel; null: any. */
   readonly minimumKernel: { readonly text: string; readonly release: KernelRelease } | null;
@@ -30,8 +30,8 @@ export interface SysctlRule {
 }
 
 /**
- * What no working driver sets: modules loaded or unloaded by force, ACPI tables replaced. `P` and `O` are not among them, since
- * the drivers of GPUs and storage set both.
+ * Taints that no working driver sets: modules loaded or unloaded by force, ACPI tables replaced. `P` and `O` are not among
+ * them, since the drivers of GPUs and storage set both.
  */
 const usualTaints: readonly KernelTaint[] = ['F', 'R', 'A'];
 /** An unsigned module: what DKMS and the operators of GPUs build on the node is one, and so is a rootkit. */

@@ -1,4 +1,4 @@
-/** What a kernel says that it has gone through, by bit (kernel documentation, admin-guide/tainted-kernels): letter and meaning. */
+/** The taints of a kernel, by bit (kernel documentation, admin-guide/tainted-kernels): letter and meaning. */
 const taints = [
   ['P', 'a proprietary module was loaded'],
   ['F', 'a module was loaded by force'],

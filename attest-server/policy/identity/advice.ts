@@ -1,7 +1,7 @@
 import { type Advice, approveNode as approve } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 
-/** What a person does next about a TPM and where it is in time. */
+/** The next step for a person on a TPM and where it is in time. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   identity_unproven: [
     'If the policy wants another class of TPM, change the group of the node or the tpmClass of the group, or trust the root that endorses this TPM (endorsementRoots of the server).',

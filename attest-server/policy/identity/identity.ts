@@ -1,5 +1,5 @@
 import type { Proven } from '../../verify/proven.ts';
-import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, AspectJudgement, JudgedNode, PreparedAspect } from '../aspect.ts';
 import { sharedTpm } from '../twins.ts';
 import { advice } from './advice.ts';
 import { identityUnproven, otherTpmClass } from './findings.ts';
@@ -19,17 +19,17 @@ export const identity: Aspect<'identity', null> = {
   prepare: (_rules, { group }) => ({ judge: (proven, node) => judge(proven, node, group) }),
 };
 
-const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
-/** What was found by a UUID stands until the node shows one. */
+const good: AspectJudgement = { findings: [], affirmed: true, source: 'tpm' };
+/** A finding about a UUID stands until the node shows one. */
 const unnamed = { takesBack: { allBut: ['identity_claim_mismatch'] } } as const;
-const goodUnnamed: Judgement = { ...good, ...unnamed };
+const goodUnnamed: AspectJudgement = { ...good, ...unnamed };
 const named = { takesBack: { allBut: [] } } as const;
 
 function judge(
   { ekDigest, facts }: Proven,
   { name, tpmClass, sequence, twins, clusterUuid, sameUuid }: JudgedNode,
-  { tpmClass: wanted, severity }: Prepared['group'],
-): Judgement {
+  { tpmClass: wanted, severity }: PreparedAspect['group'],
+): AspectJudgement {
   const isOther = wanted !== null && !wanted.includes(tpmClass);
   const affirmed = ekDigest !== null && !isOther;
   const uuid = facts?.host?.systemUuid;

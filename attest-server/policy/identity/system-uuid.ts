@@ -1,8 +1,8 @@
 import type { Finding } from '../finding.ts';
 
 /**
- * Whether both are the UUID of one machine. Firmware of before SMBIOS 2.6 wrote the first three fields in the other byte
- * order, and programs differ in how they take that (SMBIOS 3.7, section 7.2.1). True where one of them is no UUID.
+ * Whether both are the UUID of one machine. Firmware older than SMBIOS 2.6 wrote the first three fields in the other byte
+ * order, and programs differ in how they take that (SMBIOS 3.7, section 7.2.1). True if one of them is no UUID.
  */
 export function isSameMachine(a: string, b: string): boolean {
   const [one, other] = [digitsOf(a), digitsOf(b)];

@@ -9,7 +9,7 @@ const list = [
 const leave =
   'If nobody knows where it is from, take the node out of service: what ran once may have changed anything.';
 
-/** What a person does next about what a node ran. */
+/** The next step for a person on what a node ran. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ima_unknown_file: [
     'The lines below the reason say which file, since when, and which package has another content of it. On the node, find out who brought it.',

@@ -1,17 +1,17 @@
-import { DigestList, type ListedFile } from '../../formats/digest-list.ts';
-import { digestLengths } from '../../formats/packed-list.ts';
+import { DigestList } from '../../formats/digest-list.ts';
+import { digestLengths, type ListedFile } from '../../formats/packed-list.ts';
 import type { KnownKey, Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { CapturedAs } from '../aspect.ts';
+import type { CaptureLabel } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';
 import { isCriticalData } from './critical-data.ts';
 
 /**
  * A reference of all that a node ran and read since it booted; in steps of some milliseconds.
- * @throws CaptureError where it proved no list, or only a later part of one
+ * @throws CaptureError if it proved no list, or only a later part of one
  */
-export function* captureRuntime({ ima }: Proven, about: CapturedAs): Generator<void, Reference> {
+export function* captureRuntime({ ima }: Proven, about: CaptureLabel): Generator<void, Reference> {
   const { node } = about;
   if (ima === null)
     throw new CaptureError(`${node} sent no list of IMA: it measures nothing, or was not asked`);

@@ -1,6 +1,6 @@
 import type { Reference } from '../../formats/reference.ts';
 
-/** What such a reference says besides its files, which are too many to be lines: how many they are, and each other thing. */
+/** The lines of such a reference: how many files it has, which are too many to be lines, and each other thing. */
 export function describeRuntime({ runtime }: Reference): readonly string[] {
   if (runtime === undefined) return [];
   return [

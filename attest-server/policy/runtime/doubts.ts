@@ -1,4 +1,4 @@
-import type { Located } from '../file/policy-error.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import { isEverything } from '../glob.ts';
 import type { GroupBase } from '../group.ts';
@@ -6,8 +6,8 @@ import { digestOf } from './digest-of.ts';
 import type { RuntimeRules } from './rules.ts';
 import { signerFault } from './signer-keys.ts';
 
-/** Reads the raw value: what no schema can say is told beside its faults. */
-export function runtimeContradictions(given: unknown): Located[] {
+/** Reads the raw value: what no schema can say is reported beside its faults. */
+export function runtimeContradictions(given: unknown): LocatedFault[] {
   const containers = fieldOf(given, 'containers');
   const lists = [
     ...['references', 'exclude', 'violationsExcept', 'deny'].map(
@@ -36,7 +36,7 @@ function twice(list: unknown): readonly (readonly [at: number, text: string])[] 
 }
 
 /** A digest with a digit too few would be a glob that no path matches. */
-function denyFault(one: unknown, at: number): Located[] {
+function denyFault(one: unknown, at: number): LocatedFault[] {
   if (typeof one !== 'string' || digestOf(one) !== null || /[/*]/.test(one)) return [];
   return [
     {
@@ -46,17 +46,17 @@ function denyFault(one: unknown, at: number): Located[] {
   ];
 }
 
-function faultOfSigner(one: unknown, at: number): Located[] {
+function faultOfSigner(one: unknown, at: number): LocatedFault[] {
   const fault = typeof one === 'string' && one !== '' ? signerFault(one) : null;
   return fault === null ? [] : [{ path: ['signers', at], text: fault }];
 }
 
-/** What is allowed, and may not be what was meant. */
-export function runtimeDoubts(rules: RuntimeRules, { require, severity }: GroupBase): Located[] {
+/** Rules that are allowed, and may not be what was meant. */
+export function runtimeDoubts(rules: RuntimeRules, { require, severity }: GroupBase): LocatedFault[] {
   if (rules.isWritten && !require.includes('runtime'))
     return [{ path: ['runtime'], text: 'require does not name runtime, so that this is only reported' }];
   if (!require.includes('runtime')) return [];
-  const doubts: Located[] = [];
+  const doubts: LocatedFault[] = [];
   const wide = (path: readonly string[], globs: readonly string[], what: string) => {
     const at = globs.findIndex(coversAllPaths);
     if (at >= 0)

@@ -1,19 +1,19 @@
 import { z } from 'zod';
 import { imaAreas } from '../../formats/ima-policy.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 import { policyInForce } from './policy-in-force.ts';
 
 const observed = z.object({ covers: z.array(z.enum(imaAreas)) });
 
-/** What the kernel measures for sure; null where no list is proven, or it is the one entry of a kernel without a policy. */
+/** Areas that the kernel measures for sure; null if no list is proven, or it is the one entry of a kernel without a policy. */
 export function observeRuntime({ ima, boot }: Proven): z.infer<typeof observed> | null {
   if (ima === null || !('head' in ima) || ima.entries <= ima.aggregates.length) return null;
   return { covers: [...policyInForce(boot?.state ?? null, ima, []).covers] };
 }
 
 /** The references that affirm the nodes today; before there is one, how to make it. */
-export function draftRuntime(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftRuntime(nodes: readonly ObservedNode[]): DraftedRules | null {
   const measuring = nodes.flatMap((node) => {
     const { data } = observed.safeParse(node.said);
     return data === undefined ? [] : [{ ...node, covers: data.covers }];

@@ -1,5 +1,5 @@
 import { createECDH, createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
-import type { DigestVerifier } from './signer-keys.ts';
+import type { DigestVerifier } from './digest-verifier.ts';
 
 /**
  * Says whether an ECDSA signature is over a digest whose bytes nobody has here; Node.js verifies signatures over bytes alone.
@@ -34,9 +34,9 @@ const ourText = Buffer.from('assay');
 /** 256 bit, which no curve here cuts. */
 const ourDigest = numberOf(hash('sha256', ourText, 'buffer'));
 
-interface Curve {
+interface CurveParameters {
   readonly jwk: string;
-  /** Of a coordinate, and of r and s. */
+  /** The size of a coordinate, and of r and s. */
   readonly bytes: number;
   readonly bits: number;
   readonly prime: bigint;
@@ -44,7 +44,7 @@ interface Curve {
 }
 
 /** SEC 2, version 2, sections 2.4.2, 2.5.1 and 2.6.1. */
-const curves: Readonly<Record<string, Curve>> = {
+const curves: Readonly<Record<string, CurveParameters>> = {
   prime256v1: {
     jwk: 'P-256',
     bytes: 32,
@@ -70,26 +70,30 @@ const curves: Readonly<Record<string, Curve>> = {
 };
 
 /** The leftmost bits of a digest. FIPS 186-5, section 6.4.2. */
-function truncated(digest: Buffer, { bits }: Curve): bigint {
+function truncated(digest: Buffer, { bits }: CurveParameters): bigint {
   const excess = digest.length * 8 - bits;
   return excess > 0 ? numberOf(digest) >> BigInt(excess) : numberOf(digest);
 }
 
-interface Point {
+interface CurvePoint {
   readonly x: bigint;
   readonly y: bigint;
 }
 
-/** Of the curve's base point. */
-function multipleOf(factor: bigint, name: string, { bytes }: Curve): Point {
+/** A multiple of the curve's base point. */
+function multipleOf(factor: bigint, name: string, { bytes }: CurveParameters): CurvePoint {
   const ecdh = createECDH(name);
   ecdh.setPrivateKey(bytesOf(factor, bytes));
   const point = ecdh.getPublicKey();
   return { x: numberOf(point.subarray(1, 1 + bytes)), y: numberOf(point.subarray(1 + bytes)) };
 }
 
-/** The sum of two points as a key; null where they lie on one line with zero, which nobody finds who has not the private key. */
-function movedKey(a: Point, b: Point, { jwk: crv, bytes, prime }: Curve): KeyObject | null {
+/** The sum of two points as a key; null if they lie on one line with zero, which nobody finds who has not the private key. */
+function movedKey(
+  a: CurvePoint,
+  b: CurvePoint,
+  { jwk: crv, bytes, prime }: CurveParameters,
+): KeyObject | null {
   if (a.x === b.x) return null;
   const slope = modulo((b.y - a.y) * inverse(modulo(b.x - a.x, prime), prime), prime);
   const x = modulo(slope * slope - a.x - b.x, prime);

@@ -46,7 +46,7 @@ export class Examples {
     return this.#more;
   }
 
-  /** @returns true where that changed what is kept */
+  /** @returns true if that changed what is kept */
   add(entry: ImaEntry, reference: string | null = null): boolean {
     if (this.#more) return false;
     const name = entry.nameBytes.toString('utf8', 0, longestPath);

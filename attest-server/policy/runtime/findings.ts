@@ -14,7 +14,7 @@ export interface SeenEntries {
   readonly examples: readonly Example[];
   /** There are others, too. */
   readonly more: boolean;
-  /** Of each example, in their order. */
+  /** The lines of each example, in their order. */
   readonly lines: readonly string[];
 }
 
@@ -127,7 +127,7 @@ export function unsignedPolicy({ from }: PolicyInForce): Finding {
 
 /**
  * @param hadList a list of this node was judged before
- * @param why in words; null where nothing came
+ * @param why in words; null if nothing came
  */
 export function noList(hadList: boolean, why: string | null): Finding {
   return {
@@ -157,7 +157,7 @@ export function unreadList(cause: string): Finding {
   };
 }
 
-/** What would have to be judged first is not here: a fault of the server's, never one of the node's. */
+/** The evidence that would have to be judged first is not here: a fault of the server's, never one of the node's. */
 export const notFollowed: Finding = {
   code: 'facts_unavailable',
   aspect,

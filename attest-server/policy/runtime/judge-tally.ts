@@ -1,5 +1,5 @@
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import type { Example, Examples } from './examples.ts';
 import {
   deniedFiles,
@@ -25,12 +25,12 @@ import { unknownFilesOf } from './unknown.ts';
 export interface TallyJudgement {
   readonly findings: readonly Finding[];
   readonly affirmed: boolean;
-  /** Names of the references that together know all that was seen; none where something of it is wrong. */
+  /** Names of the references that together know all that was seen; none if something of it is wrong. */
   readonly references: readonly string[];
   /** All that counts against the node: since when is remembered of each. */
   readonly against: readonly Example[];
-  /** What no reference in force knows; null where that is nothing, or nothing is in force. */
-  readonly unknown: Unknown | null;
+  /** Files that no reference in force knows; null if there are none, or nothing is in force. */
+  readonly unknown: UnknownThings | null;
 }
 
 export interface JudgedBy {
@@ -41,7 +41,7 @@ export interface JudgedBy {
 }
 
 /**
- * What was seen of a list, by what is in force at this moment: a reference that has lapsed knows nothing.
+ * The judgement of a list, by what is in force at this moment: a reference that has expired knows nothing.
  * @param at milliseconds since the epoch
  * @param sinceOf when something was seen first, an ISO time
  */

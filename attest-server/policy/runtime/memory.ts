@@ -3,11 +3,11 @@ import { z } from 'zod';
 import type { Past } from '../aspect.ts';
 import type { Example } from './examples.ts';
 
-/** What this aspect remembers of a node. */
+/** This aspect's memory of a node. */
 export interface RuntimeMemory {
   /** A list of it was judged before: leaving it out hides something. */
   readonly sent: boolean;
-  /** Nothing that counts came with the answer before: once may be an accident. */
+  /** The previous answer brought nothing that counts: once may be an accident. */
   readonly missed?: true;
   /** When each thing that counts against it was seen first, by its mark: ISO times. */
   readonly since: Readonly<Record<string, string>>;
@@ -20,7 +20,7 @@ const memory = z.object({
 });
 const noMemory: RuntimeMemory = { sent: false, since: {} };
 
-/** What it remembered; only this aspect writes it, and a bundle may hold anything. */
+/** The memory of a node; only this aspect writes it, and a bundle may hold anything. */
 export function runtimeMemoryIn({ runtime }: Past['memory']): RuntimeMemory {
   return runtime === undefined ? noMemory : (memory.safeParse(runtime).data ?? noMemory);
 }

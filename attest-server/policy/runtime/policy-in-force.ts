@@ -3,22 +3,22 @@ import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { asKernelReads, forKernel, isCutOff, parseCommandLine } from '../command-line.ts';
 
-/** What the kernel measures for sure. */
+/** The areas that the kernel measures for sure. */
 export interface PolicyInForce {
   readonly covers: readonly ImaArea[];
   /** Where that is from, in words. */
   readonly from: string;
   /** The command line demands signed IMA policies. */
   readonly isSigned: boolean;
-  /** False where nothing vouches for any command line: what the kernel measures is not known then, and may be enough. */
+  /** False if nothing vouches for any command line: what the kernel measures is not known then, and may be enough. */
   readonly isProven: boolean;
 }
 
 /**
- * What every IMA policy covers that may be in force. The kernel's own ones stand on its command line, of which any that the
- * TPM vouches for may be the one that counts. A policy that is loaded takes their place, and its file is in the list then;
- * so is a file that somebody only read.
- * @param boot null where the log proves none
+ * The areas that every IMA policy covers that may be in force. The kernel's own ones stand on its command line, of which any
+ * that the TPM vouches for may be the one that counts. A policy that is loaded takes their place, and its file is in the list
+ * then; so is a file that somebody only read.
+ * @param boot null if the log proves none
  * @param loaded of references, each whose file is in the list
  */
 export function policyInForce(
@@ -65,7 +65,7 @@ function hasUnknownLine({ components }: Pick<BootState, 'components'>): boolean 
   return components.some(({ kind, pcr, text }) => kind === 'cmdline' && pcr === 9 && text === null);
 }
 
-/** Those that this version knows. Attack: a line so long that the kernel does not read its end. */
+/** Built-in policies that this version knows. Attack: a line so long that the kernel does not read its end. */
 function policiesOn(line: string): readonly string[] {
   if (isCutOff(line)) return [];
   const named = wordsOf(line).flatMap((word) => {
@@ -92,7 +92,7 @@ function wordsOf(line: string): readonly string[] {
   return forKernel(parseCommandLine(line).arguments).map(asKernelReads);
 }
 
-/** What is wanted and not covered. Who measures all that root reads measures what kexec loads, too: it is read from a file. */
+/** Areas that are wanted and not covered. Who measures all that root reads measures what kexec loads, too: it is read from a file. */
 export function missingAreas(wanted: readonly ImaArea[], covers: readonly ImaArea[]): readonly ImaArea[] {
   const has = (area: ImaArea) => covers.includes(area) || (area === 'kexec' && covers.includes('rootReads'));
   return wanted.filter((area) => !has(area));

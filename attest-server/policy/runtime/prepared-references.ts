@@ -5,7 +5,7 @@ import type { RuntimeRules } from './rules.ts';
 
 /** A reference of kind `runtime`, ready for looking up. */
 export interface KnownFiles extends ListedFiles {
-  /** What the kernel measured besides files, by its name: digests in hex. */
+  /** Measurements of the kernel besides files, by name: digests in hex. */
   readonly measured: ReadonlyMap<string, ReadonlySet<string>>;
   /** IMA policies by the digest of their file, in hex. */
   readonly policies: ReadonlyMap<string, readonly ImaArea[]>;
@@ -21,8 +21,8 @@ export interface PreparedReferences {
 }
 
 /**
- * Those that a group's rules name, or those of the group; of what is revoked, both. One that cannot be read is none. In steps of
- * some milliseconds.
+ * The references that a group's rules name, or all of the group; of revoked ones, both. One that cannot be read is left out.
+ * In steps of some milliseconds.
  */
 export function* prepareReferences(
   group: string,

@@ -6,7 +6,7 @@ import type { SortEntry } from './sort-entry.ts';
 import { FileTally } from './tally.ts';
 
 /** How far one node's list was judged, and what was seen up to there. */
-export interface Progress {
+export interface ListProgress {
   /** As in ProvenImaList. */
   readonly head: string;
   readonly tally: FileTally;
@@ -16,9 +16,9 @@ export interface Progress {
 export class ListFollower {
   readonly #sort: SortEntry;
   readonly #entriesInStep: number;
-  readonly #byNode: LRUCache<string, Progress>;
+  readonly #byNode: LRUCache<string, ListProgress>;
 
-  /** @param most nodes that are followed at once; of others the list is wanted from its begin */
+  /** @param most nodes that are followed at once; of others the list is wanted from its start */
   constructor(sort: SortEntry, entriesInStep: number, most: number) {
     this.#sort = sort;
     this.#entriesInStep = entriesInStep;
@@ -29,8 +29,8 @@ export class ListFollower {
     return this.#byNode.get(node)?.head ?? null;
   }
 
-  /** Null where entries before these were not judged here: then it must come from its begin. */
-  follow(node: string, list: ProvenImaList): Progress | null {
+  /** Null if entries before these were not judged here: then it must come from its start. */
+  follow(node: string, list: ProvenImaList): ListProgress | null {
     return atOnce(this.#steps(node, list, Number.MAX_SAFE_INTEGER));
   }
 
@@ -38,8 +38,8 @@ export class ListFollower {
     yield* this.#steps(node, list, this.#entriesInStep);
   }
 
-  /** Of what is left midway nothing is kept: the tally before is not touched. */
-  *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, Progress | null> {
+  /** The steps of a list's judgement; of one that is left midway nothing is kept: the earlier tally is not touched. */
+  *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, ListProgress | null> {
     const known = this.#byNode.get(node) ?? null;
     if (known?.head === list.head) return known;
     if (list.since !== null && known?.head !== list.since) {

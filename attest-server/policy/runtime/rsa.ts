@@ -1,5 +1,5 @@
 import { constants, type KeyObject, publicDecrypt } from 'node:crypto';
-import type { DigestVerifier } from './signer-keys.ts';
+import type { DigestVerifier } from './digest-verifier.ts';
 
 /**
  * Says whether a signature by RSASSA-PKCS1-v1_5 is over a digest whose bytes nobody has here. RFC 8017, section 8.2.2.

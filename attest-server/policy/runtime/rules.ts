@@ -3,7 +3,7 @@ import type { ImaArea } from '../../formats/ima-policy.ts';
 import { digestOf } from './digest-of.ts';
 import { runtimeSchema } from './schema.ts';
 
-/** What a group wants of what its nodes ran since they booted. */
+/** The rules of a group on what its nodes ran since they booted. */
 export interface RuntimeRules {
   /** The policy file says something of it: its nodes are judged by it, whether or not it is required. */
   readonly isWritten: boolean;

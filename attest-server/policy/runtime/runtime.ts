@@ -2,7 +2,7 @@ import { atOnce } from '../../formats/in-steps.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, AspectJudgement, JudgedNode, PreparedAspect } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering, whenMade } from '../remembering.ts';
@@ -17,14 +17,14 @@ import { type JudgedBy, judgeTally } from './judge-tally.ts';
 import { markOf, type RuntimeMemory, runtimeMemoryIn } from './memory.ts';
 import { policyInForce } from './policy-in-force.ts';
 import { prepareReferences } from './prepared-references.ts';
-import { ListFollower, type Progress } from './progress.ts';
+import { ListFollower, type ListProgress } from './progress.ts';
 import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
 import { runtimeSchema } from './schema.ts';
 import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
 import type { FileTally } from './tally.ts';
 
-/** What a machine ran since it booted, by the list of the kernel's IMA. */
+/** The programs and files of a machine since it booted, by the list of the kernel's IMA. */
 export const runtime: Aspect<'runtime', RuntimeRules> = {
   name: 'runtime',
   schema: runtimeSchema,
@@ -45,12 +45,12 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   prepare(rules, context) {
     const { group, references } = context;
     const isRequired = group.require.includes('runtime');
-    const isOurs = ({ name, group: its }: Prepared['references'][number]) =>
+    const isOurs = ({ name, group: its }: PreparedAspect['references'][number]) =>
       its === group.name || rules.references?.includes(name) === true;
     if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
-    // A list is long: it is made ready when the first one comes that is compared with it.
-    let ready: Ready | null = null;
-    function* getReady(): Generator<void, Ready> {
+    // A list is long: it is prepared when the first one comes that is compared with it.
+    let ready: PreparedRuntime | null = null;
+    function* getReady(): Generator<void, PreparedRuntime> {
       if (ready !== null) return ready;
       const made = yield* prepare(rules, context);
       // Another node's list came in between: what was judged there is not to be lost.
@@ -64,7 +64,9 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const its = atOnce(getReady());
         const progress = its.follower.follow(node.name, ima);
-        return progress === null ? told([notFollowed]) : its.judged(proven, ima, progress, node, at);
+        return progress === null
+          ? unclearedJudgement([notFollowed])
+          : its.judged(proven, ima, progress, node, at);
       },
       *ahead({ ima }, { name }) {
         if (ima !== null && isProven(ima)) yield* (yield* getReady()).follower.ahead(name, ima);
@@ -74,9 +76,9 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   },
 };
 
-/** Of which node the list is followed, by group; the others send it from its begin. */
+/** The most nodes whose list is followed, by group; the others send it from its beginning. */
 const mostNodes = 65_536;
-/** A step takes some milliseconds: signatures are dear, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
+/** A step takes some milliseconds: signatures are expensive, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
 
 function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, keys: PreparedKeys): number {
@@ -85,19 +87,22 @@ function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, k
   return Math.ceil((keys.size === 0 ? entriesInStep.plain : entriesInStep.signed) / (1 + 4 * globs));
 }
 
-interface Ready extends JudgedBy {
+interface PreparedRuntime extends JudgedBy {
   readonly follower: ListFollower;
   /** Milliseconds since the epoch. */
   readonly judged: (
     proven: Proven,
     list: ProvenImaList,
-    progress: Progress,
+    progress: ListProgress,
     node: JudgedNode,
     at: number,
-  ) => Judgement;
+  ) => AspectJudgement;
 }
 
-function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Generator<void, Ready> {
+function* prepare(
+  rules: RuntimeRules,
+  { group, references, remembers }: PreparedAspect,
+): Generator<void, PreparedRuntime> {
   const prepared = yield* prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
   const expiredAt = lastExpiry([...prepared.host, ...prepared.containers].map(({ expires }) => expires));
@@ -119,7 +124,7 @@ function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepare
 }
 
 /** All that one node's judgement is made from. */
-interface MadeFrom {
+interface RuntimeInputs {
   readonly node: string;
   readonly tally: Keyed<FileTally>;
   /** By its logs and the measured PCRs. Of a unified image the log has the digest of its command line alone: the line is what the node says. */
@@ -134,9 +139,9 @@ interface MadeFrom {
 function madeFrom(
   { boot, measuredDigest, facts }: Proven,
   { aggregates, elsewhere }: ProvenImaList,
-  { tally }: Progress,
+  { tally }: ListProgress,
   { name, past }: JudgedNode,
-): Omit<MadeFrom, 'expiredBy' | 'at'> {
+): Omit<RuntimeInputs, 'expiredBy' | 'at'> {
   const logs = [boot?.digest, boot?.userSpaceDigest, boot?.filesDigest, facts?.host?.commandLine];
   return {
     node: name,
@@ -148,9 +153,9 @@ function madeFrom(
 }
 
 function judgeMade(
-  { tally: { value: tally }, boot, list, memory, expiredBy, at }: MadeFrom,
+  { tally: { value: tally }, boot, list, memory, expiredBy, at }: RuntimeInputs,
   by: JudgedBy,
-): Judgement {
+): AspectJudgement {
   const { since } = runtimeMemoryIn(memory.value);
   const now = new Date(at.value).toISOString();
   const sinceOf = (example: Example) => since[markOf(example)] ?? now;
@@ -175,43 +180,56 @@ function judgeMade(
   };
 }
 
-/** What the kernel measures is proven by its command line alone. */
+/** The command line alone proves what the kernel measures. */
 function isUnprovenPolicy({ code }: Finding): boolean {
   return code === 'facts_unavailable';
 }
 
 const wants = ['ima'] as const;
 
-/** Nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
+/** The outcome if nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
 const unused = {
-  judge: (): Judgement => nothingSaid,
+  judge: (): AspectJudgement => nothingSaid,
 };
 
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
-const stillWanted: Judgement = { ...nothingSaid, wants };
+const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'tpm' };
+const stillWanted: AspectJudgement = { ...nothingSaid, wants };
 
-function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+function unprovenList(
+  problem: ImaProblem,
+  proven: Proven,
+  node: JudgedNode,
+  isRequired: boolean,
+): AspectJudgement {
   // What is wrong at one place is no accident of who reads.
   const isWhole = problem.code === 'ima_incomplete' && problem.entry === null && problem.offset === null;
-  return isWhole ? unshown(problem.text, proven, node, isRequired) : told([faultyList(problem)]);
+  return isWhole
+    ? unshown(problem.text, proven, node, isRequired)
+    : unclearedJudgement([faultyList(problem)]);
 }
 
 /**
- * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
- * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
- * @param why null where nothing came
+ * The judgement if nothing of the list counts, and nothing in it says why. A part that grows is read late, so that the node
+ * says only with its next answer that it could not: the first time is reported as what could not be read. Attack: a node that
+ * leaves its list out.
+ * @param why null if nothing came
  */
-function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+function unshown(
+  why: string | null,
+  { facts }: Proven,
+  node: JudgedNode,
+  isRequired: boolean,
+): AspectJudgement {
   const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!before.sent) return isRequired ? told([noList(false, cause ?? why)]) : stillWanted;
-  if (cause === undefined && before.missed === true) return told([noList(true, why)]);
-  const judgement = told([unreadList(cause ?? why ?? 'the node sent none')]);
+  if (!before.sent) return isRequired ? unclearedJudgement([noList(false, cause ?? why)]) : stillWanted;
+  if (cause === undefined && before.missed === true) return unclearedJudgement([noList(true, why)]);
+  const judgement = unclearedJudgement([unreadList(cause ?? why ?? 'the node sent none')]);
   return before.missed === true ? judgement : { ...judgement, next: { ...before, missed: true } };
 }
 
-/** Nothing that was found in a list is taken back without one. */
-function told(findings: readonly Finding[]): Judgement {
+/** The judgement without a list: nothing that was found in one is taken back without one. */
+function unclearedJudgement(findings: readonly Finding[]): AspectJudgement {
   return { findings, affirmed: false, source: 'tpm', wants };
 }
 

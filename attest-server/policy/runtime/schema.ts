@@ -9,7 +9,7 @@ const names = z.array(plainName).min(1, 'empty, so that no file could be known; 
 const glob = z.string().min(1, 'empty').max(1024);
 const globs = z.array(glob).min(1, 'empty: leave it out').max(256);
 
-/** What a policy file says under the key `runtime`. */
+/** The grammar of the key `runtime` in a policy file. */
 export const runtimeSchema = z.strictObject({
   references: names
     .optional()

@@ -6,7 +6,7 @@ import type { PreparedKeys } from './signer-keys.ts';
 /**
  * Which of the keys signed what an entry measured: by `security.ima` (of the bytes, or of the fs-verity digest), by a portable
  * `security.evm` where the template is evm-sig, or by what is appended to the file (ima-modsig). Null: none of them did, or it
- * cannot be told. Some 40 µs with an RSA key, 200 µs with one over P-256, and some milliseconds over a greater curve.
+ * cannot be determined. Some 40 µs with an RSA key, 200 µs with one over P-256, and some milliseconds over a greater curve.
  * @returns the key's name
  */
 export function signedBy(entry: ImaEntry, keys: PreparedKeys): string | null {
@@ -19,7 +19,7 @@ export function signedBy(entry: ImaEntry, keys: PreparedKeys): string | null {
   );
 }
 
-type Measured = Pick<ImaEntry, 'kind' | 'algorithm' | 'digest'>;
+type MeasuredFile = Pick<ImaEntry, 'kind' | 'algorithm' | 'digest'>;
 
 /** First bytes of extended attributes: enum evm_ima_xattr_type, security/integrity/integrity.h of Linux 6.12. */
 const xattr = { imaSignature: 0x03, imaDigest: 0x04, evmPortable: 0x05, veritySignature: 0x06 } as const;
@@ -32,7 +32,11 @@ const algorithms: ReadonlyMap<number, string> = new Map([
 ]);
 const digestBytes: Readonly<Record<string, number>> = { sha256: 32, sha384: 48, sha512: 64 };
 
-function imaSigner(value: Buffer, { kind, algorithm, digest }: Measured, keys: PreparedKeys): string | null {
+function imaSigner(
+  value: Buffer,
+  { kind, algorithm, digest }: MeasuredFile,
+  keys: PreparedKeys,
+): string | null {
   const signature = parseSignature(value);
   if (signature?.algorithm !== algorithm || digestBytes[algorithm] !== digest.length) return null;
   const { type, version } = signature;
@@ -46,7 +50,7 @@ function imaSigner(value: Buffer, { kind, algorithm, digest }: Measured, keys: P
 
 /** security/integrity/evm/evm_crypto.c, evm_calc_hmac_or_hash, as a kernel of 64 bit and little-endian does it. */
 function portableSigner(
-  measured: Measured,
+  measured: MeasuredFile,
   { signature: value, attributes, uid, gid, mode }: EvmFields,
   keys: PreparedKeys,
 ): string | null {
@@ -63,7 +67,7 @@ function portableSigner(
   return signerOf(hash(signature.algorithm, signed, 'buffer'), signature, keys);
 }
 
-function vouchesFor(value: Buffer, measured: Measured, keys: PreparedKeys): boolean {
+function vouchesFor(value: Buffer, measured: MeasuredFile, keys: PreparedKeys): boolean {
   if (value[0] !== xattr.imaDigest) return imaSigner(value, measured, keys) !== null;
   return (
     measured.kind === 'ima' &&
@@ -83,7 +87,7 @@ function appendedSigner(
   return [...all].find(({ verifies }) => verifies(algorithm, digest, parsed.bytes))?.name ?? null;
 }
 
-interface Signature {
+interface ImaSignature {
   readonly type: number;
   readonly version: number;
   readonly algorithm: string;
@@ -95,7 +99,7 @@ interface Signature {
 const headerBytes = 9;
 
 /** struct signature_v2_hdr, security/integrity/integrity.h; null for what is none, or by a hash that is not taken. */
-function parseSignature(value: Buffer): Signature | null {
+function parseSignature(value: Buffer): ImaSignature | null {
   if (value.length <= headerBytes || value.readUInt16BE(7) !== value.length - headerBytes) return null;
   const [type = 0, version = 0, algorithmId = 0] = value;
   const algorithm = algorithms.get(algorithmId);
@@ -105,7 +109,11 @@ function parseSignature(value: Buffer): Signature | null {
 }
 
 /** The key's id only says which keys are tried: who signs chooses it. */
-function signerOf(digest: Buffer, { algorithm, keyId, bytes }: Signature, keys: PreparedKeys): string | null {
+function signerOf(
+  digest: Buffer,
+  { algorithm, keyId, bytes }: ImaSignature,
+  keys: PreparedKeys,
+): string | null {
   const found = keys.get(keyId)?.find(({ verifies }) => verifies(algorithm, digest, bytes));
   return found?.name ?? null;
 }

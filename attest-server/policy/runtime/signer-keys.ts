@@ -1,4 +1,5 @@
 import { createPublicKey, hash, type KeyObject, X509Certificate } from 'node:crypto';
+import type { DigestVerifier } from './digest-verifier.ts';
 import { ecdsaVerifier, isCurve } from './ecdsa.ts';
 import { rsaVerifier } from './rsa.ts';
 
@@ -10,9 +11,6 @@ export interface SignerKey {
   readonly name: string;
   readonly verifies: DigestVerifier;
 }
-
-/** Whether a key signed a digest (RSA: PKCS#1 v1.5; ECDSA: in DER); of any other bytes it says no. */
-export type DigestVerifier = (algorithm: string, digest: Buffer, signature: Buffer) => boolean;
 
 /**
  * Makes the keys of a policy ready. Each text is a public key or a certificate, in PEM or in base64 of its DER. Of a
@@ -29,17 +27,17 @@ export function prepareSigners(texts: readonly string[]): PreparedKeys {
   return keys;
 }
 
-/** Why a text is no key by which files may be signed, as the end of a sentence; null where it is one. */
+/** Why a text is no key by which files may be signed, as the end of a sentence; null if it is one. */
 export function signerFault(text: string): string | null {
   const signer = parseSigner(text);
   return 'fault' in signer ? signer.fault : null;
 }
 
-interface Fault {
+interface KeyFault {
   readonly fault: string;
 }
 
-function parseSigner(text: string): { readonly ids: readonly number[]; readonly key: SignerKey } | Fault {
+function parseSigner(text: string): { readonly ids: readonly number[]; readonly key: SignerKey } | KeyFault {
   const read = readPublicKey(text.trim());
   if ('fault' in read) return read;
   const { key, certificate } = read;
@@ -64,7 +62,7 @@ interface ReadKey {
   readonly certificate: X509Certificate | null;
 }
 
-function readPublicKey(text: string): ReadKey | Fault {
+function readPublicKey(text: string): ReadKey | KeyFault {
   const pem = /^-----BEGIN ([A-Z0-9 ]{1,64})-----\s([A-Za-z0-9+/=\s]+)-----END \1-----$/.exec(text);
   if (pem === null && text.includes('-----')) return { fault: 'is not one whole block of PEM' };
   const [, label = '', content = text] = pem ?? [];
@@ -120,7 +118,7 @@ function weaknessOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): str
     : `is a key of the kind ${kind}: RSA and ECDSA over P-256, P-384 and P-521 are taken`;
 }
 
-/** What the BIT STRING of its SPKI holds. RFC 5280, section 4.2.1.2, method 1. */
+/** The content of its SPKI's BIT STRING. RFC 5280, section 4.2.1.2, method 1. */
 function bitsOf(key: KeyObject): Buffer {
   if (key.asymmetricKeyType === 'rsa') return key.export({ type: 'pkcs1', format: 'der' });
   const { x = '', y = '' } = key.export({ format: 'jwk' });

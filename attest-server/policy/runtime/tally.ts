@@ -1,7 +1,7 @@
 import { Examples } from './examples.ts';
 
 /**
- * What was seen of one node's list so far: some examples of each kind, and nothing for each line. It is the same however the
+ * The summary of one node's list so far: some examples of each kind, and nothing for each line. It is the same however the
  * list was cut.
  */
 export class FileTally {
@@ -14,7 +14,7 @@ export class FileTally {
   /** A reference has what it holds, and not at its path. */
   moved = new Examples();
   violations = new Examples();
-  /** What the kernel measured itself, and no reference has. */
+  /** Measurements of the kernel itself that no reference has. */
   measured = new Examples();
   /** Below a path of containers, and none of their references has it. */
   inContainers = new Examples();
@@ -22,7 +22,7 @@ export class FileTally {
   known = new Map<string, Examples | null>();
   /** Files that are IMA policies of references, by digest in hex. */
   policies = new Set<string>();
-  /** Another one whenever something new was seen that counts. Attack: a list of another boot with as many things in it. */
+  /** A symbol that changes whenever something new was seen that counts. Attack: a list of another boot with as many things in it. */
   state = Symbol();
 
   changed(): void {

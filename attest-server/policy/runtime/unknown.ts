@@ -1,4 +1,4 @@
-import { setOf, shownThings, type Unknown } from '../unknown.ts';
+import { setOf, shownThings, type UnknownThings } from '../unknown.ts';
 import type { Example } from './examples.ts';
 import type { SeenEntries } from './findings.ts';
 import { markOf } from './memory.ts';
@@ -7,7 +7,7 @@ import { markOf } from './memory.ts';
 const mostTyped = 8;
 
 /**
- * Files and other things that the kernel measured and no reference in force knows; null where there are none. Of nodes that ran
+ * Files and other things that the kernel measured and no reference in force knows; null if there are none. Of nodes that ran
  * many, those are alike that ran the same ones first.
  * @param inContainers what no reference for containers knows
  * @param knownBy a reference that is not in force and has all of `unknown`
@@ -17,7 +17,7 @@ export function unknownFilesOf(
   measured: SeenEntries,
   inContainers: SeenEntries,
   knownBy: () => string | null,
-): Unknown | null {
+): UnknownThings | null {
   const all = [unknown, measured, inContainers].flatMap(({ examples }) => examples);
   if (all.length === 0) return null;
   const { examples } = unknown;

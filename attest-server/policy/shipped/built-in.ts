@@ -13,20 +13,20 @@ function shipped(name: string): Policy {
 }
 
 /**
- * What `strict` requires is every aspect of the list, so that a new one cannot be left out, but for those that need machines
- * which were made ready for them.
+ * The line of `strict` that requires every aspect of the list, so that a new one cannot be left out, but for those that need
+ * machines which were prepared for them.
  */
 const everything = /^( *)require: \[.*\] # every aspect$/m;
 const required = aspects.filter(({ isOptIn }) => isOptIn !== true).map(({ name }) => name);
 const requireAll = `$1require: [${required.join(', ')}]`;
 
-/** What holds without a policy file. */
+/** The policy of a server without a policy file. */
 export const observePolicy: Policy = shipped('observe');
 
 /** Every aspect that is built so far, enforced. */
 export const strictPolicy: Policy = shipped('strict');
 
-/** That of this name; null where none has it, so that it may be a file's. */
+/** The policy of this name; null if none has it, so that it may be a file's. */
 export function builtInPolicy(name: string): Policy | null {
   return [observePolicy, strictPolicy].find((policy) => policy.name === name) ?? null;
 }

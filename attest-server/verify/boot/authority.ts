@@ -4,8 +4,8 @@ import type { SignatureEntry } from '../tpm/signature-list.ts';
 import type { Authority } from './boot-state.ts';
 
 /**
- * What allowed an image to run: EFI_SIGNATURE_DATA, an owner and a certificate or digest; older shims leave out the
- * owner. PC Client PFP 1.06, section 10.4.3; UEFI 2.10, section 32.4.1.
+ * The authority that allowed an image to run: EFI_SIGNATURE_DATA, an owner and a certificate or digest; older shims leave out
+ * the owner. PC Client PFP 1.06, section 10.4.3; UEFI 2.10, section 32.4.1.
  */
 export function authorityOf(event: number, source: string, value: Buffer): Authority {
   return new MeasuredAuthority(event, shownText(source), signatureDataEntry(value));

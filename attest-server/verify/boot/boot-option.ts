@@ -4,8 +4,8 @@ import { loadOption } from '../tpm/load-option.ts';
 import { digestsOf } from './known-digests.ts';
 import type { KnownDigest, VouchedLog } from './vouched-log.ts';
 
-/** What the firmware hands to what it starts, as the boot variable has it. */
-export interface HandedOver {
+/** The load options that the firmware hands to what it starts, from the boot variable. */
+export interface FirmwareLoadOptions {
   readonly text: string;
   readonly digests: KnownDigest;
 }
@@ -14,11 +14,14 @@ export interface HandedOver {
 const mostOptions = 64;
 
 /**
- * What each boot variable of the log hands over. A kernel that the firmware starts itself has its command line there,
- * and measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
+ * The load options of each boot variable in the log. A kernel that the firmware starts itself has its command line there, and
+ * measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
  */
-export function handedOverByFirmware({ log: { bytes, raw }, banks }: VouchedLog): readonly HandedOver[] {
-  const found: HandedOver[] = [];
+export function handedOverByFirmware({
+  log: { bytes, raw },
+  banks,
+}: VouchedLog): readonly FirmwareLoadOptions[] {
+  const found: FirmwareLoadOptions[] = [];
   for (let event = 0; event < raw.count && found.length < mostOptions; event++) {
     if (raw.types[event] !== eventType.variableBoot && raw.types[event] !== eventType.variableBoot2) continue;
     const value = variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!);

@@ -4,7 +4,7 @@ import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import { isOfValuePcr } from '../../wire/value-pcrs.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
 
-/** Something that a log shows about itself; the policy decides what it is worth. */
+/** A problem that a log shows about itself; the policy decides what it is worth. */
 export interface BootProblem {
   readonly code: ReasonCode;
   readonly pcr: number | null;
@@ -16,7 +16,7 @@ export interface BootProblem {
 }
 
 /** Where what a log shows about itself is gathered: what could mislead a fact, and what no fact rests on. */
-export interface Noticed {
+export interface ProblemCollector {
   readonly problems: BootProblem[];
   /**
    * Codes: `other_data`, `value_alone`, `before_settings`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
@@ -24,7 +24,7 @@ export interface Noticed {
   readonly notes: LogNote[];
 }
 
-/** True where a log explains all that was quoted, but for unused banks and PCRs that a policy may compare by value. */
+/** True if a log explains all that was quoted, but for unused banks and PCRs that a policy may compare by value. */
 export function explainsTheRest(
   problems: readonly BootProblem[],
   banks: readonly { readonly bank: PcrBank }[],

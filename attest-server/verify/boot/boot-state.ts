@@ -6,20 +6,20 @@ import type { SignatureEntry } from '../tpm/signature-list.ts';
 import type { BootProblem } from './boot-problem.ts';
 
 /**
- * What a boot was, as far as the TPM vouches for it: built only from events of PCRs that replay onto the quote, and
- * from event data only where the event's digest was recomputed from it in every quoted bank.
+ * A boot, as far as the TPM vouches for it: built only from events of PCRs that replay onto the quote, and from event data
+ * only if the event's digest was recomputed from it in every quoted bank.
  */
 export interface BootState {
   /** Every event that extends a PCR which replays, in the log's order. */
   readonly components: readonly BootComponent[];
   readonly secureBoot: SecureBootState;
-  /** Each command line that was measured for a kernel, its arguments as text; empty where none is vouched for. */
+  /** Each command line that was measured for a kernel, its arguments as text; empty if none is vouched for. */
   readonly commandLines: readonly VouchedText[];
   /** EV_S_CRTM_VERSION, where it is text and vouched for. */
   readonly firmwareVersion: VouchedText | null;
-  /** What the log shows wrong about itself: `separator_error`, `event_data_mismatch`, `unverified_event`, … */
+  /** Problems of the log with itself: `separator_error`, `event_data_mismatch`, `unverified_event`, … */
   readonly problems: readonly BootProblem[];
-  /** What of the log is inconsistent or unusual, and misleads no fact; in the log's order. */
+  /** Inconsistent or unusual things in the log that mislead no fact; in its order. */
   readonly notes: readonly LogNote[];
   /** Files that its loader read, of which nobody knows what they are, or that are nothing that a loader reads. */
   readonly unexplained: readonly BootComponent[];
@@ -28,8 +28,8 @@ export interface BootState {
 }
 
 /**
- * What an event is, as far as its digest proves it. Type, stage and file name are the log's word: a digest that
- * was recomputed proves text; any other one proves the thing hashed, whatever the log calls it.
+ * The kind of an event, as far as its digest proves it. Type, stage and file name are the log's word: a digest that was
+ * recomputed proves text; any other one proves the thing hashed, whatever the log calls it.
  */
 export type ComponentKind =
   /** A PE image, by its Authenticode digest, or a firmware blob. */
@@ -60,9 +60,9 @@ export interface BootComponent {
   readonly stage: Stage;
   readonly kind: ComponentKind;
   readonly digests: Readonly<Partial<Record<PcrBank, string>>>;
-  /** The measured text; null where the digest is not that of a text in the log. */
+  /** The measured text; null if the digest is not that of a text in the log. */
   readonly text: string | null;
-  /** What the file is by its bytes, which have this digest; null where nobody knows them, and for what is no such file. */
+  /** The kind of the file by its bytes, which have this digest; null if nobody knows them, and for what is no such file. */
   readonly content: FileContent | null;
   /** The log's word for a person; never judged. */
   readonly describes: string;
@@ -88,11 +88,11 @@ export interface SecureBootState {
   readonly event: number | null;
   /** PK, KEK, db, dbx and what else of them is vouched for. */
   readonly databases: readonly SignatureDatabase[];
-  /** What allowed each image to run: measured after the separator of PCR 7, in order. */
+  /** The authorities that allowed each image to run: measured after the separator of PCR 7, in order. */
   readonly authorities: readonly Authority[];
   /** MokList, MokListX, MokListTrusted, MokSBState as shim measured them into PCR 14 and 7. */
   readonly machineOwner: readonly MachineOwnerVariable[];
-  /** The date of shim's SbatLevel, as 2023012900; null where none is vouched for. */
+  /** The date of shim's SbatLevel, as 2023012900; null if none is vouched for. */
   readonly sbatLevel: number | null;
   /** The events that say it. */
   readonly sbatEvents: readonly number[];

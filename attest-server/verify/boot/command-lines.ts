@@ -11,7 +11,7 @@ import { hasDigest, isVouched, type KnownDigest, type LoaderText, type VouchedLo
 
 /** A command line as the kernel gets it, with the event that vouches for it. */
 export interface CommandLine extends VouchedText {
-  /** What the kernel's EFI stub then measures of it. */
+  /** The digest that the kernel's EFI stub then measures of it. */
   readonly options: KnownDigest;
   readonly loadOptions: string;
 }
@@ -50,7 +50,7 @@ function isLoadOptions(vouched: VouchedLog, event: number): boolean {
 
 /**
  * The command line that a node says it was booted with, where the kernel or its unified image measured it: what somebody
- * says is as good as the digest that it gives. Null where no event holds its digest.
+ * says is as good as the digest that it gives. Null if no event holds its digest.
  */
 export function saidCommandLine(
   vouched: VouchedLog,
@@ -103,7 +103,7 @@ function commandLine({ banks }: VouchedLog, event: number, { image }: LoaderText
   return { event, text, loadOptions, options: digestsOf(bytes, banks) };
 }
 
-/** Finds the load options of which an event holds the digest; null where no line of these gives it. */
+/** Finds the load options of which an event holds the digest; null if no line of these gives it. */
 export type FindLoadOptions = (event: number) => string | null;
 
 /** By digest, since the sender chooses how many lines and how many events there are. */

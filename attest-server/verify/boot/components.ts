@@ -8,7 +8,7 @@ import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import { type BootComponent, type ComponentKind, isLoaderFile } from './boot-state.ts';
 import { type CommandLine, type FindLoadOptions, loadOptionsAmong } from './command-lines.ts';
 import { isTextOfSystem } from './consistency.ts';
-import { type Explained, explainer, type FileSet } from './loader-files.ts';
+import { type DigestExplanation, explainer, type FileSet } from './loader-files.ts';
 import { loaderText } from './loader-text.ts';
 import { type Boundaries, isSeparator } from './separators.ts';
 import { shimsOwn } from './shim-variables.ts';
@@ -97,7 +97,7 @@ function stagedEvent(vouched: VouchedLog, event: number): StagedEvent {
   return { pcr: raw.pcrs[event]!, type, data };
 }
 
-interface What {
+interface ComponentSubject {
   readonly kind: ComponentKind;
   readonly text: string | null;
 }
@@ -108,7 +108,7 @@ function whatItIs(
   data: EventData,
   { bootServicesLeft }: Boundaries,
   loadOptions: FindLoadOptions,
-): What {
+): ComponentSubject {
   const { raw } = vouched.log;
   const type = raw.types[event]!;
   if (isSeparator(vouched, event)) return only('marker');
@@ -141,7 +141,7 @@ function kindOf({ measured }: VouchedLog, event: number, type: number): Componen
 }
 
 /** In PCR 7 an action says how the machine is protected; elsewhere it only tells how far the boot has come. */
-function action(vouched: VouchedLog, event: number): What {
+function action(vouched: VouchedLog, event: number): ComponentSubject {
   const tells = isSentence(vouched.measured[event]) && vouched.log.raw.pcrs[event] !== 7;
   return { kind: tells ? 'marker' : 'other', text: measuredText(vouched, event) };
 }
@@ -164,7 +164,7 @@ function machineUuid({ log, measured }: VouchedLog, event: number): string | nul
   return /^UUID: [\dA-F]{8}(?:-[\dA-F]{4}){3}-[\dA-F]{12}$/.test(text) ? text : null;
 }
 
-function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What {
+function tagged(tag: number, event: number, loadOptions: FindLoadOptions): ComponentSubject {
   switch (tag) {
     case tags.initrd:
       return only('file');
@@ -177,7 +177,7 @@ function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What 
   }
 }
 
-/** What a loader names without measuring the name. */
+/** The kind of an event for which a loader gives a name that it does not measure. */
 function loaderKind(vouched: VouchedLog, event: number, data: EventData): ComponentKind {
   const pcr = vouched.log.raw.pcrs[event];
   if (pcr === unifiedPcr && isSectionName(vouched, event)) return 'marker';
@@ -192,7 +192,7 @@ function measuredText(vouched: VouchedLog, event: number): string | null {
   return utf16Text(measured) ?? byteText(measured);
 }
 
-function only(kind: ComponentKind): What {
+function only(kind: ComponentKind): ComponentSubject {
   return { kind, text: null };
 }
 
@@ -207,14 +207,14 @@ export class Component implements BootComponent {
   readonly #vouched: VouchedLog;
   readonly #explain: ReturnType<typeof explainer>;
   #digests: BootComponent['digests'] | undefined;
-  #explained: Explained | null | undefined;
+  #explained: DigestExplanation | null | undefined;
 
   constructor(
     vouched: VouchedLog,
     event: number,
     type: string,
     stage: Stage,
-    { kind, text }: What,
+    { kind, text }: ComponentSubject,
     explain: ReturnType<typeof explainer>,
   ) {
     this.event = event;
@@ -233,8 +233,8 @@ export class Component implements BootComponent {
     return this.#digests;
   }
 
-  /** Why it is known what the file is; null where it is not, and for what is no such file. */
-  get explained(): Explained | null {
+  /** Why it is known what the file is; null if it is not, and for what is no such file. */
+  get explained(): DigestExplanation | null {
     if (this.#explained === undefined)
       this.#explained = isLoaderFile(this)
         ? this.#explain(this.digests, environmentFile.test(this.describes))

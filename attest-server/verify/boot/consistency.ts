@@ -2,7 +2,7 @@ import { imagePath, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest, machineOwnerPcr } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
-import type { Noticed } from './boot-problem.ts';
+import type { ProblemCollector } from './boot-problem.ts';
 import type { SecureBootState } from './boot-state.ts';
 import { wholeVariable } from './secure-boot-state.ts';
 import type { Boundaries } from './separators.ts';
@@ -37,7 +37,7 @@ export function checkConsistency(
   vouched: VouchedLog,
   { secureBoot, bootServicesLeft }: Boundaries,
   settings: SecureBootState,
-  { problems, notes }: Noticed,
+  { problems, notes }: ProblemCollector,
 ): void {
   const { raw } = vouched.log;
   const opening = openingEvent(vouched, settings);

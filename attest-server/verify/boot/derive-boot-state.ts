@@ -6,7 +6,7 @@ import type { RawLog } from '../tpm/log-format.ts';
 import { fewerNotes, type LogNote } from '../tpm/log-notes.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
-import type { BootProblem, Noticed } from './boot-problem.ts';
+import type { BootProblem, ProblemCollector } from './boot-problem.ts';
 import {
   type BootComponent,
   type BootState,
@@ -20,20 +20,20 @@ import { checkConsistency } from './consistency.ts';
 import { type FileSet, noFiles } from './loader-files.ts';
 import { secureBootState } from './secure-boot-state.ts';
 import { type Boundaries, findBoundaries, isSeparator } from './separators.ts';
-import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-log.ts';
+import { isVouched, type VouchedLog, type VouchedPcrBanks, vouchedLog } from './vouched-log.ts';
 
 /**
- * What a boot was, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
+ * The boot, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
  * @param vouched the quoted banks, and the PCRs that the log replays onto in every one of them
  * @param files that its loader may have read
  */
-export function bootState(log: ParsedLog, vouched: Vouched, files: FileSet = noFiles): BootState {
+export function bootState(log: ParsedLog, vouched: VouchedPcrBanks, files: FileSet = noFiles): BootState {
   const known = vouchedLog(log, vouched);
   return new DerivedBootState(known, findAll(known), files);
 }
 
 /** A log read by itself: every PCR in every bank that each of its events has, as if those were quoted. */
-export function asTheLogSays({ raw }: ParsedLog): Vouched {
+export function asTheLogSays({ raw }: ParsedLog): VouchedPcrBanks {
   const whole = raw.banks.filter((bank) => !lacksAny(raw, bank));
   return { banks: whole.length > 0 ? whole : raw.banks, pcrs: 0xffffffff };
 }
@@ -49,13 +49,13 @@ export function knowingCommandLine(state: BootState, said: string): BootState {
   return state instanceof DerivedBootState ? state.knowing(said) : state;
 }
 
-/** What tells of tampering. */
-interface Found extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems' | 'notes'> {
+/** Signs of tampering. */
+interface LogFindings extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems' | 'notes'> {
   readonly boundaries: Boundaries;
 }
 
-function findAll(vouched: VouchedLog): Found {
-  const noticed: Noticed = { problems: [], notes: [] };
+function findAll(vouched: VouchedLog): LogFindings {
+  const noticed: ProblemCollector = { problems: [], notes: [] };
   const { problems, notes } = noticed;
   const boundaries = findBoundaries(vouched, noticed);
   const secureBoot = secureBootState(vouched, boundaries, problems);
@@ -76,7 +76,7 @@ class DerivedBootState implements BootState {
   readonly problems: readonly BootProblem[];
   readonly notes: readonly LogNote[];
   readonly #vouched: VouchedLog;
-  readonly #found: Found;
+  readonly #found: LogFindings;
   readonly #files: FileSet;
   readonly #said: CommandLine | null;
   #commandLines: readonly CommandLine[] | undefined;
@@ -84,7 +84,7 @@ class DerivedBootState implements BootState {
   #unexplained: readonly BootComponent[] | undefined;
   #knowing: { readonly said: string; readonly state: BootState } | undefined;
 
-  constructor(vouched: VouchedLog, found: Found, files: FileSet, said: CommandLine | null = null) {
+  constructor(vouched: VouchedLog, found: LogFindings, files: FileSet, said: CommandLine | null = null) {
     this.secureBoot = found.secureBoot;
     this.firmwareVersion = found.firmwareVersion;
     this.problems = found.problems;

@@ -1,4 +1,4 @@
-/** Of GRUB's environment, which grub-editenv and GRUB itself write; both refuse any other size. */
+/** The size of GRUB's environment, which grub-editenv and GRUB itself write; both refuse any other one. */
 const blockBytes = 1024;
 const head = '# GRUB Environment Block\n';
 /** Newer versions of grub-editenv say this, too. */
@@ -15,16 +15,18 @@ export function environmentLines(bytes: Buffer): readonly string[] | null {
   return text.slice(head.length, end).split('\n').slice(0, -1);
 }
 
-/** What a new system has, where no block was sent. */
+/** The blocks of a new system, if no block was sent. */
 export const newBlocks: readonly Buffer[] = [[], [warning]].flatMap((lines) => blockOf(lines) ?? []);
 
 /**
- * What a block may have been when it was measured, its own bytes first and then those with the fewest changes: GRUB and
- * the system that it started write some variables after they were read.
+ * The blocks that may have been measured, its own bytes first and then those with the fewest changes: GRUB and the system that
+ * it started write some variables after they were read.
  * @param entries boot entries that may have been chosen then
  */
 export function* rewritesOf(lines: readonly string[], entries: readonly string[]): Generator<Buffer> {
-  const choices = variables.map((name): Choice => ({ name, values: otherValues(name, lines, entries) }));
+  const choices = variables.map(
+    (name): VariableChoice => ({ name, values: otherValues(name, lines, entries) }),
+  );
   for (let count = 0; count <= choices.length; count++)
     for (const changes of changesOf(choices, count)) {
       const block = blockOf(changed(lines, changes));
@@ -34,15 +36,15 @@ export function* rewritesOf(lines: readonly string[], entries: readonly string[]
 
 /** By GRUB (`save_env`), grub-boot-success, grub-reboot, grub-set-default and the scripts of kernel packages. */
 const variables = ['recordfail', 'boot_success', 'boot_indeterminate', 'next_entry', 'saved_entry'] as const;
-type Variable = (typeof variables)[number];
+type BootVariable = (typeof variables)[number];
 
-interface Choice {
-  readonly name: Variable;
+interface VariableChoice {
+  readonly name: BootVariable;
   /** Null: it is not there. */
   readonly values: readonly (string | null)[];
 }
 
-const flags: Readonly<Record<Variable, readonly string[]>> = {
+const flags: Readonly<Record<BootVariable, readonly string[]>> = {
   recordfail: ['1'],
   boot_success: ['0', '1'],
   boot_indeterminate: ['0', '1', '2'],
@@ -51,7 +53,7 @@ const flags: Readonly<Record<Variable, readonly string[]>> = {
 };
 
 function otherValues(
-  name: Variable,
+  name: BootVariable,
   lines: readonly string[],
   entries: readonly string[],
 ): readonly (string | null)[] {
@@ -62,9 +64,9 @@ function otherValues(
 
 /** Every way to change so many of these. */
 function* changesOf(
-  choices: readonly Choice[],
+  choices: readonly VariableChoice[],
   count: number,
-): Generator<ReadonlyMap<Variable, string | null>> {
+): Generator<ReadonlyMap<BootVariable, string | null>> {
   if (count === 0) yield new Map();
   for (const [index, { name, values }] of count === 0 ? [] : choices.entries())
     for (const value of values)
@@ -73,7 +75,10 @@ function* changesOf(
 }
 
 /** A variable is written where it stood, and a new one at the end. */
-function changed(lines: readonly string[], changes: ReadonlyMap<Variable, string | null>): readonly string[] {
+function changed(
+  lines: readonly string[],
+  changes: ReadonlyMap<BootVariable, string | null>,
+): readonly string[] {
   const written = [...lines];
   for (const [name, value] of changes) {
     const at = written.findIndex((line) => line.startsWith(`${name}=`));

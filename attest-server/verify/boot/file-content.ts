@@ -2,8 +2,8 @@ import type { FileContent } from '../../wire/loader-files.ts';
 import { environmentLines } from './environment-block.ts';
 
 /**
- * What a file is by its bytes, whatever it is called. Attack: a kernel and its initrd that the log calls configuration
- * files. What could be either, such as a font with the header of a kernel, is `code`.
+ * The kind of a file by its bytes, whatever it is called. Attack: a kernel and its initrd that the log calls configuration
+ * files. A file that could be either, such as a font with the header of a kernel, is `code`.
  */
 export function fileContent(bytes: Buffer): FileContent {
   if (isCode(bytes)) return 'code';
@@ -40,7 +40,7 @@ const multiboot = [
   { magic: Buffer.from('d65052e8', 'hex'), words: 4, align: 8, within: 32_768 },
 ] as const;
 
-/** What Linux unpacks as an initrd: cpio, and each compression that it knows. */
+/** The archives that Linux unpacks as an initrd: cpio, and each compression that it knows. */
 const archives: readonly Buffer[] = [
   Buffer.from('07070'),
   Buffer.of(0xc7, 0x71),
@@ -108,7 +108,7 @@ function isModule(bytes: Buffer): boolean {
   return names !== null && (names.has('.modname') || names.has('.module_license'));
 }
 
-/** Of a relocatable ELF object, either width, little endian; null for anything else. System V ABI, "Object Files". */
+/** Section names of a relocatable ELF object, either width, little endian; null for anything else. System V ABI, "Object Files". */
 function sectionNames(bytes: Buffer): ReadonlySet<string> | null {
   if (!has(bytes, 0, '\x7fELF') || bytes.length < 64 || bytes[5] !== 1) return null;
   const isWide = bytes[4] === 2;

@@ -2,7 +2,7 @@ import { imageBanks } from '../../formats/initrd-manifest.ts';
 import { filePcr } from '../../wire/loader-files.ts';
 import type { BootComponent, BootState } from './boot-state.ts';
 
-/** What was measured as an initrd and has a digest that counts, each once. Within a unified image it is part of the kernel's. */
+/** Components measured as initrds with a digest that counts, each once. Within a unified image the initrd is part of the kernel's. */
 export function initrdsIn({ components }: Pick<BootState, 'components'>): readonly BootComponent[] {
   const found = new Map<string, BootComponent>();
   for (const component of components) {
@@ -13,7 +13,7 @@ export function initrdsIn({ components }: Pick<BootState, 'components'>): readon
   return [...found.values()];
 }
 
-/** The digest by which an image is asked for; null where it was measured by SHA-1 alone. */
+/** The digest by which an image is asked for; null if it was measured by SHA-1 alone. */
 export function imageDigest({ digests }: Pick<BootComponent, 'digests'>): string | null {
   const bank = imageBanks.find((one) => digests[one] !== undefined);
   return bank === undefined ? null : (digests[bank] ?? null);

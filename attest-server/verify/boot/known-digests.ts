@@ -3,7 +3,7 @@ import { cryptoName, type LogBank, logBanks } from '../tpm/algorithms.ts';
 import type { KnownDigest } from './vouched-log.ts';
 
 /**
- * What a separator measures: PC Client PFP 1.06, section 3.3.1. The last one says that the firmware failed; firmware of TPM
+ * The digests of a separator: PC Client PFP 1.06, section 3.3.1. The last one says that the firmware failed; firmware of TPM
  * 1.2 is seen to measure one byte.
  */
 export const separatorDigests = {
@@ -13,7 +13,7 @@ export const separatorDigests = {
   error: digestsOf(Buffer.of(1, 0, 0, 0)),
 } as const;
 
-/** What is measured when the firmware hands the machine over. PC Client PFP 1.06, section 10.4.4. */
+/** The text measured when the firmware hands the machine over. PC Client PFP 1.06, section 10.4.4. */
 export const bootServicesLeftText = Buffer.from('Exit Boot Services Returned with Success');
 export const bootServicesLeft = digestsOf(bootServicesLeftText);
 

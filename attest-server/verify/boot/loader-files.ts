@@ -9,17 +9,17 @@ declare class FileSeal {
   protected readonly classified: never;
 }
 
-/** What is remembered of a file whose digests were computed here; its bytes are needed no more. */
+/** A file whose digests were computed here; its bytes are needed no more. */
 export interface KnownFile extends FileSeal {
-  readonly digests: Digests & { readonly sha256: string };
+  readonly digests: BankDigests & { readonly sha256: string };
   readonly content: FileContent;
-  /** Of an environment block. */
+  /** The lines of an environment block. */
   readonly lines: readonly string[] | null;
 }
 
 /** Files that a loader may have measured, as the part `loaderFiles` lists them. */
 export interface FileSet {
-  /** SHA-256 of the part, hex, and another one where some of what it lists is not known; null where there is none. */
+  /** SHA-256 of the part, hex, and another one where some of what it lists is not known; null if there is none. */
   readonly digest: string | null;
   readonly files: readonly KnownFile[];
 }
@@ -27,13 +27,13 @@ export interface FileSet {
 export const noFiles: FileSet = { digest: null, files: [] };
 
 /** Why a digest is known. */
-export interface Explained {
+export interface DigestExplanation {
   readonly content: FileContent;
-  /** SHA-256 of the file that says so; null where none had to be sent. */
+  /** SHA-256 of the file that says so; null if none had to be sent. */
   readonly file: string | null;
 }
 
-type Digests = Readonly<Partial<Record<PcrBank, string>>>;
+type BankDigests = Readonly<Partial<Record<PcrBank, string>>>;
 
 /** @param inAllBanks where no SHA-256 bank is quoted; else that digest is enough, and the others cost as much again */
 export function knownFile(bytes: Buffer, inAllBanks = false): KnownFile {
@@ -63,8 +63,10 @@ const banksOfFiles = ['sha256', 'sha384', 'sha512'] as const;
 export function explainer(
   { files }: FileSet,
   entries: () => readonly string[],
-): (digests: Digests, isEnvironment: boolean) => Explained | null {
-  const known = new Map<string, Explained>([[hash('sha256', '', 'hex'), { content: 'text', file: null }]]);
+): (digests: BankDigests, isEnvironment: boolean) => DigestExplanation | null {
+  const known = new Map<string, DigestExplanation>([
+    [hash('sha256', '', 'hex'), { content: 'text', file: null }],
+  ]);
   for (const { digests, content } of files)
     for (const bank of banksOfFiles) {
       const digest = digests[bank];

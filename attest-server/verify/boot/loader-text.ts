@@ -5,7 +5,7 @@ import { isVouched, type LoaderText, type VouchedLog } from './vouched-log.ts';
 /** GRUB writes into PCR 8, and so did systemd-boot before it took PCR 12. */
 const loaderPcrs: ReadonlySet<number> = new Set([8, 12]);
 
-/** Null where the event is no such text, or where its digest is of something else. */
+/** Null if the event is no such text, or where its digest is of something else. */
 export function loaderText(vouched: VouchedLog, event: number): LoaderText | null {
   const known = vouched.loaderTexts[event];
   if (known !== undefined) return known;

@@ -59,13 +59,13 @@ function hashedSpans(bytes: Buffer): readonly Span[] {
   return [...headers, ...sections, { start: hashed, end }];
 }
 
-interface Headers {
+interface ImageHeaders {
   readonly headers: readonly Span[];
   readonly headerBytes: number;
   readonly certificateBytes: number;
 }
 
-function headerSpans(optional: Buffer, optionalAt: number, fileBytes: number): Headers {
+function headerSpans(optional: Buffer, optionalAt: number, fileBytes: number): ImageHeaders {
   const fields = new Cursor(optional, 'little');
   const before = bytesBeforeDirectories.get(fields.u16('magic'));
   if (before === undefined)

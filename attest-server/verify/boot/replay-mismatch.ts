@@ -11,7 +11,7 @@ const mostTriedWithout = 128;
 
 const leaving = digestsOf(Buffer.from('Exit Boot Services Invocation'));
 
-/** What firmware measures alike on every machine, towards the end of a boot. */
+/** Digests that firmware measures on every machine towards the end of a boot. */
 const usualEnds: readonly (readonly [what: string, digests: readonly KnownDigest[]])[] = [
   ['a separator', [separatorDigests.zero]],
   ['that the firmware leaves', [leaving]],

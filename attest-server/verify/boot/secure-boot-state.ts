@@ -33,9 +33,9 @@ interface MeasuredVariable {
 }
 
 /**
- * What PCR 7 and PCR 14 vouch for. In PCR 7 the separator parts configuration from authorities; some firmware has
- * authorities of its own drivers before it. Order within the PCR and content are vouched for, the type of an event is not.
- * PC Client PFP 1.06, section 3.3.4.8.
+ * The state that PCR 7 and PCR 14 vouch for. In PCR 7 the separator parts configuration from authorities; some firmware has
+ * authorities of its own drivers before it. Order within the PCR and content are vouched for, the type of an event is not. PC
+ * Client PFP 1.06, section 3.3.4.8.
  */
 export function secureBootState(
   vouched: VouchedLog,

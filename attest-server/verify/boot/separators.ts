@@ -1,10 +1,10 @@
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { extendsPcr } from '../tpm/replay.ts';
-import type { BootProblem, Noticed } from './boot-problem.ts';
+import type { BootProblem, ProblemCollector } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { digestSieve, hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
-/** Where the boot passed from one owner to the next. Indices of events; null where nothing vouched for says it. */
+/** Where the boot passed from one owner to the next. Indices of events; null if nothing vouched for says it. */
 export interface Boundaries {
   /** Before it in PCR 7 stands configuration, after it what allowed each image to run. */
   readonly secureBoot: number | null;
@@ -24,11 +24,11 @@ const secureBootPcr = 7;
  * Not judged are logs that never extend PCR 0 (those of confidential guests, whose registers are no PCRs), and PCRs 0
  * to 6 where the log has no separator in any of them: there is firmware that extends none.
  */
-export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed): Boundaries {
+export function findBoundaries(vouched: VouchedLog, { problems, notes }: ProblemCollector): Boundaries {
   const { raw } = vouched.log;
   const seen = new SeenSeparators();
   const maySeparate = digestSieve(vouched, Object.values(separatorDigests));
-  const noticed: Noticed = { problems: [], notes: [] };
+  const noticed: ProblemCollector = { problems: [], notes: [] };
   const again: number[] = [];
   let left: number | null = null;
   let isOfPcrs = false;
@@ -101,10 +101,15 @@ function separates(vouched: VouchedLog, event: number): boolean {
 }
 
 /**
- * What the log calls it. Attack: the boundary of PCR 7 hidden by another type or other data. OpenPOWER's separators, which
- * nobody else has of ones, are actions of these bytes first, and then name who measured them.
+ * The log's words for a separator. Attack: the boundary of PCR 7 hidden by another type or other data. OpenPOWER's separators,
+ * which nobody else has of ones, are actions of these bytes first, and then name who measured them.
  */
-function checkWords(vouched: VouchedLog, event: number, isNone: boolean, { problems, notes }: Noticed): void {
+function checkWords(
+  vouched: VouchedLog,
+  event: number,
+  isNone: boolean,
+  { problems, notes }: ProblemCollector,
+): void {
   const { raw } = vouched.log;
   const typed = raw.types[event] === eventType.separator;
   const isSaid = vouched.measured[event] !== null;
@@ -127,7 +132,12 @@ function checkWords(vouched: VouchedLog, event: number, isNone: boolean, { probl
 }
 
 /** Attack: a separator put into PCR 7 alone, by whoever came after the firmware. It moves no boundary all the same. */
-function checkSecond(vouched: VouchedLog, event: number, seen: SeenSeparators, noticed: Noticed): void {
+function checkSecond(
+  vouched: VouchedLog,
+  event: number,
+  seen: SeenSeparators,
+  noticed: ProblemCollector,
+): void {
   if (vouched.log.raw.pcrs[event] !== secureBootPcr || seen.allAgain())
     noticed.notes.push({
       event,

@@ -5,11 +5,11 @@ import type { MachineOwnerVariable } from './boot-state.ts';
 import { digestsOf, oneByte } from './known-digests.ts';
 import { dataOf, hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
 
-type Content = MachineOwnerVariable['content'];
+type OwnerVariableContent = MachineOwnerVariable['content'];
 
 /** The owner that shim writes into its lists, and the namespace of its variables. */
 export const shimLock = Buffer.from('50ab5d6046e00043abb63dd810dd8b23', 'hex');
-/** What shim keeps for a list without entries: a digest of zeros, that of no image. */
+/** Shim's content for a list without entries: a digest of zeros, that of no image. */
 const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
 /** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */
 const vendorSources: ReadonlySet<string> = new Set(['Shim', 'MokListRT']);
@@ -24,8 +24,8 @@ const ownLists: ReadonlySet<string> = new Set(['MokList', 'MokListX']);
 const mostVendors = 8;
 
 /**
- * What shim measures: into PCR 14 the value of each of its variables, with the name alone as data, so that the log does
- * not hold the value; into PCR 7 its switches and its level of revocation, whole. shim 16, mok.c.
+ * The variables that shim measures: into PCR 14 the value of each, with the name alone as data, so that the log does not hold
+ * the value; into PCR 7 its switches and its level of revocation, whole. shim 16, mok.c.
  */
 export class ShimVariables {
   readonly #vouched: VouchedLog;
@@ -55,7 +55,7 @@ export class ShimVariables {
     return this.#validationOff;
   }
 
-  /** A variable of shim's that PCR 7 holds whole. False where it is an authority for an image. */
+  /** A variable of shim's that PCR 7 holds whole. False if it is an authority for an image. */
   addVariable(event: number, name: string, value: Buffer): boolean {
     if (levels.has(name)) this.#addLevel(event, sbatDate(value));
     else if (switches.has(name)) this.#addSwitch(event, name, value);
@@ -105,7 +105,7 @@ export class ShimVariables {
     });
   }
 
-  /** Of several the lowest counts: that is what was enforced for a while. */
+  /** Adds a level; the lowest of several counts: that is what was enforced for a while. */
   #addLevel(event: number, date: number | null): void {
     this.#sbatEvents.push(event);
     if (date !== null) this.#sbatLevel = Math.min(date, this.#sbatLevel ?? date);
@@ -117,7 +117,12 @@ export class ShimVariables {
     if (on && name === 'MokSBState') this.#validationOff = true;
   }
 
-  #add(event: number, name: string, content: Content, entries: readonly SignatureEntry[] = []): void {
+  #add(
+    event: number,
+    name: string,
+    content: OwnerVariableContent,
+    entries: readonly SignatureEntry[] = [],
+  ): void {
     this.#variables.push({ event, name, content, entries });
   }
 
@@ -126,7 +131,7 @@ export class ShimVariables {
   }
 }
 
-/** `MokList`, …; null where the event is not shim's. */
+/** `MokList`, …; null if the event is not shim's. */
 function variableName(data: Buffer): string | null {
   if (data.length > 40 || data.length < 4 || !data.subarray(0, 3).equals(mok)) return null;
   return /^Mok[A-Za-z]+/.exec(data.toString('latin1'))?.[0] ?? null;

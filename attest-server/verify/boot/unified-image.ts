@@ -16,7 +16,7 @@ function nameDigest(name: string): KnownDigest {
 }
 
 /**
- * True where the event measures the name of a section: the stub measures each name, and then what the section holds.
+ * True if the event measures the name of a section: the stub measures each name, and then what the section holds.
  * Only the name's digest can be recomputed from the log.
  */
 export function isSectionName(vouched: VouchedLog, event: number): boolean {

@@ -7,35 +7,35 @@ import { allMeasuredBytes } from '../tpm/event-verified.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem } from './boot-problem.ts';
 
-/** What the TPM vouches for: these banks, and of them the PCRs that the log replays onto in every one. */
-export interface Vouched {
+/** The PCRs for which the TPM vouches: these banks, and of them the PCRs that the log replays onto in every one. */
+export interface VouchedPcrBanks {
   readonly banks: readonly LogBank[];
   /** Bit i is set where PCR i replays. */
   readonly pcrs: number;
 }
 
 /** A log beside what is vouched for of it. */
-export interface VouchedLog extends Vouched {
+export interface VouchedLog extends VouchedPcrBanks {
   readonly log: ParsedLog;
   /** By event, the bytes that its digests in all `banks` are of, where the log holds them. */
   readonly measured: readonly (Buffer | null)[];
   /** By event, 1 where it extends a PCR that replays. */
   readonly counts: Uint8Array;
-  /** By event, what a loader wrote; undefined where nobody has asked yet. */
+  /** By event, what a loader wrote; undefined if nobody has asked yet. */
   readonly loaderTexts: (LoaderText | null | undefined)[];
 }
 
-/** What a loader wrote into the log, where the event's digest is that of the text. */
+/** A text that a loader wrote into the log, if the event's digest is that of the text. */
 export interface LoaderText {
   readonly kind: 'command' | 'cmdline';
   readonly text: string;
   /** The kernel's arguments; null for a text that is no command line. */
   readonly arguments: string | null;
-  /** The image of the kernel as GRUB names it; null where the text does not say. */
+  /** The image of the kernel as GRUB names it; null if the text does not say. */
   readonly image: string | null;
 }
 
-export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog {
+export function vouchedLog(log: ParsedLog, { banks, pcrs }: VouchedPcrBanks): VouchedLog {
   const { raw } = log;
   const counts = new Uint8Array(raw.count);
   for (let event = 0; event < raw.count; event++)
@@ -43,7 +43,7 @@ export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog
   return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, raw, banks), counts, loaderTexts: [] };
 }
 
-/** True where the event extends a PCR that replays. */
+/** True if the event extends a PCR that replays. */
 export function isVouched({ counts }: VouchedLog, event: number): boolean {
   return counts[event] === 1;
 }
@@ -56,7 +56,7 @@ export function dataOf({ log }: VouchedLog, event: number): Buffer {
 /** The same bytes' digest in each bank. */
 export type KnownDigest = Readonly<Partial<Record<LogBank, Buffer>>>;
 
-/** True where the event's digest is this one in every bank that vouches. */
+/** True if the event's digest is this one in every bank that vouches. */
 export function hasDigest({ log, banks }: VouchedLog, event: number, known: KnownDigest): boolean {
   for (const bank of banks) {
     const at = log.raw.digestOffsets[bank]?.[event] ?? 0;
@@ -85,7 +85,7 @@ export function digestSieve(
 }
 
 /**
- * Something that an event shows wrong; the text names the event by its own words, which nothing vouches for.
+ * A problem that an event shows; the text names the event by its own words, which nothing vouches for.
  * @param type what its data is read as
  */
 export function problemAt(

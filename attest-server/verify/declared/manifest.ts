@@ -2,7 +2,7 @@ import { declaredBounds, declaredFiles } from '../../formats/declared.ts';
 import { plainName } from '../../formats/reference.ts';
 import { Rejection } from '../../wire/rejection.ts';
 
-/** What a directory holds, and which one of its kind it is. */
+/** The content of a directory, and which one of its kind it is. */
 export interface Manifest {
   /** Counts up from 1: of two manifests the later one has the higher serial. */
   readonly serial: number;

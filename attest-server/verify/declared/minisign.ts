@@ -11,11 +11,11 @@ export interface MinisignKey {
 
 export interface MinisignSignature {
   readonly id: string;
-  /** Of the file's BLAKE2b-512, not of the file. */
+  /** Whether it is a signature over the file's BLAKE2b-512, not over the file. */
   readonly isPrehashed: boolean;
   readonly signature: Buffer;
   readonly trustedComment: string;
-  /** Of signature and trusted comment. */
+  /** The signature over signature and trusted comment. */
   readonly globalSignature: Buffer;
 }
 

@@ -27,7 +27,7 @@ export interface SignedManifest extends Manifest {
   readonly digest: string;
 }
 
-/** Its signatures, as files; null where there is none. */
+/** Its signatures, as files; null if there is none. */
 export interface ManifestSignatures {
   readonly ssh: Buffer | null;
   readonly minisign: Buffer | null;

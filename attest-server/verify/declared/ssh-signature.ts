@@ -12,17 +12,17 @@ export interface SshKey {
   /** In SSH's own bytes. */
   readonly blob: Buffer;
   readonly key: KeyObject;
-  /** Of signatures that it makes: which name of an algorithm goes with which hash, null where the scheme hashes itself. */
+  /** Algorithms of its signatures: which name goes with which hash, null if the scheme hashes itself. */
   readonly algorithms: Readonly<Record<string, string | null>>;
   /** Bytes of r and s each; null for keys that sign otherwise than by ECDSA. */
   readonly numberBytes: number | null;
 }
 
-/** Of OpenSSH's PROTOCOL.sshsig: what the signature says of itself. */
+/** A signature by OpenSSH's PROTOCOL.sshsig, as it describes itself. */
 export interface SshSignature {
   readonly publicKey: Buffer;
   readonly namespace: string;
-  /** Of the message: sha256 or sha512. */
+  /** The hash of the message: sha256 or sha512. */
   readonly hashAlgorithm: string;
   readonly algorithm: string;
   readonly signature: Buffer;
@@ -123,7 +123,7 @@ export function isSignedBySsh(message: Buffer, given: SshSignature, by: SshKey, 
 
 const magic = 'SSHSIG';
 
-/** r and s side by side; null where they are none. RFC 5656, section 3.1.2. */
+/** r and s side by side; null if they are none. RFC 5656, section 3.1.2. */
 function pairOf(blob: Buffer, bytes: number): Buffer | null {
   try {
     const cursor = new Cursor(blob);

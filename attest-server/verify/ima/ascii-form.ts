@@ -5,7 +5,7 @@ import { type FieldName, type Template, templateOf } from './template.ts';
 /** A list in the binary form, with SHA-1 as the templates' digest. */
 export interface BinaryForm {
   readonly chunks: readonly Buffer[];
-  /** What is wrong with the first line that cannot be read; its offset counts in the text. Lines before it are in `chunks`. */
+  /** The fault in the first line that cannot be read; its offset counts in the text. Lines before it are in `chunks`. */
   readonly fault: Rejection | null;
 }
 
@@ -20,7 +20,7 @@ export function isAscii(begin: Buffer): boolean {
  * (ima_ascii_measurements_show), ima_template_lib.c (ima_show_template_data_ascii). Stops after each step of some lines.
  */
 export function* binaryForm(chunks: readonly Buffer[]): Generator<void, BinaryForm> {
-  const converter = new Converter();
+  const converter = new AsciiConverter();
   // A line may end in a later chunk.
   let pending: Buffer[] = [];
   try {
@@ -45,16 +45,16 @@ export function* binaryForm(chunks: readonly Buffer[]): Generator<void, BinaryFo
   }
 }
 
-class Converter {
+class AsciiConverter {
   readonly #done: Buffer[] = [];
   #out: Buffer = none;
   #at = 0;
   /** Lines, and bytes of text, before this one. */
   #lines = 0;
   #before = 0;
-  /** Of the line before, as a rule. */
+  /** The template of the previous line, as a rule. */
   #template: Template | null = null;
-  /** What stood before the digest in it: `sha256:`. */
+  /** The text before the digest in it: `sha256:`. */
   #prefix: Buffer = none;
   /** The line at hand, and how far it was read. */
   #text: Buffer = none;
@@ -117,7 +117,7 @@ class Converter {
     }
   }
 
-  /** Of any bank: no more of it counts than whether it is zero, as it is for a violation. */
+  /** The template's digest in any bank: no more of it counts than whether it is zero, as it is for a violation. */
   #templateDigest(begin: number, end: number): number {
     const text = this.#text;
     let at = begin;
@@ -291,10 +291,10 @@ const linesInStep = 4096;
 const chunkBytes = 1024 * 1024;
 /** Two digits for each byte of the longest entry. */
 const longestLine = 2 * limits.ima.piece;
-/** Of the binary form over the text: a header, a size for each field. */
+/** The most bytes that the binary form has more than the text: a header, a size for each field. */
 const mostAdded = 512;
 
-/** Of any hash in the kernel, with what it is of before it. */
+/** The longest name of a hash in the kernel, with what stands before it. */
 const longestHashName = 160;
 
 /** By two characters: the byte that they are in hex, as the kernel writes it; -1 where they are none. */

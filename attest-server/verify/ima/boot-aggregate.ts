@@ -4,7 +4,7 @@ import type { EntryView } from './entry.ts';
 /**
  * A hash over PCRs of one bank, `sha256:…`: the kernel extends PCR 10 with it before any user space runs, whether or not
  * there is an IMA policy. The first entry of a list that leads to the quoted PCR 10 in each bank: a PCR cannot be set back
- * without a reset, so that whoever runs later adds to the list, and changes nothing of its begin.
+ * without a reset, so that whoever runs later adds to the list, and changes nothing of its start.
  */
 export type BootAggregate = `${PcrBank}:${string}`;
 
@@ -15,7 +15,7 @@ export type BootAggregate = `${PcrBank}:${string}`;
  */
 export type AggregateProblem = 'unquoted' | 'unextended' | 'unreadable' | 'no_aggregate' | 'not_replayed';
 
-/** What the kernel calls its first entry, and the first one after each kexec. */
+/** The kernel's name for its first entry, and for the first one after each kexec. */
 export const aggregateName = Buffer.from('boot_aggregate');
 
 /** @param first entry of a list, its fields found */

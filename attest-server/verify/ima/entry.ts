@@ -23,14 +23,14 @@ export class EntryView implements ImaEntry {
   /** Where the template's name begins, and its data. */
   #nameAt = 0;
   #dataAt = 0;
-  /** Of the entry before, as a rule: entries of one template follow each other. */
+  /** The template of the previous entry, as a rule: entries of one template follow each other. */
   #template: Template | null = null;
   #templateText: Buffer = none;
   /** Where each field of the template begins and ends. */
   readonly #begins = new Int32Array(16);
   readonly #ends = new Int32Array(16);
   #digestAt = 0;
-  /** What stood before the last digest, with its NUL: `sha256:`. */
+  /** The text before the last digest, with its NUL: `sha256:`. */
   #prefix: Buffer = none;
   /** At which field the bytes end, where the entry is not whole. */
   #cut = '';
@@ -98,7 +98,7 @@ export class EntryView implements ImaEntry {
     this.#prefix = none;
   }
 
-  /** What a kernel hashes for each bank. */
+  /** The bytes that a kernel hashes for each bank. */
   hashed(): Uint8Array {
     const { buffer, byteOffset } = this.#bytes;
     const at = this.#dataAt;
@@ -194,8 +194,8 @@ export class EntryView implements ImaEntry {
   }
 
   /**
-   * What the kernel would not have written into the fields that `parse` found. Attack: no PCR holds the template's name, so
-   * that a file could be called data of another kind, and the other way round. @throws Rejection
+   * Checks that the kernel could have written the fields that `parse` found. Attack: no PCR holds the template's name, so that
+   * a file could be called data of another kind, and the other way round. @throws Rejection
    */
   check(): void {
     const template = this.#template;
@@ -255,14 +255,14 @@ export class EntryView implements ImaEntry {
     return this.#bytes.subarray(this.#nameBegin, this.#nameEnd);
   }
 
-  /** True where the name is this text. */
+  /** True if the name is this text. */
   isNamed(text: Buffer): boolean {
     const begin = this.#nameBegin;
     if (this.#nameEnd - begin !== text.length || this.#bytes[begin] !== text[0]) return false;
     return text.compare(this.#bytes, begin, this.#nameEnd) === 0;
   }
 
-  /** True where the name begins with this text. */
+  /** True if the name begins with this text. */
   isNamedFrom(text: Buffer): boolean {
     const begin = this.#nameBegin;
     if (this.#nameEnd - begin < text.length || this.#bytes[begin] !== text[0]) return false;
@@ -299,7 +299,7 @@ export class EntryView implements ImaEntry {
     return this.#field('buf');
   }
 
-  /** @throws Rejection where names, sizes and values of the attributes do not fit each other */
+  /** @throws Rejection if names, sizes and values of the attributes do not fit each other */
   #evmFields(): EvmFields | null {
     const signature = this.#present('evmsig');
     const [uid, gid, mode] = [this.#present('iuid'), this.#present('igid'), this.#present('imode')];
@@ -330,13 +330,13 @@ export class EntryView implements ImaEntry {
     };
   }
 
-  /** A view; null where the template has no such field. */
+  /** A view; null if the template has no such field. */
   #field(field: FieldName): Buffer | null {
     const at = this.#template?.fields.indexOf(field) ?? -1;
     return at < 0 ? null : this.#bytes.subarray(this.#begins[at], this.#ends[at]);
   }
 
-  /** The same, and null where the field is empty. */
+  /** The same, and null if the field is empty. */
   #present(field: FieldName): Buffer | null {
     const bytes = this.#field(field);
     return bytes === null || bytes.length === 0 ? null : bytes;

@@ -4,7 +4,7 @@ import { EntryView } from './entry.ts';
 
 /**
  * A list in either form.
- * @param digestBytes of the template's digest in each entry, where it is known since the list's begin; else null
+ * @param digestBytes of the template's digest in each entry, where it is known since the list's start; else null
  */
 export function* openList(chunks: readonly Buffer[], digestBytes: number | null): Generator<void, ListBytes> {
   if (digestBytes !== null) return new ListBytes(chunks, digestBytes, null);
@@ -48,9 +48,9 @@ function hasTemplate(begin: Buffer, digestBytes: number): boolean {
 /** The chunks of a list, which are cut at whole entries as they are read: it is read several times. */
 export class ListBytes {
   readonly #chunks: Buffer[];
-  /** Of the template's digest in each entry. */
+  /** The size of the template's digest in each entry. */
   readonly digestBytes: number;
-  /** What is wrong with the bytes behind these; null where nothing is, or none are. */
+  /** The fault in the bytes behind these; null if they are sound, or there are none. */
   readonly fault: Rejection | null;
 
   constructor(chunks: readonly Buffer[], digestBytes: number, fault: Rejection | null) {
@@ -66,7 +66,7 @@ export class ListBytes {
   /**
    * Brings together the entry that begins here and ends in a later chunk: no more than that is copied.
    * @param lacking at least how many bytes
-   * @returns false where there are no more
+   * @returns false if there are no more
    */
   join(index: number, at: number, lacking: number): boolean {
     const chunk = this.#chunks[index];

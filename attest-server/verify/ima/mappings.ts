@@ -14,14 +14,14 @@ export class Mappings {
   static readonly none = new Mappings(new Map(), 0, false);
 
   /** By `major:minor`, the one that was spoken of last at the end. */
-  readonly #devices: Map<string, Device>;
-  /** Of the records that are kept, about. */
+  readonly #devices: Map<string, MappedDevice>;
+  /** The size of the records that are kept, about. */
   #bytes: number;
   /** Attack: so many devices that what was told of one is forgotten. */
   #isCut: boolean;
   #list: readonly MeasuredMapping[] | null = null;
 
-  private constructor(devices: Map<string, Device>, bytes: number, isCut: boolean) {
+  private constructor(devices: Map<string, MappedDevice>, bytes: number, isCut: boolean) {
     this.#devices = devices;
     this.#bytes = bytes;
     this.#isCut = isCut;
@@ -60,20 +60,29 @@ export class Mappings {
     if (next !== null) this.#put(key, next);
   }
 
-  /** The device of a record, by its numbers; where it has none, by its name; null where it has neither. */
-  #about(said: Said): readonly [key: string, device: Device] | null {
+  /** The device of a record, by its numbers; where it has none, by its name; null if it has neither. */
+  #about(said: RecordFields): readonly [key: string, device: MappedDevice] | null {
     const [major, minor] = [numberIn(said.get('major')), numberIn(said.get('minor'))];
     const { name, uuid } = namesIn(said);
     if (major !== null && minor !== null) {
       const key = `${major}:${minor}`;
-      const none: Device = { name, uuid, major, minor, entry: 0, state: 'removed', active: null, loaded: [] };
+      const none: MappedDevice = {
+        name,
+        uuid,
+        major,
+        minor,
+        entry: 0,
+        state: 'removed',
+        active: null,
+        loaded: [],
+      };
       return [key, this.#devices.get(key) ?? none];
     }
     for (const known of this.#devices) if (known[1].name === name && known[1].uuid === uuid) return known;
     return null;
   }
 
-  #put(key: string, device: Device): void {
+  #put(key: string, device: MappedDevice): void {
     this.#list = null;
     this.#drop(key);
     this.#devices.set(key, device);
@@ -93,19 +102,19 @@ export class Mappings {
   }
 }
 
-interface Device extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
-  /** That it works with, or worked with; null where it was resumed with one that no entry shows. */
-  readonly active: Table | null;
+interface MappedDevice extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
+  /** The table that it works with, or worked with; null if it was resumed with one that no entry shows. */
+  readonly active: DeviceTable | null;
   /** The last ones that were loaded for its numbers, the newest at the end, each once. */
-  readonly loaded: readonly Table[];
+  readonly loaded: readonly DeviceTable[];
 }
 
-interface Table {
+interface DeviceTable {
   /** As the kernel names it later: `sha256:…` over all records of its load; null while not all of them came. */
   readonly hash: string | null;
-  /** None where there are more than are kept. */
+  /** None if there are more than are kept. */
   readonly targets: readonly MeasuredTarget[];
-  /** While more of them may come; null where there are more than are kept. */
+  /** While more of them may come; null if there are more than are kept. */
   readonly records: readonly Buffer[] | null;
   readonly bytes: number;
 }
@@ -117,15 +126,21 @@ const mostDevices = 4096;
 const mostTargets = 64;
 const mostTableBytes = 64 * 1024;
 const mostTables = 4;
-/** Of all devices of one node. */
+/** The most bytes for all devices of one node. */
 const mostBytes = 256 * 1024;
 
-function sizeOf({ name, uuid, loaded }: Device): number {
+function sizeOf({ name, uuid, loaded }: MappedDevice): number {
   return loaded.reduce((sum, { bytes }) => sum + bytes, 256 + name.length + uuid.length);
 }
 
-/** Null where nothing is to be said of it. */
-function afterEvent(event: string, device: Device, said: Said, data: Buffer, entry: number): Device | null {
+/** Null if nothing is to be said of it. */
+function afterEvent(
+  event: string,
+  device: MappedDevice,
+  said: RecordFields,
+  data: Buffer,
+  entry: number,
+): MappedDevice | null {
   switch (event) {
     case 'dm_table_load':
       return loading(device, said, data, entry);
@@ -147,7 +162,7 @@ function afterEvent(event: string, device: Device, said: Said, data: Buffer, ent
 }
 
 /** A table that does not fit into one record goes on in the next, whose targets have the next numbers. */
-function loading(device: Device, said: Said, data: Buffer, entry: number): Device {
+function loading(device: MappedDevice, said: RecordFields, data: Buffer, entry: number): MappedDevice {
   const { name, uuid } = namesIn(said);
   const newest = device.loaded.at(-1);
   const goesOn = newest !== undefined && newest.hash === null && said.firstTarget > 0;
@@ -161,7 +176,7 @@ function loading(device: Device, said: Said, data: Buffer, entry: number): Devic
   return { ...device, name, uuid, entry, state: 'loaded', active: null, loaded };
 }
 
-function tableWith(before: Table | null, said: Said, data: Buffer): Table {
+function tableWith(before: DeviceTable | null, said: RecordFields, data: Buffer): DeviceTable {
   const bytes = (before?.bytes ?? 0) + data.length;
   const targets = [...(before?.targets ?? []), ...said.targets];
   const records = before === null ? [] : before.records;
@@ -174,11 +189,11 @@ function tableWith(before: Table | null, said: Said, data: Buffer): Table {
   return { hash: `sha256:${hash('sha256', Buffer.concat(all))}`, targets, records: [], bytes };
 }
 
-function tableOf({ loaded }: Device, named: string | undefined): Table | null {
+function tableOf({ loaded }: MappedDevice, named: string | undefined): DeviceTable | null {
   return loaded.findLast((table) => table.hash !== null && table.hash === named) ?? null;
 }
 
-function namesIn(said: Said): Pick<Device, 'name' | 'uuid'> {
+function namesIn(said: RecordFields): Pick<MappedDevice, 'name' | 'uuid'> {
   return { name: said.get('name') ?? '', uuid: said.get('uuid') ?? '' };
 }
 
@@ -187,7 +202,7 @@ function numberIn(text: string | undefined): number | null {
 }
 
 /** The words of a record: those of the device, and those of each target. */
-interface Said {
+interface RecordFields {
   get(word: string): string | undefined;
   /** Number of the first target in it; -1 where it has none. */
   readonly firstTarget: number;
@@ -195,11 +210,11 @@ interface Said {
 }
 
 /** `key=value` between commas and semicolons, each of which stands behind a backslash within a name. */
-function parseRecord(text: string): Said {
+function parseRecord(text: string): RecordFields {
   const words = new Map<string, string>();
   const targets: Map<string, string>[] = [];
   for (const [piece] of text.matchAll(/(?:[^\\;,]|\\.)+/gs)) {
-    // What is removed is told with both of its tables: the device is the same.
+    // What is removed is reported with both of its tables: the device is the same.
     const [, escaped = '', value = ''] =
       /^\s*(?:device_(?:in)?active_metadata=)?((?:[^\\=]|\\.)*)=(.*)$/s.exec(piece) ?? [];
     const word = unescaped(escaped);

@@ -1,18 +1,25 @@
 import type { PcrBank } from '../../wire/messages.ts';
 import { bootAggregateOf, pcrValue } from '../../wire/pcr-values.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { QuotedBank } from '../proven.ts';
-import type { ImaTail } from '../verify.ts';
+import type { QuotedBank } from '../quote.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
 import type { EntryView } from './entry.ts';
 import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
 import { Mappings, mapperEvents } from './mappings.ts';
 import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
-import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
+import { imaPcr, Replay, type ReplayMethod, waysOf } from './replay.ts';
 
 /** For the compiler alone, as in proven.ts. */
 declare class CheckpointSeal {
   protected readonly proven: never;
+}
+
+/** IMA's list from where it was proven before, or from its begin. */
+export interface ImaTail {
+  /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
+  readonly from: number;
+  /** In order; an entry may begin in one and end in the next. */
+  readonly chunks: readonly Buffer[];
 }
 
 /** A list up to where a quote confirmed it: what is remembered of it, so that the next answer goes on from there. */
@@ -21,7 +28,7 @@ export interface ImaCheckpoint extends CheckpointSeal {
   readonly entries: number;
   readonly bytes: number;
   readonly elsewhere: number;
-  /** Of the template's digest in each entry. */
+  /** The size of the template's digest in each entry. */
   readonly digestBytes: number;
   readonly running: readonly RunningValue[];
   readonly aggregate: BootAggregate | null;
@@ -31,9 +38,9 @@ export interface ImaCheckpoint extends CheckpointSeal {
 
 interface RunningValue {
   readonly bank: PcrBank;
-  /** Of PCR 10, one character a byte. */
+  /** The value of PCR 10, one character a byte. */
   readonly value: string;
-  readonly way: Way;
+  readonly way: ReplayMethod;
 }
 
 /** The last two places up to which a list was proven: the same answer may be verified twice. */
@@ -42,17 +49,17 @@ export interface KnownList {
   readonly last: ImaCheckpoint;
 }
 
-/** What one answer proves of a list. */
+/** The proof that one answer gives of a list. */
 export interface ListProof {
   readonly list: ProvenImaList | ImaProblem | null;
-  /** Null where the answer says nothing of the list's begin. */
+  /** Null if the answer says nothing of the list's start. */
   readonly aggregate: BootAggregate | AggregateProblem | null;
   /** To be remembered; null: nothing is to be known of the list any longer. */
   readonly known: KnownList | null;
 }
 
 /**
- * Replays a list, from its begin or from where it was proven before, until it gives the quoted PCR 10: in each quoted bank
+ * Replays a list, from its start or from where it was proven before, until it gives the quoted PCR 10: in each quoted bank
  * that has it, and with the same entry. Stops after each step of some milliseconds.
  * @param known of this boot and this attestation key
  */
@@ -63,7 +70,7 @@ export function* proveList(
 ): Generator<void, ListProof> {
   if (tail === null) return withoutTail(banks, known);
   const quoted = quotedValues(banks);
-  // Of a list that goes on somewhere nothing is said of its begin.
+  // Of a list that goes on somewhere nothing is said of its start.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
   if (best === undefined) return failed(incomplete(unquoted), of('unquoted'));
@@ -134,7 +141,7 @@ function headOf({ bank, value }: QuotedValue): string {
 
 const nothingSaid: ListProof = { list: null, aggregate: null, known: null };
 
-/** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
+/** The proof without new entries: the list is proven as far as it was, while PCR 10 did not move. */
 export function withoutTail(banks: readonly QuotedBank[], known: KnownList | null): ListProof {
   if (known === null) return nothingSaid;
   const quoted = quotedValues(banks);
@@ -158,11 +165,11 @@ function runningIn(checkpoint: ImaCheckpoint, bank: PcrBank): RunningValue | nul
   return checkpoint.running.find((each) => each.bank === bank) ?? null;
 }
 
-interface Replayed {
-  readonly told: Told;
-  /** What cannot be read, before the value was reached. */
+interface ReplayedList {
+  readonly told: ListSummary;
+  /** The entry that cannot be read, before the value was reached. */
   readonly fault: ImaProblem | null;
-  /** Null where the list does not lead to the value. */
+  /** Null if the list does not lead to the value. */
   readonly reached: RunningValue | null;
 }
 
@@ -171,12 +178,12 @@ function* replayTo(
   list: ListBytes,
   start: ImaCheckpoint | null,
   quoted: QuotedValue,
-): Generator<void, Replayed> {
-  let first: Replayed | null = null;
+): Generator<void, ReplayedList> {
+  let first: ReplayedList | null = null;
   for (const way of waysFrom(start, quoted.bank)) {
     // Without a violation the two are the same.
     if (way === 'unmapped' && first?.told.hasViolation === false) continue;
-    const told = new Told(start);
+    const told = new ListSummary(start);
     const cursor = new ListCursor(list, start?.entries ?? 0, start?.bytes ?? 0);
     const replay = replayOf(start, quoted, way);
     let fault: ImaProblem | null = null;
@@ -196,7 +203,7 @@ function* replayTo(
   return first;
 }
 
-/** Another bank, up to this entry; null where it leads elsewhere. */
+/** Replays in another bank, up to this entry; null if it leads elsewhere. */
 function* replayWith(
   list: ListBytes,
   start: ImaCheckpoint | null,
@@ -213,18 +220,18 @@ function* replayWith(
 }
 
 /** The way that led here first: a kernel keeps to one. */
-function waysFrom(start: ImaCheckpoint | null, bank: PcrBank): readonly Way[] {
+function waysFrom(start: ImaCheckpoint | null, bank: PcrBank): readonly ReplayMethod[] {
   const known = start === null ? null : runningIn(start, bank);
   const ways = waysOf(bank);
   return known === null ? ways : [known.way, ...ways.filter((way) => way !== known.way)];
 }
 
-function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way: Way): Replay {
+function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way: ReplayMethod): Replay {
   return new Replay(bank, way, start === null ? null : (runningIn(start, bank)?.value ?? null), value);
 }
 
-/** What a list tells beside its hashes, as far as it is read. */
-class Told {
+/** The content of a list beside its hashes, as far as it is read. */
+class ListSummary {
   entries = 0;
   bytes = 0;
   elsewhere: number;
@@ -307,7 +314,7 @@ function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
 
 function leadsElsewhere(
   start: ImaCheckpoint | null,
-  { entries, bytes }: Told,
+  { entries, bytes }: ListSummary,
   { bank }: QuotedValue,
 ): ImaProblem {
   const from = start === null ? '' : ` from entry ${start.entries} on, up to where it was proven before,`;
@@ -315,12 +322,16 @@ function leadsElsewhere(
   return incomplete(text, entries, bytes);
 }
 
-function banksDisagree({ bank }: QuotedValue, other: QuotedValue, { entries, bytes }: Told): ImaProblem {
+function banksDisagree(
+  { bank }: QuotedValue,
+  other: QuotedValue,
+  { entries, bytes }: ListSummary,
+): ImaProblem {
   const text = `entry ${entries} leads to PCR 10 of the bank ${bank}, and not to that of ${other.bank}`;
   return incomplete(text, entries, bytes);
 }
 
-/** @param list of which the entries between both are walked through; null where there are none */
+/** @param list of which the entries between both are walked through; null if there are none */
 function sealed(
   list: ListBytes | null,
   start: ImaCheckpoint | null,

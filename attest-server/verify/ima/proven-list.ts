@@ -12,13 +12,10 @@ declare class ListSeal {
 export interface ProvenImaList extends ListSeal {
   /** Names the list up to here, as no other list can: `<bank>:<PCR 10 in hex>`, of the best bank quoted. */
   readonly head: string;
-  /** Entries, and bytes of the binary form, from the list's begin up to here. */
+  /** Entries, and bytes of the binary form, from the list's start up to here. */
   readonly entries: number;
   readonly bytes: number;
-  /**
-   * Of the entries, those that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves
-   * them out.
-   */
+  /** Entries that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves them out. */
   readonly elsewhere: number;
   /** The `head` that was proven before this answer, from where `walk` goes on; null: it begins with the list. */
   readonly since: string | null;
@@ -28,7 +25,7 @@ export interface ProvenImaList extends ListSeal {
   walk(visit: (entry: ImaEntry) => void): void;
   /** The same, and stops after each step of about this many entries, for whoever must let others go on. */
   walkInSteps(visit: (entry: ImaEntry) => void, entries: number): Iterable<void>;
-  /** What the kernel's critical data say of the device mapper, up to here; empty where it measures none. */
+  /** Mappings of the device mapper by the kernel's critical data, up to here; empty if it measures none. */
   readonly mappings: readonly MeasuredMapping[];
   /**
    * Whether a kernel made this entry of PCRs when it started: named so, and the first one, of its digest, or of that of the
@@ -54,23 +51,23 @@ export interface ImaEntry {
   readonly algorithm: string;
   /** `ima`: of a file's bytes; `verity`: of its fs-verity digest. */
   readonly kind: 'ima' | 'verity';
-  /** Of what was measured; empty where the template has none. */
+  /** The digest of what was measured; empty if the template has none. */
   readonly digest: Buffer;
   /** A file's path, or what the kernel calls what it measured; decoded when it is asked for. */
   readonly name: string;
   /** The exact bytes of the name, without the NUL. */
   readonly nameBytes: Buffer;
-  /** `security.ima` as the template carries it (ima-sig, ima-sigv2, ima-modsig); null where there is none. */
+  /** `security.ima` as the template carries it (ima-sig, ima-sigv2, ima-modsig); null if there is none. */
   readonly signature: Buffer | null;
-  /** The appended signature of ima-modsig, PKCS#7, and the digest that it is over; null where there is none. */
+  /** The appended signature of ima-modsig, PKCS#7, and the digest that it is over; null if there is none. */
   readonly appended: {
     readonly signature: Buffer;
     readonly algorithm: string;
     readonly digest: Buffer;
   } | null;
-  /** What evm-sig carries beside the path; null for other templates. */
+  /** The fields of evm-sig beside the path; null for other templates. */
   readonly evm: EvmFields | null;
-  /** What was measured itself, of the template ima-buf: critical data, keys, a command line; null for files. */
+  /** Measured data, of the template ima-buf: critical data, keys, a command line; null for files. */
   readonly data: Buffer | null;
 }
 
@@ -104,7 +101,7 @@ export interface MeasuredMapping {
 }
 
 export interface MeasuredTarget {
-  /** Such as `crypt`, `linear`, `verity`. */
+  /** The type, such as `crypt`, `linear`, `verity`. */
   readonly type: string;
   /** In sectors. */
   readonly begin: bigint;
@@ -118,10 +115,10 @@ export interface ImaProblem {
   readonly code: Extract<ReasonCode, 'ima_malformed' | 'ima_incomplete'>;
   /** A sentence for people, without a full stop at its end. */
   readonly text: string;
-  /** Number of the entry, from 0; null where it is about the whole. */
+  /** Number of the entry, from 0; null if it is about the whole. */
   readonly entry: number | null;
   /**
-   * Byte offset in the list, and the field there; null where it is about the whole. In a list of text, what is wrong with a
+   * Byte offset in the list, and the field there; null if it is about the whole. In a list of text, what is wrong with a
    * line counts in the text, and what is wrong with a field's bytes in the binary form.
    */
   readonly offset: number | null;

@@ -7,20 +7,20 @@ import type { ListCursor } from './list-bytes.ts';
 export const imaPcr = 10;
 
 /**
- * What a kernel extends a bank with, security/integrity/ima/ima_crypto.c (ima_calc_field_array_hash).
- * `hashed`: the data hashed for it, from 5.8 on. `padded`: their SHA-1 digest with zeros behind it, before 5.8.
- * `unmapped`: the same from 5.8 on, in a bank whose hash the kernel has not; its violations fill the bank's whole size.
+ * The value that a kernel extends a bank with, security/integrity/ima/ima_crypto.c (ima_calc_field_array_hash). `hashed`: the
+ * data hashed for it, from 5.8 on. `padded`: their SHA-1 digest with zeros behind it, before 5.8. `unmapped`: the same from
+ * 5.8 on, in a bank whose hash the kernel has not; its violations fill the bank's whole size.
  */
-export type Way = 'hashed' | 'padded' | 'unmapped';
+export type ReplayMethod = 'hashed' | 'padded' | 'unmapped';
 
-export function waysOf(bank: PcrBank): readonly Way[] {
+export function waysOf(bank: PcrBank): readonly ReplayMethod[] {
   return bank === 'sha1' ? ['hashed'] : ['hashed', 'padded', 'unmapped'];
 }
 
 /** PCR 10 of one bank, extended with one entry after the other. */
 export class Replay {
   readonly bank: PcrBank;
-  readonly way: Way;
+  readonly way: ReplayMethod;
   /** One character a byte. */
   value: string;
   readonly #target: string;
@@ -29,7 +29,7 @@ export class Replay {
   readonly #scratch: Buffer;
 
   /** @param value that it begins with; null: zero, as after a reset */
-  constructor(bank: PcrBank, way: Way, value: string | null, target: string) {
+  constructor(bank: PcrBank, way: ReplayMethod, value: string | null, target: string) {
     this.bank = bank;
     this.way = way;
     this.value = value ?? '\0'.repeat(bankBytes[bank]);

@@ -1,4 +1,4 @@
-/** What IMA can put into an entry, security/integrity/ima/ima_template.c (supported_fields). */
+/** Fields that IMA can put into an entry, security/integrity/ima/ima_template.c (supported_fields). */
 const fieldNames = [
   'd',
   'n',
@@ -40,7 +40,7 @@ export interface Template {
 /** Longer than any format in which no field stands twice. */
 export const longestTemplate = 128;
 
-/** Null where no kernel has such a template, or where it would not say what was measured, and under which name. */
+/** Null if no kernel has such a template, or where it would not say what was measured, and under which name. */
 export function templateOf(text: string): Template | null {
   const builtIn = named.get(text);
   if (builtIn !== undefined) return builtIn;
@@ -49,8 +49,8 @@ export function templateOf(text: string): Template | null {
 }
 
 /**
- * What `ima_template_fmt=` gives of files. Attack: no PCR holds the template's name, so that another field could be called
- * the digest, or the data that the kernel measures by ima-buf alone.
+ * The templates for files that `ima_template_fmt=` can give. Attack: no PCR holds the template's name, so that another field
+ * could be called the digest, or the data that the kernel measures by ima-buf alone.
  */
 function isFormat({ digest, name, hasData }: Template): boolean {
   return !hasData && digest < 2 && name < 2;

@@ -1,9 +1,9 @@
 import { createHash, type Hash, hash } from 'node:crypto';
-import type { MadeFile } from './root-tree.ts';
+import type { CreatedFile } from './root-tree.ts';
 
 /** The bytes of one file, as they come. */
 export class ArchivedFile {
-  readonly made: MadeFile;
+  readonly made: CreatedFile;
   readonly bytes: number;
   readonly #kept: Buffer[] | null;
   readonly #expected: number | null;
@@ -11,7 +11,7 @@ export class ArchivedFile {
   #hash: Hash | null = null;
   #whole: Buffer | null = null;
 
-  constructor(made: MadeFile, bytes: number, isKept: boolean, expected: number | null) {
+  constructor(made: CreatedFile, bytes: number, isKept: boolean, expected: number | null) {
     this.made = made;
     this.bytes = bytes;
     this.#kept = isKept ? [] : null;

@@ -1,8 +1,8 @@
 import { limits } from '../../wire/limits.ts';
 
-/** What an initrd may hold before nothing is said of it. */
+/** Limits on an initrd; beyond them nothing is said of it. */
 export interface InitrdBounds {
-  /** Of the image, and of all that is unpacked of it. */
+  /** The size of the image, and of all that is unpacked of it. */
   readonly imageBytes: number;
   readonly unpackedBytes: number;
   /** Unpacked bytes for each of the image, beyond the first ones. */
@@ -11,7 +11,7 @@ export interface InitrdBounds {
   readonly entries: number;
   /** Characters of all paths and targets of links. */
   readonly names: number;
-  /** Of one file that is kept, and of all; what is larger is known by its digest alone. */
+  /** The size of one file that is kept, and of all; a larger one is known by its digest alone. */
   readonly contentBytes: number;
   readonly contentsBytes: number;
 }

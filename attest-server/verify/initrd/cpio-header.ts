@@ -1,8 +1,8 @@
 import { typeOfMode } from '../../formats/file-type.ts';
 import { InitrdError } from './initrd-error.ts';
 
-/** Of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
-export interface Header {
+/** The header of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
+export interface CpioHeader {
   /** st_mode, with its type. */
   readonly mode: number;
   readonly uid: number;
@@ -12,7 +12,7 @@ export interface Header {
   readonly inode: string;
   readonly bytes: number;
   readonly device: readonly [number, number];
-  /** With the zero after it, and what else is there up to the begin of the bytes. */
+  /** With the zero after it, and what else is there up to the start of the bytes. */
   readonly nameBytes: number;
   /** The sum of all its bytes, modulo 2^32, where the archive says it. */
   readonly checksum: number | null;
@@ -20,11 +20,11 @@ export interface Header {
 
 export const headerBytes = 110;
 
-/** Of a name with the zero after it, or of a link's target. */
+/** The longest name with the zero after it, or target of a link. */
 export const PATH_MAX = 4096;
 
 /** @throws InitrdError */
-export function parseHeader(bytes: Buffer): Header {
+export function parseHeader(bytes: Buffer): CpioHeader {
   const text = bytes.toString('latin1', 0, headerBytes);
   const magic = text.slice(0, 6);
   if (magic === '070707')

@@ -11,12 +11,12 @@ import {
 import { outsideText, printable } from '../../wire/printable.ts';
 import { ArchivedFile } from './archived-file.ts';
 import type { InitrdBounds } from './bounds.ts';
-import { type Header, headerBytes, PATH_MAX, parseHeader } from './cpio-header.ts';
+import { type CpioHeader, headerBytes, PATH_MAX, parseHeader } from './cpio-header.ts';
 import { PathFault } from './folders.ts';
 import { InitrdError } from './initrd-error.ts';
 import type { RootTree } from './root-tree.ts';
 
-/** What is asked and told while archives are read. */
+/** The calls made while archives are read. */
 export interface CpioListener {
   /** Whether the file of that path is kept whole. */
   keepsContent(path: string): boolean;
@@ -42,7 +42,7 @@ export class CpioReader {
   #held = Buffer.alloc(headerBytes + PATH_MAX + 4 + PATH_MAX);
   #filled = 0;
   #needed = headerBytes;
-  #header: Header | null = null;
+  #header: CpioHeader | null = null;
   #file: ArchivedFile | null = null;
   #left = 0;
   #names = 0;
@@ -134,7 +134,7 @@ export class CpioReader {
     return part.length;
   }
 
-  #beginEntry(header: Header): void {
+  #beginEntry(header: CpioHeader): void {
     const { bytes, nameBytes, mode } = header;
     // The kernel passes such entries over, and some versions lose their place thereby.
     if (nameBytes === 0 || nameBytes > PATH_MAX) throw new InitrdError(`a name of ${nameBytes} bytes`);
@@ -166,7 +166,7 @@ export class CpioReader {
     else this.#makeEntry(header, name.subarray(0, length), target);
   }
 
-  #makeEntry(header: Header, name: Buffer, target: Buffer): void {
+  #makeEntry(header: CpioHeader, name: Buffer, target: Buffer): void {
     const type = typeOfMode(header.mode);
     if (this.#tree.size >= this.#bounds.entries)
       throw new InitrdError(`more than ${this.#bounds.entries} entries`, 'too_large');
@@ -182,7 +182,7 @@ export class CpioReader {
     else this.#make(header, text, type === S_IFLNK ? this.#readable(target) : undefined);
   }
 
-  #make(header: Header, name: string, target: string | undefined): void {
+  #make(header: CpioHeader, name: string, target: string | undefined): void {
     try {
       this.#tree.make(header, name, target);
     } catch (error) {
@@ -191,13 +191,13 @@ export class CpioReader {
     }
   }
 
-  #endArchive({ bytes }: Header): void {
+  #endArchive({ bytes }: CpioHeader): void {
     if (bytes > 0) throw new InitrdError('a trailer that holds bytes');
     this.#tree.endArchive();
     this.#isInArchive = false;
   }
 
-  #beginFile(header: Header, name: string): void {
+  #beginFile(header: CpioHeader, name: string): void {
     const { bytes } = header;
     const made = this.#tree.makeFile(header, name);
     if (made.fault !== null) this.#onPathFault(name, made.fault);

@@ -1,5 +1,5 @@
 import { S_IFCHR, S_IFDIR } from '../../formats/file-type.ts';
-import type { ListedEntry, Node } from './listed-entry.ts';
+import type { Inode, ListedEntry } from './listed-entry.ts';
 
 /** The folders of a kernel that unpacks an initrd, and the way through them. */
 export class Folders {
@@ -42,17 +42,17 @@ export class Folders {
   }
 }
 
-/** What the kernel could not make as it stands, or would make elsewhere. */
+/** A path that the kernel could not make as it stands, or would make elsewhere. */
 export class PathFault extends Error {}
 
-export interface Folder extends Node {
+export interface Folder extends Inode {
   readonly path: string;
   readonly parent: Folder | null;
   readonly children: Map<string, Slot>;
 }
 
 export interface Slot {
-  readonly node: Node;
+  readonly node: Inode;
   readonly listed: ListedEntry | null;
 }
 
@@ -64,7 +64,7 @@ function newFolder(path: string, parent: Folder | null): Folder {
   return { type: S_IFDIR, mode: S_IFDIR, path, parent, children: new Map() };
 }
 
-export function newNode(type: number, parent: Folder, { path, target, device }: ListedEntry): Node {
+export function newNode(type: number, parent: Folder, { path, target, device }: ListedEntry): Inode {
   if (type === S_IFDIR) return newFolder(path, parent);
   return {
     type,
@@ -74,7 +74,7 @@ export function newNode(type: number, parent: Folder, { path, target, device }: 
   };
 }
 
-function isFolder(node: Node): node is Folder {
+function isFolder(node: Inode): node is Folder {
   return node.type === S_IFDIR;
 }
 

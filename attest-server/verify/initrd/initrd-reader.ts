@@ -15,7 +15,7 @@ import { GzipMember, type PackedStream, ZstdFrame } from './packed.ts';
 import { RootTree } from './root-tree.ts';
 
 export interface InitrdOptions {
-  /** Of a path as the kernel has it, without a slash before it: whether the file is kept whole. */
+  /** Whether the file at a path is kept whole; the path is as the kernel has it, without a slash before it. */
   readonly keepsContent?: (path: string) => boolean;
   readonly bounds?: InitrdBounds;
 }
@@ -39,10 +39,10 @@ export class InitrdReader {
   #at = 0;
   #unpacked = 0;
   #mode: 'between' | 'archive' | 'packed' | 'stopped' = 'between';
-  /** Of two bytes that say how something is packed. */
+  /** The first of two bytes that say how something is packed. */
   #firstByte: number | null = null;
   #packed: PackedStream | null = null;
-  /** Of what was unpacked, while the unpacker runs. */
+  /** The error of what was unpacked, while the unpacker runs. */
   #error: unknown = null;
   #tail = Buffer.alloc(0);
   #isBusy = false;
@@ -119,7 +119,7 @@ export class InitrdReader {
     while (this.#at < begin + chunk.length) this.#at += await this.#take(chunk.subarray(this.#at - begin));
   }
 
-  /** How many of the bytes were taken; none where they are now something else. */
+  /** How many of the bytes were taken; none if they are now something else. */
   async #take(bytes: Buffer): Promise<number> {
     try {
       if (this.#mode === 'stopped') return bytes.length;
@@ -132,7 +132,7 @@ export class InitrdReader {
     }
   }
 
-  /** Zeros, an archive as it is, or the begin of something packed. */
+  /** Zeros, an archive as it is, or the start of something packed. */
   async #takeBetween(bytes: Buffer): Promise<number> {
     const [byte = 0] = bytes;
     if (this.#firstByte !== null) return this.#beginPacked(this.#firstByte, byte);
@@ -255,7 +255,7 @@ export class InitrdReader {
   }
 }
 
-/** What takes some milliseconds to be read. */
+/** Bytes that take some milliseconds to read. */
 export const stepBytes = 64 * 1024;
 const mostPathFaults = 16;
 /** With which headers of archives begin. */

@@ -2,17 +2,17 @@ import type { InitrdEntry } from '../../formats/initrd-manifest.ts';
 
 /** An entry as it came, and what became of it. */
 export type ListedEntry = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
-  node?: Node;
+  node?: Inode;
   linked?: true;
 };
 
-/** What the kernel has in memory: all names of one file are one of them. */
-export interface Node {
+/** A file as the kernel has it in memory: all of its names lead to one of these. */
+export interface Inode {
   readonly type: number;
   mode: number;
   uid?: number;
   gid?: number;
-  /** Of the file as it is now. */
+  /** The content of the file as it is now. */
   content?: { readonly bytes: number; readonly sha256: string };
   readonly target?: string;
   readonly device?: readonly [number, number];

@@ -17,7 +17,7 @@ export function compressionOf(first: number, second: number): Compression | null
   return magics.find(({ bytes }) => bytes === first * 256 + second)?.name ?? null;
 }
 
-/** Of an image's end, what is needed to know a boot configuration: its magic, and three bytes with which loaders fill up. */
+/** The bytes at an image's end that show a boot configuration: its magic, and three bytes with which loaders fill up. */
 export const tailBytes = 15;
 
 /**

@@ -22,13 +22,13 @@ const pieceBytes = 64 * 1024;
  * image's digest vouches for more.
  */
 export class GzipMember implements PackedStream {
-  readonly #stream: Stream;
+  readonly #stream: UnpackStream;
   #state: 'header' | 'name' | 'data' | 'trailer' | 'done' = 'header';
   #seen = 0;
   #flags = 0;
 
   constructor(give: (piece: Buffer) => void) {
-    this.#stream = new Stream(createInflateRaw({ chunkSize: pieceBytes }), give);
+    this.#stream = new UnpackStream(createInflateRaw({ chunkSize: pieceBytes }), give);
   }
 
   get isDone(): boolean {
@@ -75,11 +75,11 @@ export class GzipMember implements PackedStream {
 
 /** As lib/decompress_unzstd.c reads it: one frame, and none that is to be skipped. */
 export class ZstdFrame implements PackedStream {
-  readonly #stream: Stream;
+  readonly #stream: UnpackStream;
   readonly #frame = new FrameEnd();
 
   constructor(give: (piece: Buffer) => void) {
-    this.#stream = new Stream(createZstdDecompress({ chunkSize: pieceBytes }), give);
+    this.#stream = new UnpackStream(createZstdDecompress({ chunkSize: pieceBytes }), give);
   }
 
   get isDone(): boolean {
@@ -100,7 +100,7 @@ export class ZstdFrame implements PackedStream {
 }
 
 /** A stream of Node's that is given one piece after the other, and whose end is waited for. */
-class Stream {
+class UnpackStream {
   readonly #unpacking: InflateRaw | ZstdDecompress;
   #error: Error | null = null;
   #settle: (() => void) | null = null;
@@ -122,7 +122,7 @@ class Stream {
       .on('close', settle);
   }
 
-  /** Nothing more will be heard of it. */
+  /** Whether nothing more will be heard of it. */
   get #isOver(): boolean {
     return this.#unpacking.readableEnded || this.#unpacking.destroyed;
   }

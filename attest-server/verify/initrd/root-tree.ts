@@ -1,6 +1,6 @@
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../formats/file-type.ts';
 import type { InitrdEntry } from '../../formats/initrd-manifest.ts';
-import { type Header, PATH_MAX } from './cpio-header.ts';
+import { type CpioHeader, PATH_MAX } from './cpio-header.ts';
 import {
   checkLength,
   type Folder,
@@ -11,17 +11,17 @@ import {
   remove,
   type Slot,
 } from './folders.ts';
-import { entryOf, type ListedEntry, type Node } from './listed-entry.ts';
+import { entryOf, type Inode, type ListedEntry } from './listed-entry.ts';
 
 /**
- * What the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one entry after
- * the other. Where that would not do what an archive says, there is a fault instead of a guess.
+ * The tree that the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one
+ * entry after the other. Where that would not do what an archive says, there is a fault instead of a guess.
  */
 export class RootTree {
   readonly #folders = new Folders();
   readonly #listed: ListedEntry[] = [];
   /** Names of files with several, by inode, until the archive ends. */
-  #links = new Map<string, { readonly name: string; node: Node | null }>();
+  #links = new Map<string, { readonly name: string; node: Inode | null }>();
   /** The entry that is the root itself. */
   #rootListed: ListedEntry | null = null;
 
@@ -43,14 +43,14 @@ export class RootTree {
    * A symbolic link, folder, device or socket.
    * @throws PathFault; the entry is listed nevertheless
    */
-  make(header: Header, name: string, target?: string): void {
+  make(header: CpioHeader, name: string, target?: string): void {
     const listed = this.#list(header, name, target);
     const place = this.#placeOf(name, listed);
     if (place !== null) this.#makeAt(place, header, name, listed);
   }
 
   /** A file, before its bytes came, which are listed whatever its fault is. */
-  makeFile(header: Header, name: string): MadeFile {
+  makeFile(header: CpioHeader, name: string): CreatedFile {
     const listed = this.#list(header, name);
     try {
       const place = this.#placeOf(name, listed);
@@ -64,7 +64,7 @@ export class RootTree {
   }
 
   /** The bytes of a file came. */
-  fill({ listed, node }: MadeFile, bytes: number, sha256: string): void {
+  fill({ listed, node }: CreatedFile, bytes: number, sha256: string): void {
     listed.bytes = bytes;
     listed.sha256 = sha256;
     // A name of a file that is there already and brings no bytes leaves it as it is.
@@ -88,7 +88,7 @@ export class RootTree {
     return all;
   }
 
-  #list({ mode, uid, gid, device }: Header, name: string, target?: string): ListedEntry {
+  #list({ mode, uid, gid, device }: CpioHeader, name: string, target?: string): ListedEntry {
     const isDevice = typeOfMode(mode) === S_IFCHR || typeOfMode(mode) === S_IFBLK;
     const listed: ListedEntry = {
       path: pathOf(partsOf(name)),
@@ -103,8 +103,8 @@ export class RootTree {
     return listed;
   }
 
-  /** Where an entry goes, with links on the way followed; null where no such folder is. */
-  #placeOf(name: string, listed: ListedEntry): Place | null {
+  /** Where an entry goes, with links on the way followed; null if no such folder is. */
+  #placeOf(name: string, listed: ListedEntry): PathLookup | null {
     const parts = partsOf(name);
     // Attack: a name that a reader of archives and the kernel take for two.
     if (parts.includes('..')) throw new PathFault('it leads to the folder above');
@@ -130,7 +130,7 @@ export class RootTree {
     return { folder, last, slot };
   }
 
-  #makeAt({ folder, last, slot }: Place, header: Header, name: string, listed: ListedEntry): void {
+  #makeAt({ folder, last, slot }: PathLookup, header: CpioHeader, name: string, listed: ListedEntry): void {
     const type = typeOfMode(header.mode);
     if (folder === null) {
       this.#take(listed, this.#folders.root, this.#rootListed, header);
@@ -153,7 +153,7 @@ export class RootTree {
     this.#remember(header, node);
   }
 
-  #openAt({ folder, last, slot }: Place, header: Header, name: string, listed: ListedEntry): Node {
+  #openAt({ folder, last, slot }: PathLookup, header: CpioHeader, name: string, listed: ListedEntry): Inode {
     if (folder === null) throw new PathFault('it would be the root itself');
     let there = slot;
     if (there !== null && there.node.type !== S_IFREG) {
@@ -165,7 +165,7 @@ export class RootTree {
       listed.linked = true;
       return linked;
     }
-    // Attack: a file that is there is written anew in place, and with it what has other names.
+    // Attack: a file that is there is rewritten in place, and with it what has other names.
     const node = there?.node ?? newNode(S_IFREG, folder, listed);
     this.#take(listed, node, there?.listed ?? null, header);
     folder.children.set(last, { node, listed });
@@ -173,8 +173,14 @@ export class RootTree {
     return node;
   }
 
-  /** Another name of a file that came before in this archive, if the entry is one. */
-  #linkTo(header: Header, name: string, folder: Folder, last: string, listed: ListedEntry): Node | undefined {
+  /** Adds another name of a file that came before in this archive, if the entry is one. */
+  #linkTo(
+    header: CpioHeader,
+    name: string,
+    folder: Folder,
+    last: string,
+    listed: ListedEntry,
+  ): Inode | undefined {
     if (header.links < 2) return undefined;
     const first = this.#links.get(header.inode);
     if (first === undefined) {
@@ -183,7 +189,7 @@ export class RootTree {
     }
     const there = folder.children.get(last);
     if (there !== undefined) remove(folder, last, there);
-    // Attack: a link put in the place of the first name has the kernel write where that link leads.
+    // Attack: a link put in place of the first name has the kernel write where that link leads.
     const parts = partsOf(first.name);
     const firstName = parts.pop() ?? '';
     const node = this.#folders.walk(parts)?.children.get(firstName)?.node;
@@ -195,7 +201,7 @@ export class RootTree {
   }
 
   /** The kernel remembers the name of a file that it could not make. */
-  #linkMissing(header: Header, name: string): null {
+  #linkMissing(header: CpioHeader, name: string): null {
     if (header.links < 2) return null;
     const first = this.#links.get(header.inode);
     if (first !== undefined) throw new PathFault('it is another name of a file, and its folder is not there');
@@ -203,12 +209,12 @@ export class RootTree {
     return null;
   }
 
-  #remember({ links, inode }: Header, node: Node): void {
+  #remember({ links, inode }: CpioHeader, node: Inode): void {
     const first = links < 2 ? undefined : this.#links.get(inode);
     if (first !== undefined && first.node === null) first.node = node;
   }
 
-  #take(listed: ListedEntry, node: Node, before: ListedEntry | null, { mode, uid, gid }: Header): void {
+  #take(listed: ListedEntry, node: Inode, before: ListedEntry | null, { mode, uid, gid }: CpioHeader): void {
     delete listed.unmade;
     if (before !== null) before.replaced = true;
     listed.node = node;
@@ -219,13 +225,13 @@ export class RootTree {
 }
 
 /** A file between its name and its bytes. */
-export interface MadeFile {
+export interface CreatedFile {
   readonly listed: ListedEntry;
-  readonly node: Node | null;
+  readonly node: Inode | null;
   readonly fault: PathFault | null;
 }
 
-interface Place {
+interface PathLookup {
   /** Null: the root itself. */
   readonly folder: Folder | null;
   readonly last: string;

@@ -3,11 +3,11 @@ import { InitrdError } from './initrd-error.ts';
 /** Where a frame of zstd ends: RFC 8878, section 3.1.1. Its blocks say how long they are. */
 export class FrameEnd {
   #state: 'descriptor' | 'header' | 'block' | 'content' | 'checksum' | 'done' = 'descriptor';
-  /** Of what is collected: header of the frame, or of a block. */
+  /** The bytes collected so far: header of the frame, or of a block. */
   readonly #held = Buffer.alloc(32);
   #filled = 0;
   #needed = 5;
-  /** Of what is passed over. */
+  /** The bytes still to pass over. */
   #left = 0;
   #isLast = false;
   #hasChecksum = false;
@@ -102,7 +102,7 @@ function sizeBytes(descriptor: number): number {
   return [isSingle(descriptor) ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
 }
 
-/** What unpacking needs of memory. */
+/** The memory that unpacking needs. */
 function windowOf(header: Buffer, descriptor: number): number {
   if (!isSingle(descriptor)) {
     const window = header.readUInt8(5);

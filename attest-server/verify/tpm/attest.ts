@@ -36,7 +36,7 @@ export interface Quote extends QuoteSeal {
   readonly pcrDigest: string;
 }
 
-/** What a TPM puts before all that it makes itself, and never signs with a restricted key otherwise. */
+/** The magic that a TPM puts before all that it makes itself; a restricted key signs nothing else that begins so. */
 const generatedValue = 0xff544347;
 const attestQuote = 0x8018;
 

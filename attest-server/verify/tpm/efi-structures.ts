@@ -5,16 +5,16 @@ interface EfiVariable {
   readonly value: Buffer;
 }
 
-/** Those of a variable before its name. */
+/** The size of a variable's header, before its name. */
 export const variableHeaderBytes = 32;
 
-/** Null where the lengths do not fit the data: such an event says nothing that we could believe. */
+/** Null if the lengths do not fit the data: such an event says nothing that we could believe. */
 export function efiVariable(data: Buffer): EfiVariable | null {
   const value = variableValue(data, 0, data.length);
   return value && { name: variableName(data, 0), value };
 }
 
-/** The variable's own data, a view; null where the lengths do not fit. */
+/** The variable's own data, a view; null if the lengths do not fit. */
 export function variableValue(bytes: Buffer, from: number, end: number): Buffer | null {
   if (end - from < variableHeaderBytes) return null;
   const nameCharacters = smallNumber(bytes, from + 16);
@@ -63,7 +63,7 @@ export function efiImage(data: Buffer): EfiImage | null {
 /** Before the device path; its lengths are UINTN, which firmware of 32 bits has half as long. */
 const imageHeaderBytes = { wide: 32, narrow: 20 } as const;
 
-/** Where the device path of an image lies in an event's data; null where the lengths do not fit. */
+/** Where the device path of an image lies in an event's data; null if the lengths do not fit. */
 export function imagePath(
   bytes: Buffer,
   from: number,

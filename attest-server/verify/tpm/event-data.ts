@@ -6,7 +6,7 @@ import { localityIn } from './replay.ts';
 import { byteText, shownText, utf16Text } from './shown-text.ts';
 import { variableText } from './variable-text.ts';
 
-/** What an event's data says, by the structure that its type prescribes. */
+/** The data of an event, by the structure that its type prescribes. */
 export type EventData =
   | { readonly kind: 'image'; readonly image: EfiImage; readonly describes: string }
   | {
@@ -142,7 +142,7 @@ function printableUtf16(data: Buffer): string | null {
   return text === null || /\p{C}/u.test(text) ? null : text;
 }
 
-/** What a loader wrote is text even with control characters in it: else they would hide what the line does. */
+/** Text of a loader stays text even with control characters in it: else they would hide what the line does. */
 function describeLoaderText(data: Buffer): EventData | null {
   const end = data.indexOf(0);
   const text = end < 0 ? data : data.subarray(0, end);

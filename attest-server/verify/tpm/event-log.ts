@@ -24,7 +24,7 @@ export interface LogEvent {
   readonly type: string;
   readonly digests: Readonly<Partial<Record<LogBank, string>>>;
   readonly stage: Stage;
-  /** What the event says of itself, for a person; control characters escaped. */
+  /** The event's own description, for a person; control characters escaped. */
   readonly describes: string;
   /** The event data was recomputed to the digest in every bank carried. */
   readonly verified: boolean;
@@ -45,9 +45,9 @@ export interface ParsedLog extends EventLog {
   /** The log's exact bytes, and where the events lie in them. */
   readonly bytes: Buffer;
   readonly raw: RawLog;
-  /** What PCR 0 holds in its last byte before the first extend. */
+  /** The last byte of PCR 0 before the first extend. */
   readonly initialValue: number;
-  /** Replays one bank; null where the log does not have it. */
+  /** Replays one bank; null if the log does not have it. */
   replay(bank: LogBank): ReplayedBank | null;
 }
 
@@ -63,7 +63,7 @@ export function parseEventLog(bytes: Buffer): ParsedLog {
 /**
  * The events before the first one that cannot be read, and why it cannot: for people alone, since what is missing may be
  * what matters.
- * @throws Rejection where not even the first event can be read
+ * @throws Rejection if not even the first event can be read
  */
 export function parseEventLogSoFar(bytes: Buffer): {
   readonly log: Omit<EventLog, 'banks'>;

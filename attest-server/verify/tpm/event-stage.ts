@@ -1,7 +1,7 @@
 import type { EventData } from './event-data.ts';
 import { grubLine, kernelLine } from './grub-text.ts';
 
-/** What an event measures. */
+/** The stage of a boot that an event measures. */
 export type Stage =
   | 'firmware'
   | 'driver'
@@ -29,7 +29,7 @@ export const stubTags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed } as const
 
 /**
  * The stage of each event, from its type, PCR and data, and from what came before it: an image without a file
- * is the kernel's once a loader ran. Where the first boot option failed, firmware separates again, and begins anew.
+ * is the kernel's once a loader ran. Where the first boot option failed, firmware writes separators again, and starts over.
  */
 export function eventStages(events: readonly StagedEvent[]): Stage[] {
   const last = lastImageBeforeStub(events);
@@ -73,7 +73,7 @@ function stageOf(event: StagedEvent, loaded: boolean, startsStub: boolean): Stag
   return byPcr[pcr] ?? 'other';
 }
 
-/** What a PCR holds where the event itself does not say more. PC Client PFP 1.06, section 3.3.4. */
+/** The stage of each PCR, unless the event itself says more. PC Client PFP 1.06, section 3.3.4. */
 const byPcr: readonly Stage[] = [
   'firmware',
   'firmware',

@@ -50,7 +50,7 @@ export function eventTypeName(type: number): string {
 }
 
 /**
- * What a dynamic launch measures into PCR 17 to 22, in a range that the TCG leaves to makers: Intel TXT Measured Launched
+ * Events of a dynamic launch in PCR 17 to 22, in a range that the TCG leaves to makers: Intel TXT Measured Launched
  * Environment Developer's Guide, appendix G, and Linux's Secure Launch. Their type stays a number.
  */
 export const dynamicLaunchEvents: readonly (readonly [number, string])[] = [

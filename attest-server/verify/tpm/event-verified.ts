@@ -6,8 +6,8 @@ import { eventType } from './event-types.ts';
 import { grubPrefix } from './grub-text.ts';
 import type { RawLog } from './log-format.ts';
 
-/** What an event's digest can be of, by its type: which bytes of the data are tried, and in which order. */
-type Measured =
+/** The source of an event's digest, by its type: which bytes of the data are tried, and in which order. */
+type DigestSource =
   /** An image, a table, a file: nothing that the log holds. */
   | 'elsewhere'
   | 'data'
@@ -18,7 +18,7 @@ type Measured =
   | 'text'
   | 'loader text';
 
-const measuredByType: ReadonlyMap<number, Measured> = new Map<number, Measured>([
+const measuredByType: ReadonlyMap<number, DigestSource> = new Map<number, DigestSource>([
   [eventType.postCode, 'elsewhere'],
   [eventType.noAction, 'elsewhere'],
   [eventType.crtmContents, 'elsewhere'],
@@ -74,7 +74,7 @@ function bankColumns(log: RawLog, banks: readonly LogBank[]): readonly BankColum
   }));
 }
 
-/** True where the event has no digest of one of these banks. */
+/** True if the event has no digest of one of these banks. */
 export function lacksDigest(log: RawLog, index: number, banks: readonly LogBank[]): boolean {
   for (const bank of banks) if ((log.digestOffsets[bank]?.[index] ?? 0) === 0) return true;
   return false;
@@ -82,7 +82,7 @@ export function lacksDigest(log: RawLog, index: number, banks: readonly LogBank[
 
 /**
  * The bytes that an event's digest is of, where its data holds them. Tried one after the other, three at most;
- * they must agree with each digest of `banks` that the event has. Null where the digest is of something that the log does
+ * they must agree with each digest of `banks` that the event has. Null if the digest is of something that the log does
  * not hold.
  */
 export function measuredBytes(
@@ -139,8 +139,14 @@ function isDigest(digest: string, bytes: Buffer, at: number, size: number): bool
   return true;
 }
 
-/** What may have been hashed, the usual first. Null where there is no such possibility. */
-function nthCandidate(kind: Measured, bytes: Buffer, log: RawLog, index: number, nth: number): Buffer | null {
+/** The bytes that may have been hashed, the usual ones first. Null if there is no such possibility. */
+function nthCandidate(
+  kind: DigestSource,
+  bytes: Buffer,
+  log: RawLog,
+  index: number,
+  nth: number,
+): Buffer | null {
   const from = log.dataOffsets[index]!;
   const end = log.ends[index]!;
   const whole = () => bytes.subarray(from, end);
@@ -167,7 +173,7 @@ const tagBytes = 8;
 
 /** Text is measured with or without the NUL that ends it, and GRUB's lines without the prefix that the log gives them. */
 function nthText(
-  kind: Measured,
+  kind: DigestSource,
   bytes: Buffer,
   pcr: number,
   from: number,

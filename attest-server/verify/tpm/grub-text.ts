@@ -17,7 +17,7 @@ const prefixes = [
 
 const firstBytes: ReadonlySet<number> = new Set(prefixes.map(([prefix]) => prefix.charCodeAt(0)));
 
-/** Null where the text is not such a line. */
+/** Null if the text is not such a line. */
 export function grubLine(text: string): GrubLine | null {
   for (const [prefix, kind] of prefixes)
     if (text.startsWith(prefix)) return { kind, line: text.slice(prefix.length), prefix: prefix.length };
@@ -41,7 +41,7 @@ function startsWith(bytes: Buffer, from: number, end: number, ascii: string): bo
 
 const linuxCommand = /^(?:linux|linuxefi|linux16)[ \t]+/;
 
-/** What the kernel reads as one word. */
+/** A word as the kernel reads it. */
 const plainName = /^[!#-~]*(?= |$)/;
 
 /**

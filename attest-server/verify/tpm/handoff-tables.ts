@@ -10,7 +10,7 @@ const tableNames: Readonly<Record<string, string>> = {
 
 const entryBytes = 24;
 
-/** What UEFI_HANDOFF_TABLE_POINTERS names; null where the lengths do not fit. PC Client PFP 1.06, section 10.2.5. */
+/** The tables that UEFI_HANDOFF_TABLE_POINTERS names; null if the lengths do not fit. PC Client PFP 1.06, section 10.2.5. */
 export function handoffTables(data: Buffer): readonly string[] | null {
   if (data.length < 8) return null;
   const count = Number(data.readBigUInt64LE(0));

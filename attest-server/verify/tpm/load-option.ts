@@ -11,7 +11,7 @@ export interface LoadOption {
 
 const headerBytes = 6;
 
-/** Null where the description does not end, or the lengths do not fit. */
+/** Null if the description does not end, or the lengths do not fit. */
 export function loadOption(value: Buffer): LoadOption | null {
   if (value.length < headerBytes + 2) return null;
   let end = headerBytes;

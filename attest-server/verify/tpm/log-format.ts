@@ -52,7 +52,7 @@ export function parseRawLog(bytes: Buffer): RawLog {
   return raw;
 }
 
-/** The events before the first one that cannot be read, and why it cannot; null where all can. */
+/** The events before the first one that cannot be read, and why it cannot; null if all can. */
 export interface RawLogSoFar {
   readonly raw: RawLog;
   readonly fault: Rejection | null;
@@ -60,7 +60,7 @@ export interface RawLogSoFar {
 
 /**
  * The same for people, who want to see how far a log goes. No verdict is made of it.
- * @throws Rejection where not even the first event can be read
+ * @throws Rejection if not even the first event can be read
  */
 export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
   if (bytes.length > limits.parts.boot)

@@ -2,7 +2,7 @@ import { idText } from './algorithms.ts';
 import { noPcr, type RawLog } from './log-format.ts';
 import { extendsPcr, type StartupLocality } from './replay.ts';
 
-/** Something odd in a log that parsed: it does not make the log wrong. */
+/** An oddity in a log that parsed: it does not make the log wrong. */
 export interface LogNote {
   readonly event: number | null;
   readonly code: string;
@@ -12,9 +12,7 @@ export interface LogNote {
 /** A log of tiny events must not bloat the answer. */
 const notesKept = 100;
 
-/**
- * Codes: `padding`, `fewer_digests`, `not_extended`, `unknown_bank`, `undeclared_bank`, `locality_ignored`, `more_notes`.
- */
+/** Codes: `padding`, `fewer_digests`, `not_extended`, `unknown_bank`, `undeclared_bank`, `locality_ignored`, `more_notes`. */
 export function logNotes(raw: RawLog, startup: StartupLocality): readonly LogNote[] {
   const notes: LogNote[] = [];
   const unknown = raw.algorithmCount - raw.banks.length;

@@ -14,7 +14,7 @@ const entriesAt = 100;
 const nameAt = 56;
 const smallestEntry = 128;
 
-/** Null where the lengths do not fit. */
+/** Null if the lengths do not fit. */
 export function partitionTable(data: Buffer): PartitionTable | null {
   if (data.length < entriesAt || data.toString('latin1', 0, 8) !== 'EFI PART') return null;
   const size = data.readUInt32LE(entryBytesAt);

@@ -39,9 +39,9 @@ export interface PublicArea {
   readonly bytes: Buffer;
   readonly nameAlg: HashName;
   readonly attributes: number;
-  /** Empty where the key has no policy. */
+  /** Empty if the key has no policy. */
   readonly authPolicy: Buffer;
-  /** AES-CFB key size of a storage or endorsement key, in bits; null where the key has no symmetric part. */
+  /** AES-CFB key size of a storage or endorsement key, in bits; null if the key has no symmetric part. */
   readonly symmetricBits: number | null;
   /** `TPM_ALG_ID` of the scheme that the key is fixed to; `alg.null` where it is not. */
   readonly scheme: number;
@@ -81,7 +81,7 @@ export function nameAlgPrefix(nameAlg: HashName): string {
   return { sha1: '0004', sha256: '000b', sha384: '000c', sha512: '000d' }[nameAlg];
 }
 
-/** @throws Rejection `malformed` where the numbers are no key, such as a point that is not on its curve */
+/** @throws Rejection `malformed` if the numbers are no key, such as a point that is not on its curve */
 export function importKey(key: RsaKey | EccKey): KeyObject {
   try {
     return createPublicKey({ key: jwk(key), format: 'jwk' });
@@ -147,7 +147,7 @@ function parseSchemeHash(cursor: Cursor, scheme: number): HashName | null {
   });
 }
 
-/** What TPMS_RSA_PARMS has after the scheme, and TPM2B_PUBLIC_KEY_RSA. An exponent of 0 stands for 65537. */
+/** The members of TPMS_RSA_PARMS after the scheme, and TPM2B_PUBLIC_KEY_RSA. An exponent of 0 stands for 65537. */
 function parseRsa(cursor: Cursor): RsaKey {
   const bits = cursor.u16('keyBits');
   const exponent = cursor.u32('exponent') || 65537;
@@ -167,7 +167,7 @@ function parseRsa(cursor: Cursor): RsaKey {
   return { type: 'rsa', bits, exponent, modulus };
 }
 
-/** What TPMS_ECC_PARMS has after the scheme, and TPMS_ECC_POINT. */
+/** The members of TPMS_ECC_PARMS after the scheme, and TPMS_ECC_POINT. */
 function parseEcc(cursor: Cursor): EccKey {
   const id = cursor.u16('curveID');
   if (cursor.u16('kdf.scheme') !== alg.null) cursor.u16('kdf.hashAlg');

@@ -4,9 +4,9 @@ import { eventType, noAction } from './event-types.ts';
 import { noPcr, type RawLog } from './log-format.ts';
 
 export interface StartupLocality {
-  /** As the log says; null where it has no such event. */
+  /** As the log says; null if it has no such event. */
   readonly locality: number | null;
-  /** What PCR 0 holds in its last byte before the first extend. */
+  /** The last byte of PCR 0 before the first extend. */
   readonly pcr0: number;
   /** Indices of EV_NO_ACTION events that claim a locality where none counts, or a value that cannot be. */
   readonly ignored: readonly number[];
@@ -23,7 +23,7 @@ export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality
   const { pcrs, types, dataOffsets, ends } = log;
   let locality: number | null = null;
   const ignored: number[] = [];
-  /** Of the first event of PCR 0; null before it. */
+  /** Whether the first event of PCR 0 is one of an H-CRTM; null before it. */
   let hcrtm: boolean | null = null;
   for (let index = 0; index < log.count; index++) {
     const type = types[index]!;
@@ -39,24 +39,24 @@ export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality
   return { locality, pcr0: locality ?? (hcrtm ? 4 : 0), ignored };
 }
 
-/** The locality that an EV_NO_ACTION names; null where it names none. Firmware with events of one size fills it with zeros. */
+/** The locality that an EV_NO_ACTION names; null if it names none. Firmware with events of one size fills it with zeros. */
 export function localityIn(data: Buffer): number | null {
   const at = localityTag.length;
   if (data.length <= at || localityTag.compare(data, 0, at) !== 0) return null;
   return data.subarray(at + 1).every((byte) => byte === 0) ? data[at]! : null;
 }
 
-/** True where the event goes into a PCR of a bank that the header declares. */
+/** True if the event goes into a PCR of a bank that the header declares. */
 export function extendsPcr(log: RawLog, index: number): boolean {
   return log.types[index] !== noAction && log.pcrs[index] !== noPcr && !isUndeclared(log, index);
 }
 
-/** Nothing vouches for such an event, and a log could as well be without it: it is noted, and is no fact. */
+/** An event that nothing vouches for, and that the log could as well be without: it is noted, and is no fact. */
 function isUndeclared({ undeclared, digestCounts }: RawLog, index: number): boolean {
   return undeclared.size > 0 && digestCounts[index] === 0 && undeclared.has(index);
 }
 
-/** What a bank holds after a log. */
+/** The values of a bank after a log. */
 export interface ReplayedBank {
   readonly bank: LogBank;
   /** Bit i is set where the log extends PCR i. */
@@ -97,7 +97,7 @@ export function replayBank(bytes: Buffer, log: RawLog, bank: LogBank, pcr0: numb
   return { bank, extended, scratch };
 }
 
-/** The value of one PCR, a view; null where the log does not extend it. */
+/** The value of one PCR, a view; null if the log does not extend it. */
 export function replayedValue({ bank, extended, scratch }: ReplayedBank, pcr: number): Buffer | null {
   if (((extended >>> pcr) & 1) === 0) return null;
   const start = pcr * logBankBytes[bank] * 2;

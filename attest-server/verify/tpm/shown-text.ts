@@ -17,7 +17,7 @@ function escaped(text: string): string {
   });
 }
 
-/** UTF-16LE up to its first NUL; null where the bytes are not plainly that. */
+/** UTF-16LE up to its first NUL; null if the bytes are not plainly that. */
 export function utf16Text(data: Buffer): string | null {
   if (data.length < 4) return null;
   if (data[0] === 0 || data[1] !== 0 || data[3] !== 0) return null;
@@ -26,7 +26,7 @@ export function utf16Text(data: Buffer): string | null {
   return end < 0 ? text : text.slice(0, end);
 }
 
-/** Latin or UTF-8 text up to its first NUL; null where more than the text's end is not printable. */
+/** Latin or UTF-8 text up to its first NUL; null if more than the text's end is not printable. */
 export function byteText(data: Buffer): string | null {
   const end = data.indexOf(0);
   const text = end < 0 ? data : data.subarray(0, end);

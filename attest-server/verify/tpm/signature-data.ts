@@ -3,12 +3,12 @@ import { type SignatureEntry, signatureEntry } from './signature-list.ts';
 const ownerBytes = 16;
 const digestBytes = 32;
 
-/** True where a value has the form of an authority, and not that of a database. */
+/** True if a value has the form of an authority, and not that of a database. */
 export function isAuthority(value: Buffer): boolean {
   return certificateIn(value) !== null || value.length === ownerBytes + digestBytes;
 }
 
-/** The certificate in such a value; null where it holds none. */
+/** The certificate in such a value; null if it holds none. */
 export function certificateIn(value: Buffer): Buffer | null {
   if (isCertificate(value)) return value;
   const owned = value.subarray(ownerBytes);

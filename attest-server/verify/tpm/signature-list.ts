@@ -24,7 +24,7 @@ const ownerBytes = 16;
 
 /**
  * The entries of an EFI signature database: EFI_SIGNATURE_LISTs, each of EFI_SIGNATURE_DATAs of one type and size.
- * Null where the lengths do not fit. UEFI 2.10, section 32.4.1.
+ * Null if the lengths do not fit. UEFI 2.10, section 32.4.1.
  */
 export function signatureEntries(database: Buffer): readonly SignatureEntry[] | null {
   const entries: SignatureEntry[] = [];
@@ -39,10 +39,10 @@ export function signatureEntries(database: Buffer): readonly SignatureEntry[] | 
   return entries;
 }
 
-type Kind = SignatureEntry['kind'];
+type SignatureKind = SignatureEntry['kind'];
 
 interface SignatureList {
-  readonly kind: Kind;
+  readonly kind: SignatureKind;
   /** Where the first EFI_SIGNATURE_DATA begins, where the last one ends, and the bytes of each. */
   readonly first: number;
   readonly end: number;
@@ -60,13 +60,13 @@ function signatureList(database: Buffer, at: number): SignatureList | null {
   return { kind: kindOf(database.subarray(at, at + 16), size - ownerBytes), first, end, size };
 }
 
-function kindOf(type: Buffer, bytes: number): Kind {
+function kindOf(type: Buffer, bytes: number): SignatureKind {
   if (type.equals(x509Type)) return 'certificate';
   return digestTypes.some(([guid, digest]) => digest === bytes && guid.equals(type)) ? 'digest' : 'other';
 }
 
 /** @param value what is listed, without its owner */
-export function signatureEntry(value: Buffer, kind: Kind): SignatureEntry {
+export function signatureEntry(value: Buffer, kind: SignatureKind): SignatureEntry {
   return kind === 'digest' ? new ListedDigest(value) : new ListedBytes(value, kind);
 }
 

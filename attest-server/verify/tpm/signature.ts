@@ -5,7 +5,7 @@ import { padded } from './public-area.ts';
 
 export type SignatureScheme = 'rsassa' | 'rsapss' | 'ecdsa';
 
-/** What a key signs with, and therefore the only thing that is accepted of it. */
+/** The scheme that a key signs with, and therefore the only one that is accepted of it. */
 export interface SigningScheme {
   readonly scheme: SignatureScheme;
   readonly hash: HashName;

@@ -12,7 +12,7 @@ export interface UserSpaceEvent {
   /** As systemd names it: `phase`, `machine-id`, `file-system`, …; "" where it does not say. */
   readonly type: string;
   readonly digests: Readonly<Partial<Record<PcrBank, string>>>;
-  /** What was measured, or what it is of; for a person. */
+  /** The measured text, or what it is of; for a person. */
   readonly describes: string;
   /** The text was recomputed to the digest in every bank carried. */
   readonly verified: boolean;
@@ -123,7 +123,7 @@ function fault(field: string, text: string, offset: number): Rejection {
 }
 
 /**
- * The events of one PCR that lead from `value` to `quoted` in this bank; null where none of its prefixes does. The log is
+ * The events of one PCR that lead from `value` to `quoted` in this bank; null if none of its prefixes does. The log is
  * read after the quote, so that what was measured in between may follow.
  */
 export function eventsUntil(
@@ -150,7 +150,7 @@ export function eventsUntil(
 }
 
 /**
- * What the PCRs of one bank hold after all events of user space.
+ * The PCRs of one bank after all events of user space.
  * @param before what the firmware's log leaves, hex; a PCR that it does not extend is zero
  */
 export function replayUserSpace(

@@ -6,7 +6,7 @@ import { type SignatureEntry, signatureEntries } from './signature-list.ts';
 /** Certificates that a description names; a longer list is counted. */
 const namedCertificates = 4;
 
-/** What an EFI variable holds, for a person; null where its bytes say nothing that would fit a line. */
+/** The content of an EFI variable, for a person; null if its bytes say nothing that would fit a line. */
 export function variableText(name: string, value: Buffer, isAuthority: boolean): string | null {
   if (/^Boot[0-9A-F]{4}$/.test(name)) return bootEntry(name, value);
   if (name === 'BootOrder' && value.length % 2 === 0) return bootOrder(value);

@@ -3,7 +3,7 @@ import { Rejection } from '../../wire/rejection.ts';
 import { shownText } from '../tpm/shown-text.ts';
 import { readName } from './name.ts';
 
-/** What a person reads of a name; object identifiers as hex of their DER content. RFC 5280, section 4.1.2.4. */
+/** The short names of attributes, for a person; object identifiers as hex of their DER content. RFC 5280, section 4.1.2.4. */
 const shortNames: Readonly<Record<string, string>> = {
   '550403': 'CN',
   '550406': 'C',
@@ -15,7 +15,7 @@ const shortNames: Readonly<Record<string, string>> = {
 };
 
 /**
- * A certificate's subject as one line, `C=US, O=…, CN=…`, fit for a terminal; null where the bytes are no certificate. It reads no more
+ * A certificate's subject as one line, `C=US, O=…, CN=…`, fit for a terminal; null if the bytes are no certificate. It reads no more
  * than it needs, since certificates of firmware are as odd as their makers like.
  */
 export function certificateSubject(der: Buffer): string | null {

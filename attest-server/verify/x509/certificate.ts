@@ -31,7 +31,7 @@ const context = { version: 0xa0, issuerId: 0x81, subjectId: 0x82, extensions: 0x
  * Reads a certificate, in a way that lives with what TPM makers write: sets in a wrong order, the key identifier of
  * RSAES-OAEP, an empty subject, the year 9999.
  * @param field what the certificate is, for the error
- * @throws Rejection `malformed`, with the offset in the DER where the reading stopped
+ * @throws Rejection `malformed`, with the offset in the DER if the reading stopped
  */
 export function parseCertificate(der: Buffer, field: string): Certificate {
   const outer = new DerReader(der);

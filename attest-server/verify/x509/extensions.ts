@@ -1,13 +1,13 @@
 import { type DerReader, tag } from '../../formats/der.ts';
 import { readName } from './name.ts';
 
-/** What a certificate says of itself beyond name and key. RFC 5280, section 4.2. */
+/** The extensions of a certificate that are read. RFC 5280, section 4.2. */
 export interface Extensions {
-  /** Null where the certificate has none. */
+  /** Null if the certificate has none. */
   readonly basicConstraints: { readonly ca: boolean; readonly pathLength: number | null } | null;
-  /** Whether keyCertSign is set; null where the certificate has no key usage. */
+  /** Whether keyCertSign is set; null if the certificate has no key usage. */
   readonly mayCertify: boolean | null;
-  /** Extended key usages, each the hex of an object identifier's DER content; null where there is none. */
+  /** Extended key usages, each the hex of an object identifier's DER content; null if there is none. */
   readonly usages: readonly string[] | null;
   /** Attributes of the directory names among the alternative names. */
   readonly alternativeNames: ReadonlyMap<string, string>;

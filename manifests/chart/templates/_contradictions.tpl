@@ -101,10 +101,10 @@ refuses the same where it can know it.
 {{- if and (not $isDevice) (not .Values.trial.enabled) -}}
 {{- $faults = append $faults "agent.tcti: names a TPM that is a program, whose keys anybody may copy, and trial.enabled is false: name a device of the nodes, or set trial.enabled to true" -}}
 {{- end -}}
-{{- if and $isDevice .Values.trial.enabled (ne .Values.agent.tcti "device:/dev/tpmrm0") -}}
+{{- if and $isDevice .Values.trial.enabled (ne .Values.agent.tcti (include "assay.default.tcti" .)) -}}
 {{- $faults = append $faults (printf "agent.tcti: %s, and trial.enabled is true, so that nobody would use that TPM: leave agent.tcti out, or set trial.enabled to false" .Values.agent.tcti) -}}
 {{- end -}}
-{{- if and (ne .Values.agent.tcti "device:/dev/tpmrm0") (ne .Values.agent.tpmBroker "container") -}}
+{{- if and (ne .Values.agent.tcti (include "assay.default.tcti" .)) (ne .Values.agent.tpmBroker "container") -}}
 {{- $faults = append $faults (printf "agent.tcti: names a TPM, and agent.tpmBroker is %s, whose program has its own setting: leave agent.tcti out, or set agent.tpmBroker to container" .Values.agent.tpmBroker) -}}
 {{- end -}}
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}

@@ -34,9 +34,9 @@ policy.yaml: |
 {{/* All Nodes carry taints of Assay while a site starts cold, and after a wrong reference. */}}
 {{- define "assay.marks.tolerations" -}}
 {{- $keys := dig "marks" dict .Values.server.settings -}}
-- { key: {{ $keys.pendingTaint | default "assay.dev/pending" | quote }}, operator: Exists, effect: NoSchedule }
-- { key: {{ $keys.reprovingTaint | default "assay.dev/reproving" | quote }}, operator: Exists, effect: NoSchedule }
-- { key: {{ $keys.untrustedTaint | default "assay.dev/untrusted" | quote }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.pendingTaint | default (include "assay.default.pendingTaint" .) | quote }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.reprovingTaint | default (include "assay.default.reprovingTaint" .) | quote }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.untrustedTaint | default (include "assay.default.untrustedTaint" .) | quote }}, operator: Exists, effect: NoSchedule }
 {{- end }}
 
 {{- define "assay.server.tolerations" -}}

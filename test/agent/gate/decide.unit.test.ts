@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type Decision, decide, type KeptOrder, type Standing } from '../../../agent/gate/decide.ts';
+import { type Decision, decide, type GateStatus, type KeptOrder } from '../../../agent/gate/decide.ts';
 import { exitCodeOf } from '../../../agent/gate/exit-code.ts';
 import type { GateOrder } from '../../../attest-server/wire/gate.ts';
 
 const start = 1_000;
-const waiting: Standing = {
+const waiting: GateStatus = {
   since: start,
   order: null,
   kept: null,
@@ -35,7 +35,7 @@ const wait = (until: number | null, after: 'hold' | 'open' = 'hold'): Decision =
 const day = 86_400_000;
 
 describe('a gate', () => {
-  const cases: readonly (readonly [string, Partial<Standing>, now: number, Decision])[] = [
+  const cases: readonly (readonly [string, Partial<GateStatus>, now: number, Decision])[] = [
     ['waits without end where nobody says anything', {}, start + 30 * day, wait(null)],
     ['waits while a server cannot be reached', { askedInVain: true }, start + day, wait(null)],
     ['waits while its boot is not proven', { order: enforce }, start + day, wait(null)],

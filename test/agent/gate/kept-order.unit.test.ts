@@ -4,10 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { AgentError } from '../../../agent/agent-error.ts';
-import { type Kept, nothingKept, orderUnder, readKept, writeKept } from '../../../agent/gate/kept-order.ts';
+import {
+  type KeptGateState,
+  nothingKept,
+  orderUnder,
+  readKept,
+  writeKept,
+} from '../../../agent/gate/kept-order.ts';
 import { openStateDir, type StateDir } from '../../../agent/state-dir.ts';
 
-const kept: Kept = {
+const kept: KeptGateState = {
   order: { mode: 'observe', timeout: 60, onTimeout: 'open' },
   authorities: ['a'.repeat(64)],
   untold: { type: 'opened', why: 'operator', bootId: 'b'.repeat(36), reason: 'why' },

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readlink, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
-import { type Listing, readRules } from '../../../agent/netfilter/read-rules.ts';
+import { type FirewallListing, readRules } from '../../../agent/netfilter/read-rules.ts';
 import { RuleReader } from '../../../agent/netfilter/rule-reader.ts';
 import { parseFirewallPart } from '../../../attest-server/wire/firewall.ts';
 import { limits } from '../../../attest-server/wire/limits.ts';
@@ -22,9 +22,9 @@ describe('the rules of a network namespace', () => {
   });
   afterEach(() => space[Symbol.asyncDispose]());
 
-  const read = (): Promise<Listing> => readRules({ netns: space.netns });
-  const partOf = ({ bytes }: Listing) => parseFirewallPart(bytes);
-  const members = (listing: Listing, kind: string) =>
+  const read = (): Promise<FirewallListing> => readRules({ netns: space.netns });
+  const partOf = ({ bytes }: FirewallListing) => parseFirewallPart(bytes);
+  const members = (listing: FirewallListing, kind: string) =>
     (partOf(listing).nft ?? []).flatMap((member) => (kind in member ? [JSON.stringify(member[kind])] : []));
 
   it('are none where there are none, and looking makes no table', async () => {
@@ -172,7 +172,7 @@ describe('the rules of a network namespace', () => {
 
 describe('the rules of a network namespace, as they are compared,', () => {
   let space: Namespace;
-  let first: Listing;
+  let first: FirewallListing;
   before(async function () {
     // Who is not root opens no namespace by its file.
     if (process.getuid?.() !== 0) this.skip();
@@ -309,7 +309,7 @@ describe('rules that cannot be read', () => {
     scripts: Readonly<Record<string, string>>,
     proc?: string,
     isAlone = false,
-  ): Promise<Listing> {
+  ): Promise<FirewallListing> {
     for (const [name, script] of Object.entries(scripts)) {
       await writeFile(join(folder, name), `#!/bin/bash\n${script}\n`);
       await chmod(join(folder, name), 0o755);

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
-import { lookout, type Watched, watched } from '../../../agent/watch/watch.ts';
+import { watched } from '../../../agent/watch/list.ts';
+import { lookout, type WatchedSource } from '../../../agent/watch/watch.ts';
 import {
   diskFiles,
   dockerPath,
@@ -182,7 +183,7 @@ describe('what an agent looks at each second', () => {
 
   it('goes on with the others where one of them fails', async () => {
     let asked = 0;
-    const failing: Watched = {
+    const failing: WatchedSource = {
       what: 'broken',
       everySeconds: 1,
       look() {

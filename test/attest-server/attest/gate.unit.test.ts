@@ -5,6 +5,7 @@ import type { OpenedGate } from '../../../attest-server/attest/ports.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import type { Role } from '../../../attest-server/wire/roles.ts';
 import { bootPolicy } from '../boot-policy.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
@@ -40,11 +41,7 @@ describe('a gate that answers', () => {
       null,
     );
   };
-  const judge = (
-    by: 'agent' | 'gate' | 'unlock',
-    at: number,
-    change: Parameters<MadeMachine['answer']>[1] = {},
-  ) => {
+  const judge = (by: Role, at: number, change: Parameters<MadeMachine['answer']>[1] = {}) => {
     now = at;
     return verdictOf(attestation.judge(machine.node, { ...machine.answer(at, change), by }));
   };
@@ -79,16 +76,6 @@ describe('a gate that answers', () => {
     await attestation.sweep();
     assert.equal(status()?.state, 'unknown', 'the agent is silent');
     assert.deepEqual(await history(), ['pending', 'trusted', 'unknown']);
-  });
-
-  it('is no other than any role beside the agent’s, but that one is told no order', async () => {
-    await open(observePolicy);
-    const { state, gate } = await judge('unlock', minute);
-    assert.deepEqual([state, gate, openings], ['pending', undefined, []]);
-    assert.equal((await judge('agent', 2 * minute)).state, 'trusted');
-    const before = status();
-    await judge('unlock', 4 * minute);
-    assert.deepEqual(status(), before);
   });
 
   it('tells of a boot that its node is only observed, with nothing that was shown', async () => {

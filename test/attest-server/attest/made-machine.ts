@@ -144,12 +144,14 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         within: 30,
       };
       return {
+        by: 'agent',
         evidence: tpm.evidenceOfParts(challenge, made, sent, (signed) => madeQuote(tpm.ak, signed, all)),
         nonce,
         channel,
         helloDigest: hash('sha256', hello, 'hex'),
         selection,
         challengedAt: at,
+        keyRequest: made.keyRequest,
         parts,
       };
     },

@@ -16,6 +16,7 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
@@ -47,6 +48,7 @@ describe('the audit log of a server', () => {
     const log = await AuditLog.open({
       store: store.audit,
       stateDir,
+      keys: openCustody(stateDir, stateDir).audit,
       now: () => 1_000,
       signed: () => {},
       rolledBack: (text) => told.push(text),
@@ -69,6 +71,23 @@ describe('the audit log of a server', () => {
     assert.deepEqual(verifyCheckpoint(checkpoint, key), { origin: world.log.origin, ...head });
     assert.equal(statSync(join(dir, 'audit.key')).mode & 0o777, 0o600);
     assert.equal(readFileSync(join(dir, 'audit-checkpoint'), 'utf8'), checkpoint);
+  });
+
+  it('are signed by a new key only once the store knows it, though there was no room at first', async () => {
+    const world = await open();
+    const { audit } = world.store;
+    const addKey = audit.addKey.bind(audit);
+    audit.addKey = () => Promise.reject(new Error('no room on the disk'));
+    await assert.rejects(world.log.rotate('token:admin'), /no room/);
+    await audit.append(madeEvent('enrol', 'node-1'));
+    const before = size(world);
+    await assert.rejects(world.log.sign(), /no room/);
+    assert.equal(size(world), before);
+    audit.addKey = addKey;
+    await world.log.sign();
+    assert.ok(size(world) > before);
+    assert.deepEqual((await audit.origins()).at(-1)?.keys, world.log.keys);
+    assert.equal(parseCheckpoint(world.log.shown?.checkpoint ?? '').keyId, world.log.keyId);
   });
 
   it('are signed anew only where something was added', async () => {

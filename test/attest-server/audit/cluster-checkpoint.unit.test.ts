@@ -6,12 +6,14 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
+import { auditFigures, auditReport } from '../../../attest-server/audit/telemetry.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
-import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
+import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 
 /** The ConfigMap, as the API of a cluster has it. */
 class MadeConfigMap {
@@ -145,25 +147,20 @@ describe('a server whose database was put back', () => {
   ): Promise<{ store: Store; audit: Audit; text(): Promise<string> }> {
     const store = await openMadeStore(join(folder, database, 'assay.db'));
     const logger = pino({ level: 'silent' });
-    const telemetry = openTelemetry({
-      logger,
-      version: '0.2.0',
-      perNode: true,
-      challengeEvery: 60_000,
-      now: Date.now,
-      recorded() {},
-    });
+    const telemetry = madeTelemetry({ logger, now: Date.now });
     const audit = await openAudit({
       store,
       stateDir: join(folder, state),
+      keys: openCustody(join(folder, state), join(folder, state)).audit,
       now: Date.now,
       monotonic: () => performance.now(),
       keeper,
       logger,
-      report: telemetry.report,
+      report: auditReport(telemetry.reporting),
     });
     telemetry.auditTo(audit);
-    return { store, audit, text: () => telemetry.metrics.text() };
+    auditFigures(telemetry.reporting.figures, audit);
+    return { store, audit, text: () => telemetry.scraped.text() };
   }
 
   it('is told so by the checkpoint that its cluster kept, though its own mark was put back, too', async () => {

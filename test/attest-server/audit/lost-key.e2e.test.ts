@@ -39,7 +39,7 @@ describe('a server whose audit key is lost', () => {
     error instanceof ToolError && error.exitCode === code && text.test(error.message);
   /** The same, which fails, in this process. */
   const cannotStartAnew = ({ stateDir }: TestServer, text: RegExp, reason = 'the disk broke') =>
-    assert.rejects(startAuditLogAnew(stateDir, reason), (error) => {
+    assert.rejects(startAuditLogAnew({ stateDir, keysDir: stateDir }, reason), (error) => {
       const said = startFault(error);
       return said.exitCode === 1 && text.test(said.text);
     });

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSigner, rotateSigner } from '../../../attest-server/audit/key-file.ts';
+import { createAuditKey, rotateAuditKey } from '../../../attest-server/custody/audit-key.ts';
 import type { AuditOrigin } from '../../../attest-server/wire/audit-key.ts';
 
 export interface MadeKey {
@@ -17,9 +17,9 @@ export function madeKey(): MadeKey {
   const folder = mkdtempSync(join(tmpdir(), 'assay-audit-key-'));
   try {
     const file = join(folder, 'audit.key');
-    const first = createSigner(file);
+    const first = createAuditKey(file);
     const earlier = readFileSync(file, 'utf8');
-    const { origin, keys } = rotateSigner(file, first);
+    const { origin, keys } = rotateAuditKey(file, first);
     return { origin: { origin, keys }, text: readFileSync(file, 'utf8'), earlier };
   } finally {
     rmSync(folder, { recursive: true });

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
+import { auditReport } from '../../../attest-server/audit/telemetry.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
-import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
+import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 
 describe('the audit log of a running server', () => {
   it('is not filled, nor is the log, by a stranger who shows again and again what it lost', async () => {
@@ -17,26 +19,20 @@ describe('the audit log of a running server', () => {
     const now = () => 0;
     const open = async () => {
       const store = await openMadeStore(':memory:');
-      const telemetry = openTelemetry({
-        logger,
-        version: '0.1.0',
-        perNode: true,
-        challengeEvery: 60_000,
-        now,
-        recorded: () => {},
-      });
+      const telemetry = madeTelemetry({ logger, now });
       const audit = await openAudit({
         store,
         stateDir,
+        keys: openCustody(stateDir, stateDir).audit,
         now,
         monotonic: now,
         keeper: null,
         logger,
-        report: telemetry.report,
+        report: auditReport(telemetry.reporting),
       });
       telemetry.auditTo(audit);
       const counted = /^assay_refusals_total\{code="audit_rollback"\} (\d+)$/m;
-      const refused = async () => counted.exec(await telemetry.metrics.text())?.[1] ?? '0';
+      const refused = async () => counted.exec(await telemetry.scraped.text())?.[1] ?? '0';
       return { store, audit, refused };
     };
     try {

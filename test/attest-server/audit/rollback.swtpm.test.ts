@@ -8,6 +8,7 @@ import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { startAnew } from '../../../attest-server/audit/start-anew.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { programs } from '../../programs.ts';
@@ -86,7 +87,7 @@ describe('the agent program beside a server whose audit log is changed (row 104)
       const { store, stateDir } = world;
       await startAnew({
         store: store.audit,
-        stateDir,
+        keys: openCustody(stateDir, stateDir).audit,
         actor: 'user:root',
         reason: 'the disk broke',
         at: Date.now(),

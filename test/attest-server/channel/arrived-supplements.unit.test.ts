@@ -8,7 +8,7 @@ import {
   type Challenge,
   type Introduction,
   parseServerMessage,
-  type SaidSupplement,
+  type SentSupplement,
   spokenWords,
 } from '../../../attest-server/wire/messages.ts';
 
@@ -16,7 +16,7 @@ const { piece, pieces: most } = limits.initrd;
 const asked = { of: ['ab'.repeat(32)], from: 100, bootId: null, most: limits.initrd.inAnswer };
 const message = { type: 'evidence', nonce: '', channel: '', quotes: [], facts: '', parts: {} } as const;
 
-function arrive(came: readonly Buffer[], said: Readonly<Partial<SaidSupplement>> | null = {}) {
+function arrive(came: readonly Buffer[], said: Readonly<Partial<SentSupplement>> | null = {}) {
   const arrived = new ArrivedSupplements({ supplements: { initrds: asked } });
   for (const each of came) arrived.add('initrds', each);
   const pieces = came.map((each) => hash('sha256', each, 'hex'));
@@ -40,7 +40,7 @@ describe('the pieces of an initrd that come for a challenge', () => {
     assert.equal(arrive([], null), null);
   });
 
-  const bad: readonly (readonly [string, readonly Buffer[], Partial<SaidSupplement> | null])[] = [
+  const bad: readonly (readonly [string, readonly Buffer[], Partial<SentSupplement> | null])[] = [
     ['from its begin', [one], { from: 0 }],
     ['that did not come', [], { pieces: ['ab'.repeat(32)] }],
     ['that the answer does not name', [one], null],

@@ -137,7 +137,7 @@ describe('parts of evidence, over a real connection', () => {
 });
 
 describe('connections of one node in two roles', () => {
-  const role = { role: 'unlock' } as const;
+  const role = { role: 'gate' } as const;
 
   it('stand beside each other, and a newer one takes the place of an older one in its own role only', async () => {
     await using world = await startTestServer({ policy: 'observe' });

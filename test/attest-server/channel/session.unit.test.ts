@@ -379,22 +379,12 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     askIma(1),
     say('evidence', evidenceOf(1, {}), 0, 'judge'),
   ],
-  'who holds the role of unlocking says nothing that is not for it': [
-    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
-    known,
-    ask(1, 0),
-    say('evidence', evidence(1), 0, 'judge'),
-    say('changed', changed, 0, 'refuse role_denied'),
+  'a role that has no row is refused with its hello': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'refuse malformed'),
+    ['known', (session) => session.identified(null)],
   ],
-  'nor does it trust': [
-    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
-    known,
-    say('trusts', trusts, 0, 'refuse role_denied'),
-  ],
-  'nor does it report errors': [
-    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
-    known,
-    say('error', raced, 0, 'refuse role_denied'),
+  'nor is a name one that every object has': [
+    say('hello', hello.replace('"agent"', '"constructor"'), 0, 'refuse malformed'),
   ],
   'who holds the role of a gate tells of two openings on a connection: of this boot, and of one before': [
     ...openGate,

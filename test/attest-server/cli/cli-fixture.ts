@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import type { CliIo } from '../../../attest-server/cli/context.ts';
+import type { CliIo } from '../../../attest-server/cli/io.ts';
 import { runCli } from '../../../attest-server/cli/program.ts';
 import { type ApiServer, now } from '../http/api-fixture.ts';
 

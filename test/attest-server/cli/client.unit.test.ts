@@ -6,8 +6,8 @@ import { after, before, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/api/api.ts';
 import { type Client, createClient, Refusal } from '../../../attest-server/cli/client.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import { quietDoor } from '../door/quiet-door.ts';
+import { identityIn } from '../tls/made-identity.ts';
 
 describe('what the command line makes of a problem', () => {
   let dir = '';
@@ -17,7 +17,7 @@ describe('what the command line makes of a problem', () => {
 
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'assay-client-'));
-    const identity = await ensureIdentity(dir, ['localhost'], Date.now());
+    const identity = await identityIn(dir, ['localhost'], Date.now());
     listening = await listenSecurely(
       (_, response) => {
         response.writeHead(said.status, { 'content-type': 'application/problem+json', connection: 'close' });

@@ -159,23 +159,23 @@ describe('the commands about marks', () => {
     const none = { taints: [], label: false, condition: null, suppressed: null };
     const cases = [
       [
-        { there: bare, marks: { ...none, suppressed: 'breaker' } },
+        { observed: bare, marks: { ...none, suppressed: 'breaker' } },
         /none; its taint waits .*: assay breaker list$/,
         'none (breaker)',
       ],
       [
-        { there: { ...bare, taints: [untrusted] }, marks: { ...none, taints: [untrusted] } },
+        { observed: { ...bare, taints: [untrusted] }, marks: { ...none, taints: [untrusted] } },
         /taint assay.dev\/untrusted=kernel_unknown$/,
         'untrusted',
       ],
-      [{ there: { ...bare, label: 'true' }, marks: none }, /label trusted; to be none$/, 'label'],
+      [{ observed: { ...bare, label: 'true' }, marks: none }, /label trusted; to be none$/, 'label'],
       [
-        { there: { ...bare, condition: { type: trustedCondition, status: 'True' } }, marks: none },
+        { observed: { ...bare, condition: { type: trustedCondition, status: 'True' } }, marks: none },
         /none; condition True, to be none$/,
         'none',
       ],
       [
-        { there: bare, marks: none, tamperedAt: now },
+        { observed: bare, marks: none, tamperedAt: now },
         /none; label_tamper: somebody changed them, last 20\d\d-.*; they are put back$/,
         'none',
       ],
@@ -196,8 +196,8 @@ describe('the commands about marks', () => {
   });
 
   it('show what the resource of a node says instead of the truth, and why it cannot be written', async () => {
-    const there = { taints: [], foreignForm: false, label: null, condition: null };
-    const looked = { there, marks: { ...there, label: false, suppressed: null }, tamperedAt: null };
+    const observed = { taints: [], foreignForm: false, label: null, condition: null };
+    const looked = { observed, marks: { ...observed, label: false, suppressed: null }, tamperedAt: null };
     const refused = new ClusterError('invalid', 'the API of the cluster answers 422: status.state: no');
     for (const [shows, fault, text] of [
       ['old', refused, /^ {2}resource +its NodeAttestation is an old one: the API .* answers 422/m],

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
-import type { CliIo } from '../../../attest-server/cli/context.ts';
+import type { CliIo } from '../../../attest-server/cli/io.ts';
 import { nodeOrders } from '../../../attest-server/cli/node-order.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import type { NodeState } from '../../../attest-server/wire/verdict.ts';

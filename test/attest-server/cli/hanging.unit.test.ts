@@ -8,7 +8,8 @@ import { createServer as createTlsServer } from 'node:tls';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/api/api.ts';
 import { createClient, NoAnswer } from '../../../attest-server/cli/client.ts';
-import { ensureIdentity, type ServerIdentity } from '../../../attest-server/tls/identity.ts';
+import type { ServerIdentity } from '../../../attest-server/tls/identity.ts';
+import { identityIn } from '../tls/made-identity.ts';
 
 const withinMs = 400;
 
@@ -19,7 +20,7 @@ describe('a server that hangs', () => {
   const sockets = new Set<Socket>();
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'assay-hanging-'));
-    identity = await ensureIdentity(dir, ['localhost'], Date.now());
+    identity = await identityIn(dir, ['localhost'], Date.now());
   });
   after(() => rmSync(dir, { recursive: true }));
   afterEach(() => {

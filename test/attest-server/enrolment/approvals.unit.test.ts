@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
 import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
-import type { Bound } from '../../../attest-server/formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../../attest-server/formats/enrolment-method.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
@@ -12,7 +12,7 @@ describe('the approval of a key that is enrolled already', () => {
   let store: Store;
   let approvals: Approvals;
   let held: boolean;
-  let ways: readonly Bound[];
+  let ways: readonly EnrolmentMethod[];
 
   beforeEach(async () => {
     store = await openMadeStore(':memory:');
@@ -36,7 +36,7 @@ describe('the approval of a key that is enrolled already', () => {
     });
   });
 
-  const enrolled = (bound: Bound, trial?: true) =>
+  const enrolled = (bound: EnrolmentMethod, trial?: true) =>
     store.enrolment.enrol(
       {
         ...(trial && { trial }),

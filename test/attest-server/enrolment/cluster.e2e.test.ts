@@ -141,11 +141,12 @@ describe('a server in a cluster, over real connections', () => {
     };
     await assertRefused(world, 'asked-1', 'token_rejected', () => introduce(world, tpm, 'asked-1'));
     // No other role enrols by itself what an agent must show a token for.
-    await assertRefused(world, 'asked-3', 'enrolment_pending', () =>
-      introduce(world, forgedTpm(), 'asked-3', { hello: { role: 'unlock' } }),
-    );
+    await assertRefused(world, 'asked-3', 'enrolment_pending', async () => {
+      const peer = await introduce(world, forgedTpm(), 'asked-3', { hello: { role: 'gate' } });
+      return { ...peer, refusal: () => peer.refusal(['gate']) };
+    });
     // Nor does another role prove what an agent without a token may not.
-    const other = await introduce(world, tpm, 'asked-1', { hello: { role: 'unlock' } });
+    const other = await introduce(world, tpm, 'asked-1', { hello: { role: 'gate' } });
     const { hello, channel } = other;
     other.send(tpm.evidence(await other.challenge(), { node: 'asked-1', hello, channel }));
     assert.equal((await other.verdict()).state, 'pending');
@@ -196,8 +197,7 @@ describe('a server in a cluster, over real connections', () => {
       return items.map(({ name }) => name);
     };
     const listed = async () => (await all()).filter((name) => name.startsWith('gpu-'));
-    for (const role of ['gate', 'unlock'])
-      await (await introduce(world, forgedTpm(), 'gpu-9', { hello: { ...noTpm, role } })).receive();
+    await (await introduce(world, forgedTpm(), 'gpu-9', { hello: { ...noTpm, role: 'gate' } })).receive();
     assert.deepEqual(await listed(), []);
     tokens.set('of.gpu.1', 'gpu-1');
     const clusterToken = binaryFrame('clusterToken', Buffer.from('of.gpu.1'));

@@ -10,7 +10,7 @@ import {
   Packer,
 } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { parseBundle } from '../../../attest-server/formats/bundle.ts';
+import { answeredBy, parseBundle } from '../../../attest-server/formats/bundle.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
@@ -86,7 +86,7 @@ function fleetOfOne(one: AnsweringNode = node) {
         one,
         { nonce, channel, quotes, facts, parts, supplements: [] },
         proven,
-        { at, sentParts: [], memory: {}, labels: {}, previous: undefined, ...moment },
+        { at, sentParts: [], memory: {}, labels: {}, previous: undefined, by: 'agent', ...moment },
         context,
       );
       for (const blob of [own, ...shared]) put(blob);
@@ -123,6 +123,17 @@ describe('the evidence that is kept', () => {
       [['boot'], ['sha256'], labels, memory],
     );
     assert.deepEqual(bundle.previous, previous);
+  });
+
+  it('names the role that answered, but for the agent, which is meant where none is named', async () => {
+    const { read, answer } = fleetOfOne();
+    const roleIn = async (moment: Partial<Moment>) => {
+      const { kept } = answer(madeValues(32), { moment });
+      const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
+      return [bundle.context?.by, answeredBy(bundle)];
+    };
+    assert.deepEqual(await roleIn({ by: 'gate' }), ['gate', 'gate']);
+    assert.deepEqual(await roleIn({ by: 'agent' }), [undefined, 'agent']);
   });
 
   it('holds the bytes of a part once, however often it came, and exports it with them', async () => {

@@ -89,7 +89,7 @@ describe('the parts of kept evidence', () => {
         supplements: [],
       },
       { banks: [], clock: { resetCount: 0, restartCount: 0, clock: 0n, safe: true } },
-      { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined },
+      { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined, by: 'agent' },
       keptContext('policy', []),
     );
     for (const { digest, bytes } of [own, ...shared]) blobs.set(digest, bytes);

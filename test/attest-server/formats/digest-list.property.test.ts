@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { DigestList, type ListedFile } from '../../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import type { ListedFile } from '../../../attest-server/formats/packed-list.ts';
 import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { trials } from '../../trials.ts';
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { DigestList, type ListedFile } from '../../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import type { ListedFile } from '../../../attest-server/formats/packed-list.ts';
 import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 const bash = file('/usr/bin/bash', 'bash 5.2', 'bash 5.2-15');

@@ -1,14 +1,15 @@
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 
 /** An audit key as the audit log holds it. */
 export interface MadeAuditKey {
   readonly publicKey: Buffer;
   readonly privateKey: KeyObject;
+  sign(message: Buffer): Buffer;
 }
 
 export function madeAuditKey(): MadeAuditKey {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  return { privateKey, publicKey: Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url') };
+  return signing(Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url'), privateKey);
 }
 
 /** RFC 8032, section 7.1, test 1. */
@@ -21,7 +22,11 @@ export function knownAuditKey(): MadeAuditKey {
     d: secret.toString('base64url'),
     x: publicKey.toString('base64url'),
   };
-  return { publicKey, privateKey: createPrivateKey({ key: jwk, format: 'jwk' }) };
+  return signing(publicKey, createPrivateKey({ key: jwk, format: 'jwk' }));
+}
+
+function signing(publicKey: Buffer, privateKey: KeyObject): MadeAuditKey {
+  return { publicKey, privateKey, sign: (message) => sign(null, message, privateKey) };
 }
 
 export const madeOrigin = `assay/${'0'.repeat(31)}1`;

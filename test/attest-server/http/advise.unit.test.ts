@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { createAdvise } from '../../../attest-server/http/advise.ts';
 import { isReady } from '../../../attest-server/http/probes.ts';
-import type { Known } from '../../../attest-server/wire/advice.ts';
+import type { AdviceContext } from '../../../attest-server/wire/advice.ts';
 import { reasonOf } from './api-fixture.ts';
 
 describe('what the API says beside what rooms say', () => {
-  const asked: Known[] = [];
+  const asked: AdviceContext[] = [];
   const advise = createAdvise({
     nextStep: (_reason, known) => {
       asked.push(known);

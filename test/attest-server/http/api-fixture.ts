@@ -32,13 +32,12 @@ import type { Absence } from '../../../attest-server/presence/ports.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
-import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { AuditOrigin } from '../../../attest-server/wire/audit-key.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import type { Reason, Verdict } from '../../../attest-server/wire/verdict.ts';
 import { quietDoor } from '../door/quiet-door.ts';
-import { putIdentity } from '../tls/made-identity.ts';
+import { identityIn, putIdentity } from '../tls/made-identity.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
 
@@ -580,7 +579,7 @@ export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
   const names = ['localhost', '127.0.0.1'];
   await putIdentity(dir, names);
-  const identity = await ensureIdentity(dir, names, Date.now());
+  const identity = await identityIn(dir, names, Date.now());
   const tls = { key: identity.key, cert: identity.chain };
   const door = quietDoor();
   const api = createApi({ ...portsOf(world), known: (socket) => door.visitor(socket)?.prove() });

@@ -122,7 +122,7 @@ describe('the API of marks', () => {
   it('shows the marks of a node beside it, and nothing where none are known', async () => {
     const untrusted = { key: defaultTaintKeys.untrusted, value: 'kernel_unknown' };
     made.marks.set('node-1', {
-      there: { taints: [untrusted], foreignForm: false, label: 'false', condition: null },
+      observed: { taints: [untrusted], foreignForm: false, label: 'false', condition: null },
       marks: { taints: [], label: false, condition: null, suppressed: 'exempt' },
       tamperedAt: now,
       resource: null,

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { describe, it } from 'mocha';
+import { attestFigures, attestReport } from '../../../attest-server/attest/telemetry.ts';
+import { channelReport } from '../../../attest-server/channel/telemetry.ts';
 import { hitBounds } from '../../../attest-server/door/bounds.ts';
+import { doorReport } from '../../../attest-server/door/telemetry.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView, unsupportedView, withAbsence } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
-import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
+import { httpReport } from '../../../attest-server/http/telemetry.ts';
+import { presenceFigures } from '../../../attest-server/presence/telemetry.ts';
 import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { nodeStates } from '../../../attest-server/wire/verdict.ts';
 import { quietDoor } from '../door/quiet-door.ts';
+import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 interface Sample {
@@ -53,7 +58,7 @@ const broken = nodeView(
 
 describe('the metrics', () => {
   it('tell the states of the nodes, and forget a node that is gone', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry();
     metrics.nodeStates([trusted, broken]);
     const value = async (name: string, labels: object) =>
       parseSamples(await metrics.text()).find(
@@ -81,7 +86,7 @@ describe('the metrics', () => {
   });
 
   it('say of a node that is not trusted when it last was', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry();
     const of = (name: string, trustedAt: number | null) =>
       nodeView(
         statusOf(name, verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }), {
@@ -102,7 +107,7 @@ describe('the metrics', () => {
   });
 
   it('name one reason of each node that is not trusted, and no other', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry();
     const silent = nodeView(
       statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
       enrolled('silent'),
@@ -123,8 +128,8 @@ describe('the metrics', () => {
   });
 
   it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
-    metrics.presence(() => ({ gone: 3, doubt: 'own_node', unenrolled: () => [] }));
+    const { reporting, scraped: metrics } = madeTelemetry();
+    presenceFigures(reporting.figures, () => ({ gone: 3, doubt: 'own_node' }));
     const absence = { missingSince: now - 60_000, goneAt: null };
     const silent = nodeView(
       statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
@@ -152,9 +157,11 @@ describe('the metrics', () => {
   it('name the Nodes of the cluster that have never proven themselves, and none that policy excuses', async () => {
     const unsupported = unsupportedView({ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p' });
     for (const perNode of [true, false]) {
-      const metrics = createMetrics({ version: '0.1.0', perNode, challengeEvery: 60_000 });
-      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: () => ['gpu-1', 'gpu-2', 'node-9'] }));
-      metrics.claimedWithoutTpm(() => ['gpu-2']);
+      const { scraped: metrics } = madeTelemetry({
+        perNode,
+        unenrolled: () => ['gpu-1', 'gpu-2', 'node-9'],
+        claimedWithoutTpm: () => ['gpu-2'],
+      });
       metrics.nodeStates([trusted, unsupported]);
       const found = parseSamples(await metrics.text());
       const named = found.filter(({ name }) => name === 'assay_node_without_agent');
@@ -169,8 +176,7 @@ describe('the metrics', () => {
 
   it('say which nodes flap, as it is at each scrape', async () => {
     for (const perNode of [true, false]) {
-      const metrics = createMetrics({ version: '0.0.0', perNode, challengeEvery: 60_000 });
-      metrics.flapping(() => ['node-2']);
+      const { scraped: metrics } = madeTelemetry({ perNode, flapping: () => ['node-2'] });
       metrics.nodeStates([]);
       const found = parseSamples(await metrics.text()).filter(({ name }) => name.includes('flapping'));
       assert.deepEqual(
@@ -180,33 +186,27 @@ describe('the metrics', () => {
     }
   });
 
-  it('say how many initrds the server waits for, and how much came, as it is at each scrape', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
-    let figures = { waiting: 3, received: 1000, kept: 10 };
-    metrics.initrds(() => figures);
+  it('say what the pipeline waits for, how much came, and who costs too much, as it is at each scrape', async () => {
+    const { figures } = madeTelemetry().reporting;
+    let initrds = { waiting: 3, received: 1000, kept: 10 };
+    attestFigures(figures, {
+      initrdFigures: () => initrds,
+      judgingFigures: () => ({ spent: 2, waiting: 5 }),
+    });
     const shown = async () =>
-      parseSamples(await metrics.text())
-        .filter(({ name }) => name.startsWith('assay_initrd'))
+      parseSamples(await figures.text())
+        .filter(({ name }) => /^assay_(initrd|nodes_over|heavy)/.test(name))
         .map(({ name, value }) => [name, value]);
     const expected = (waiting: number, kept: number, received: number) => [
       ['assay_initrds_waiting', waiting],
       ['assay_initrd_manifest_bytes', kept],
       ['assay_initrd_received_bytes_total', received],
+      ['assay_nodes_over_judging_share', 2],
+      ['assay_heavy_answers_waiting', 5],
     ];
     assert.deepEqual(await shown(), expected(3, 10, 1000));
-    figures = { waiting: 0, received: 1500, kept: 12 };
+    initrds = { waiting: 0, received: 1500, kept: 12 };
     assert.deepEqual(await shown(), expected(0, 12, 1500));
-  });
-
-  it('say how many nodes have spent what judging them may cost, and how many answers wait for a turn', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
-    metrics.judging(() => ({ spent: 2, waiting: 5 }));
-    const found = parseSamples(await metrics.text());
-    const sampled = (named: string) => found.find(({ name }) => name === named)?.value;
-    assert.deepEqual(
-      [sampled('assay_nodes_over_judging_share'), sampled('assay_heavy_answers_waiting')],
-      [2, 5],
-    );
   });
 
   it('call a change signed only where all that counts against the node is a signed change', async () => {
@@ -223,7 +223,7 @@ describe('the metrics', () => {
       [[signed, reasonOf('counter_rollback')], 'false'],
     ] as const;
     for (const [reasons, said] of table) {
-      const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+      const { scraped: metrics } = madeTelemetry();
       const verdict = verdictOf({ state: 'untrusted', reasons });
       metrics.nodeStates([nodeView(statusOf('node-2', verdict), enrolled('node-2'), now, null)]);
       const info = parseSamples(await metrics.text()).find(({ name }) => name === 'assay_node_reason_info');
@@ -232,7 +232,7 @@ describe('the metrics', () => {
   });
 
   it('have no series of a node where these are switched off', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry({ perNode: false });
     metrics.nodeStates([trusted, broken]);
     const samples = parseSamples(await metrics.text());
     assert.deepEqual(
@@ -246,9 +246,10 @@ describe('the metrics', () => {
   });
 
   it('have every counter of a closed list from the start', async () => {
-    const samples = parseSamples(
-      await createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }).text(),
-    );
+    const { reporting } = madeTelemetry();
+    attestReport(reporting, { recorded() {}, failed() {} });
+    doorReport(reporting);
+    const samples = parseSamples(await reporting.figures.text());
     const labelsOf = (metric: string, label: string) =>
       new Set(samples.filter(({ name }) => name === metric).map(({ labels }) => labels[label]));
     assert.deepEqual(labelsOf('assay_refusals_total', 'code'), new Set(reasonCodes));
@@ -266,7 +267,7 @@ describe('the metrics', () => {
     const ports = portsOf(world);
     let gathered = 0;
     const metrics = {
-      ...createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }),
+      ...madeTelemetry().scraped,
       nodeStates: () => {
         gathered += 1;
       },
@@ -282,14 +283,15 @@ describe('the metrics', () => {
   });
 
   it('take labels from closed sets, whatever agents and callers say', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+    const { reporting } = madeTelemetry();
+    const outcomes = attestReport(reporting, { recorded() {}, failed() {} });
     const said = ['0.1.0', 'x"} 1\nevil 1', ...Array.from({ length: 50 }, (_, i) => `9.9.${i}`)];
-    metrics.agents(new Map(said.map((version) => [version, 1])), 0);
-    metrics.request('EVIL\n', '/v1/nodes', 200, 0.1);
-    metrics.attested('rejected', 'sig_invalid');
-    metrics.attested('accepted', null);
-    metrics.refused('malformed');
-    const samples = parseSamples(await metrics.text());
+    channelReport(reporting.figures).connections(new Map(said.map((version) => [version, 1])), 0);
+    httpReport(reporting).answered('EVIL\n', '/v1/nodes', 200, 0.1);
+    const about = { node: null, isEnrolled: false, address: '192.0.2.1', isProven: false };
+    outcomes.refused('sig_invalid', 'another key', about);
+    outcomes.answered(verdictOf({ reasons: [] }));
+    const samples = parseSamples(await reporting.figures.text());
     const versions = samples
       .filter(({ name }) => name === 'assay_agents')
       .map(({ labels }) => labels.version);
@@ -300,7 +302,10 @@ describe('the metrics', () => {
   });
 
   it('are those of the program, all with the prefix assay_, and of its process; counters end in _total', async () => {
-    const text = await createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }).text();
+    const { reporting, scraped } = madeTelemetry();
+    for (const report of [httpReport, doorReport]) report(reporting);
+    attestReport(reporting, { recorded() {}, failed() {} });
+    const text = await scraped.text();
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => ({
       name,
       type,
@@ -320,7 +325,7 @@ describe('the metrics', () => {
       enrolled: enrolled('node-1'),
       status: statusOf('node-1', verdictOf(), { expiresAt: now - 1 }),
     });
-    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry();
     await using listening = await listenPlainly(
       createProbes({ ...portsOf(world), metrics, scrapeKeptFor: 0 }),
       { host: '127.0.0.1', port: 0 },

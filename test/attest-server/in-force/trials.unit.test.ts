@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { bundle } from '../../../attest-server/formats/bundle.ts';
 import type { Reference, ReferenceAction } from '../../../attest-server/formats/reference.ts';
-import type { Latched } from '../../../attest-server/in-force/ports.ts';
+import type { LatchState } from '../../../attest-server/in-force/ports.ts';
 import { createTrials } from '../../../attest-server/in-force/trials.ts';
 import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -42,7 +42,7 @@ const kept = bundle.parse({
 function trialsOver(
   references: readonly Reference[],
   isLate = false,
-  latched: Latched | null = null,
+  latched: LatchState | null = null,
   boot = '{}',
 ) {
   let asked = 0;

@@ -2,11 +2,8 @@ import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { Breaker, type HeldKey } from '../../../attest-server/marking/breaker.ts';
 import { Doubts } from '../../../attest-server/marking/doubts.ts';
 import type { MarkedGroup } from '../../../attest-server/marking/judged-node.ts';
-import {
-  type MarkingReport,
-  Reconciler,
-  type ReconcilerParts,
-} from '../../../attest-server/marking/reconciler.ts';
+import { Reconciler, type ReconcilerParts } from '../../../attest-server/marking/reconciler.ts';
+import type { MarkingReport } from '../../../attest-server/marking/report.ts';
 import {
   keys,
   MadeDecisions,
@@ -60,7 +57,7 @@ export class MarkedCluster {
     this.#parts = parts;
     this.#report = report;
     this.reconciler = this.#open();
-    this.cluster.onChange((name) => this.reconciler.wake(name));
+    this.cluster.onChange((name) => this.reconciler.enqueue(name));
     this.decisions.onChange(() => this.reconciler.decisionsChanged());
     for (let i = 1; i <= nodes; i++) this.join(`node-${i}`);
   }
@@ -114,7 +111,7 @@ export class MarkedCluster {
       since: before?.state === verdict.state ? before.since : at,
       ...given,
     });
-    this.reconciler.wake(name);
+    this.reconciler.enqueue(name);
   }
 
   /** Some time passes, second by second where work is due. */
@@ -129,7 +126,7 @@ export class MarkedCluster {
   /** What is to be done now is done. */
   async settle(): Promise<void> {
     for (let i = 0; i < 3; i++) {
-      this.reconciler.tick();
+      this.reconciler.resync();
       await this.reconciler.idle();
     }
   }

@@ -81,7 +81,7 @@ describe('what is published of nodes, whatever happens', function () {
           else if (what === 'restart') await marked.restart();
           else if (what === 'revoke') {
             marked.statuses.delete(node);
-            marked.reconciler.wake(node);
+            marked.reconciler.enqueue(node);
           }
           await marked.pass(seconds * second);
         }
@@ -93,7 +93,7 @@ describe('what is published of nodes, whatever happens', function () {
           assert.equal(cluster.attested.get(node)?.state, shown?.judged.state, node);
           assert.equal(shown?.resource ?? null, null, node);
         }
-        assert.equal(marked.reconciler.wrongResources.size, 0);
+        assert.equal(marked.reconciler.publication.countWrong().size, 0);
         assert.deepEqual(marked.faults, []);
         await marked.reconciler.close();
       }),

@@ -56,13 +56,13 @@ describe('what is published of nodes', () => {
       assert.equal(stateOf(marked, 'node-3'), 'unknown');
       // It is what a reader still sees, and so it is told.
       assert.equal(stateOf(marked, name), 'trusted');
-      assert.deepEqual([...marked.reconciler.wrongResources], [['old', 1]]);
+      assert.deepEqual([...marked.reconciler.publication.countWrong()], [['old', 1]]);
       assert.equal(marked.reconciler.shown(name)?.resource?.fault?.reason, reason);
-      assert.equal(marked.reconciler.publicationFaults().length, 1);
+      assert.equal(marked.reconciler.publication.faults().length, 1);
       marked.cluster.before = () => {};
       await marked.pass(2 * minute);
       assert.equal(stateOf(marked, name), 'unknown');
-      assert.deepEqual(marked.reconciler.publicationFaults(), []);
+      assert.deepEqual(marked.reconciler.publication.faults(), []);
     });
 
   it('loads no API that refuses every resource, and holds back no taint for that', async () => {
@@ -75,7 +75,7 @@ describe('what is published of nodes', () => {
     assert.ok(asked.length < 400, `${asked.length} requests in ten minutes`);
     assert.deepEqual(marked.tainted(), [name]);
     assert.deepEqual(marked.doubts.now(marked.at), []);
-    assert.equal(marked.reconciler.wrongResources.get('old'), 500);
+    assert.equal(marked.reconciler.publication.countWrong().get('old'), 500);
   });
 
   it('reduces all of a fleet within a moment where no resource is taken as a whole, and then rests', async () => {
@@ -91,7 +91,7 @@ describe('what is published of nodes', () => {
     for (let i = 1; i <= 300; i++) marked.commit(`node-${i}`, overdue);
     await marked.pass(5 * minute);
     for (let i = 1; i <= 300; i++) assert.equal(stateOf(marked, `node-${i}`), 'unknown');
-    assert.equal(marked.reconciler.wrongResources.get('least'), 300);
+    assert.equal(marked.reconciler.publication.countWrong().get('least'), 300);
     const before = asked;
     await marked.pass(30 * minute);
     assert.ok(asked - before <= 1000, `${asked - before} requests in half an hour`);
@@ -160,7 +160,7 @@ describe('what is published of nodes', () => {
     marked.reconciler.tookOver();
     for (let i = 0; i < 20; i++) {
       marked.at += second;
-      marked.reconciler.tick();
+      marked.reconciler.resync();
       await new Promise(setImmediate);
     }
     marked.commit(name, overdue);
@@ -183,11 +183,11 @@ describe('what is published of nodes', () => {
     marked.cluster.delete(name);
     await marked.pass(3 * minute);
     assert.equal(stateOf(marked, name), 'trusted');
-    assert.deepEqual([...marked.reconciler.wrongResources], [['old', 1]]);
+    assert.deepEqual([...marked.reconciler.publication.countWrong()], [['old', 1]]);
     marked.cluster.before = () => {};
     await marked.pass(2 * minute);
     assert.equal(stateOf(marked, name), undefined);
-    assert.deepEqual([...marked.reconciler.wrongResources], []);
+    assert.deepEqual([...marked.reconciler.publication.countWrong()], []);
   });
 
   it('removes the resource of a Node whose first write was done without an answer', async () => {
@@ -231,10 +231,10 @@ describe('what is published of nodes', () => {
     const its = asked.filter((one) => one.endsWith(name));
     assert.ok(its.length >= 3 && its.length < 10 && !its.includes(`delete ${name}`), its.join());
     assert.equal(stateOf(marked, name), 'trusted');
-    assert.deepEqual([...marked.reconciler.wrongResources], [['old', 1]]);
+    assert.deepEqual([...marked.reconciler.publication.countWrong()], [['old', 1]]);
     marked.cluster.before = () => {};
     await marked.pass(11 * minute);
-    assert.deepEqual([...marked.reconciler.wrongResources], []);
+    assert.deepEqual([...marked.reconciler.publication.countWrong()], []);
   });
 
   it('tells Events although no resource can be written, and resources although no Event can', async () => {
@@ -276,7 +276,7 @@ describe('what is published of nodes', () => {
       marked.at = next.at;
       if (marked.at - ticked >= second) {
         ticked = marked.at;
-        marked.reconciler.tick();
+        marked.reconciler.resync();
       }
       const before = marked.cluster.writes.length;
       next.give();
@@ -315,6 +315,6 @@ describe('what is published of nodes', () => {
     marked.isLeader = false;
     marked.commit(name, overdue);
     await marked.settle();
-    assert.deepEqual(marked.reconciler.publicationFaults(), []);
+    assert.deepEqual(marked.reconciler.publication.faults(), []);
   });
 });

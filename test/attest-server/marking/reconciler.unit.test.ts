@@ -786,7 +786,7 @@ describe('the reconciler', () => {
 });
 
 function reconcileAll({ reconciler }: MarkedCluster): void {
-  reconciler.wakeAll();
+  reconciler.enqueueAll();
 }
 
 /** Within milliseconds, without any time that passes. */

@@ -98,7 +98,7 @@ describe('the resource of a node', () => {
     await until(() => room.kubernetes.nodes.get('node-3') !== null);
     const { nodes, writer } = room.kubernetes;
     const started = new MarkedCluster({ nodes: 0, parts: { nodes, writer } });
-    nodes.onChange((name) => started.reconciler.wake(name));
+    nodes.onChange((name) => started.reconciler.enqueue(name));
     for (const name of ['node-1', 'node-2', 'node-3']) {
       started.commit(name, { state: 'trusted' });
       const status = started.statuses.get(name);
@@ -125,7 +125,7 @@ describe('the resource of a node', () => {
 
   it('says pending of a node whose enrolment was revoked', async () => {
     marked.statuses.delete('node-1');
-    marked.reconciler.wake('node-1');
+    marked.reconciler.enqueue('node-1');
     await marked.settle();
     assert.deepEqual(await shown('node-1'), ['pending', 'Unknown', false]);
   });
@@ -220,9 +220,9 @@ describe('the resource of a node', () => {
     });
     const { reconciler } = marked;
     assert.equal(reconciler.shown('node-1')?.resource?.shows, 'least');
-    assert.deepEqual([...reconciler.wrongResources], [['least', 1]]);
+    assert.deepEqual([...reconciler.publication.countWrong()], [['least', 1]]);
     assert.match(
-      reconciler.publicationFaults().join(),
+      reconciler.publication.faults().join(),
       /of 1 nodes \(node-1\).*field not declared in schema/,
     );
     // From then on the next transition is reduced at once, and nothing is asked in a loop.
@@ -258,7 +258,7 @@ describe('the resource of a node', () => {
     marked = await start(new Map([['node-1', { ...silent, expiresAt: 0 }]]));
     await marked.pass(20 * second);
     assert.deepEqual(await shown('node-1'), ['unknown', 'Unknown', false]);
-    assert.match(marked.reconciler.publicationFaults().join(), /cannot be listed/);
+    assert.match(marked.reconciler.publication.faults().join(), /cannot be listed/);
   });
 
   it('follows when its definition changes under the server: 429 for seconds, and watches that end with 410', async () => {
@@ -284,7 +284,7 @@ describe('the resource of a node', () => {
     await until(() => room.kubernetes.nodes.get('node-8') !== null);
     await marked.settle();
     assert.deepEqual(await shown('node-8'), ['pending', 'Unknown', false]);
-    assert.deepEqual([...marked.reconciler.wrongResources], []);
+    assert.deepEqual([...marked.reconciler.publication.countWrong()], []);
   });
 
   it('comes back where its definition was removed and made anew', async () => {
@@ -292,7 +292,7 @@ describe('the resource of a node', () => {
     marked.commit('node-1', overdue);
     await marked.pass(10 * second);
     assert.equal(marked.reconciler.shown('node-1')?.resource?.shows, 'old');
-    assert.match(marked.reconciler.publicationFaults().join(), /apply manifests\/base\/crds/);
+    assert.match(marked.reconciler.publication.faults().join(), /apply manifests\/base\/crds/);
     await asked('POST', definitionsPath, shipped);
     await marked.pass(2 * minute);
     assert.deepEqual(await shown('node-1'), ['unknown', 'Unknown', false]);

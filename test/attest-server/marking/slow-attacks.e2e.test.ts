@@ -94,7 +94,7 @@ describe('marks in a cluster, over hours', () => {
             },
           },
         },
-        { tickEvery: 10, renewEvery: 25, latchEvery: minute },
+        { resyncEvery: 10, renewEvery: 25, latchEvery: minute },
       ),
     );
     await until(() => nodes.synced() && marking.figures().isLeader);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
-import { isCommand, type Known } from '../../../attest-server/wire/advice.ts';
+import { type AdviceContext, isCommand } from '../../../attest-server/wire/advice.ts';
 import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 
-const known: Required<Known> = {
+const known: Required<AdviceContext> = {
   node: 'worker-3',
   group: 'workers',
   ek: 'ab'.repeat(32),
@@ -75,7 +75,7 @@ describe('what to do next', () => {
   });
 
   it('puts a reference in force by a command, or where a signed directory says what it is', () => {
-    const commands = (more: Known) =>
+    const commands = (more: AdviceContext) =>
       linesOf(nextStep({ code: 'no_reference', aspect: 'boot', outOfForce: 'next' }, more)).filter((line) =>
         line.startsWith('  assay reference approve'),
       );

@@ -12,7 +12,7 @@ import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { DiskPart } from '../../../attest-server/wire/disk.ts';
 import { type PartName, partNames } from '../../../attest-server/wire/evidence.ts';
 import type { Facts, HostFacts } from '../../../attest-server/wire/facts.ts';
-import { type Aspect, aspects, type Reason, type Verdict } from '../../../attest-server/wire/verdict.ts';
+import { type AspectName, aspects, type Reason, type Verdict } from '../../../attest-server/wire/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -53,7 +53,7 @@ const withoutList = (proven: Proven) => provenByHand(proven, { ima: null, aggreg
 
 /** A node that broke the policy in one aspect, and how it may hide that afterwards. */
 interface Story {
-  readonly aspect: Aspect;
+  readonly aspect: AspectName;
   readonly what: string;
   readonly policy: Policy;
   readonly references?: readonly Reference[];

@@ -1,8 +1,8 @@
-import type { Aspect } from '../../../attest-server/wire/verdict.ts';
+import type { AspectName } from '../../../attest-server/wire/verdict.ts';
 
 /** What a store of 0.3.0, or soon after, remembered of nodes that broke the policy in one aspect, by the stories of against.unit.test.ts. */
 export const earlierMemories: readonly {
-  readonly aspect: Aspect;
+  readonly aspect: AspectName;
   readonly what: string;
   readonly memory: Readonly<Record<string, unknown>>;
 }[] = [

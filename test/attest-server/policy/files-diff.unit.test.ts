@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { DigestList, type ListedFile } from '../../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import type { ListedFile } from '../../../attest-server/formats/packed-list.ts';
 import { diffFiles } from '../../../attest-server/policy/files-diff.ts';
 
 const all = { packages: 100, files: 100 };

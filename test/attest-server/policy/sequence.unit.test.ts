@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { judgeSequence, type Sequence, type Sighting } from '../../../attest-server/policy/sequence.ts';
+import { type ClockReading, judgeSequence, type Sequence } from '../../../attest-server/policy/sequence.ts';
 
-const first: Sighting = {
+const first: ClockReading = {
   resetCount: 5,
   restartCount: 1,
   clock: 100_000_000n,
@@ -11,7 +11,7 @@ const first: Sighting = {
 };
 
 /** What differs from the sighting `first`. */
-type Change = Partial<Sighting> & { readonly concurrent?: boolean };
+type Change = Partial<ClockReading> & { readonly concurrent?: boolean };
 
 /** Of each sighting, one after the other: how it began, and the codes found. */
 function codesOf(sightings: readonly Change[]): string[] {

@@ -4,11 +4,11 @@ import { appraise, overdueVerdict } from '../../../attest-server/policy/appraise
 import { aspects } from '../../../attest-server/policy/aspects.ts';
 import { stateOf } from '../../../attest-server/policy/finding.ts';
 import { classOf, isReasonCode, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
-import type { Aspect, AspectResult, Reason } from '../../../attest-server/wire/verdict.ts';
+import type { AspectName, AspectResult, Reason } from '../../../attest-server/wire/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from './made-proof.ts';
 
-const reason = (code: ReasonCode, aspect: Aspect, severity: Reason['severity'] = 'fail'): Reason => ({
+const reason = (code: ReasonCode, aspect: AspectName, severity: Reason['severity'] = 'fail'): Reason => ({
   code,
   class: classOf(code),
   aspect,
@@ -27,10 +27,10 @@ describe('the state that follows', () => {
   const both = ['identity', 'boot'] as const;
   const table: readonly (readonly [
     string,
-    readonly Aspect[],
-    Partial<Record<Aspect, AspectResult>>,
+    readonly AspectName[],
+    Partial<Record<AspectName, AspectResult>>,
     readonly Reason[],
-    readonly Aspect[],
+    readonly AspectName[],
     string,
   ])[] = [
     ['all that is required affirms', both, { identity: affirmed, boot: affirmed }, [], [], 'trusted'],

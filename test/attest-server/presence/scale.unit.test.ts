@@ -6,11 +6,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
+import { attestReport } from '../../../attest-server/attest/telemetry.ts';
+import { presenceFigures } from '../../../attest-server/presence/telemetry.ts';
 import { assertCases, assertFires, type Scraped } from '../../manifests/promtool.ts';
 import { trials } from '../../trials.ts';
 import { madeEvent, madeNode, madeStatus, madeVerdict } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
+import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 import { day, Fleet, minute } from './made-fleet.ts';
 
 const times = trials(10);
@@ -29,8 +31,11 @@ describe('a fleet that is scaled up and down', () => {
     this.timeout(180_000);
     const path = join(folder, 'state', 'assay.db');
     const fleet = await Fleet.open(path);
-    const metrics = createMetrics({ version: '0.0.0', perNode: true, challengeEvery: 60_000 });
-    metrics.presence(() => fleet.presence.figures());
+    const { reporting, scraped: metrics } = madeTelemetry({
+      unenrolled: () => fleet.presence.figures().unenrolled(),
+    });
+    presenceFigures(reporting.figures, () => fleet.presence.figures());
+    const { answered } = attestReport(reporting, { recorded() {}, failed() {} });
     metrics.ready(true);
     const scrapes: ReadonlyMap<string, string>[] = [];
     const scrape = async () => {
@@ -43,7 +48,7 @@ describe('a fleet that is scaled up and down', () => {
     const minutes = async (count: number) => {
       for (let passed = 0; passed < count; passed += 1) {
         await fleet.pass(minute);
-        for (const _ of fleet.connected) metrics.attested('accepted', null);
+        for (const _ of fleet.connected) answered(madeVerdict('trusted'));
         await scrape();
       }
     };
@@ -77,7 +82,7 @@ describe('a fleet that is scaled up and down', () => {
 
   it('wakes somebody where nodes fall silent that their cluster still has', async () => {
     const fleet = await Fleet.open();
-    const metrics = createMetrics({ version: '0.0.0', perNode: false, challengeEvery: 60_000 });
+    const { scraped: metrics } = madeTelemetry({ perNode: false });
     await fleet.enrol('node-1', 'node-2', 'node-3', 'node-4');
     await fleet.up('node-1', 'node-2', 'node-3', 'node-4');
     for (const name of ['node-1', 'node-2']) fleet.connected.delete(name);

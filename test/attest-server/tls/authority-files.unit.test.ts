@@ -4,9 +4,10 @@ import { chmod, cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { dropPrevious, prepareNext, putNextInForce } from '../../../attest-server/tls/authority-files.ts';
-import { ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
+import { tlsFolder } from '../../../attest-server/tls/identity.ts';
 import { isAuthorityVouchedFor } from '../../../attest-server/wire/authority.ts';
+import { identityIn } from './made-identity.ts';
 
 describe('the files of authorities that follow each other', () => {
   let dir = '';
@@ -17,7 +18,8 @@ describe('the files of authorities that follow each other', () => {
   });
   afterEach(() => rm(dir, { recursive: true }));
 
-  const read = () => ensureIdentity(dir, ['localhost'], Date.now());
+  const keys = () => openCustody(dir, dir).tls;
+  const read = () => identityIn(dir, ['localhost'], Date.now());
   const bundle = () => readFile(join(tls, 'ca.crt'), 'utf8');
   const signs = (ca: string, chain: string) =>
     new X509Certificate(chain).verify(new X509Certificate(ca).publicKey);
@@ -26,7 +28,7 @@ describe('the files of authorities that follow each other', () => {
     const first = await read();
     assert.deepEqual([first.stage, first.authorities.length], ['settled', 1]);
 
-    await prepareNext(tls);
+    assert(await keys().prepareNext());
     const announced = await read();
     const next = announced.authorities[1];
     assert(next !== undefined && next.signature !== null);
@@ -35,13 +37,13 @@ describe('the files of authorities that follow each other', () => {
     const by = new X509Certificate(first.ca).publicKey;
     assert(isAuthorityVouchedFor(new X509Certificate(next.certificate), next.signature, by));
 
-    await putNextInForce(tls);
+    assert(await keys().putNextInForce());
     const inForce = await read();
     assert.deepEqual([inForce.stage, inForce.ca], ['in_force', next.certificate]);
     assert(signs(next.certificate, inForce.chain) && !signs(first.ca, inForce.chain));
     assert.equal(await bundle(), next.certificate + first.ca);
 
-    await dropPrevious(tls);
+    assert(await keys().dropPrevious());
     const settled = await read();
     assert.deepEqual([settled.stage, settled.chain, settled.ca], ['settled', inForce.chain, inForce.ca]);
     assert.equal(await bundle(), next.certificate);
@@ -65,10 +67,10 @@ describe('the files of authorities that follow each other', () => {
         };
         await read();
         assert.deepEqual(await modes(), []);
-        await prepareNext(tls);
+        assert(await keys().prepareNext());
         await read();
         assert.deepEqual(await modes(), []);
-        await putNextInForce(tls);
+        assert(await keys().putNextInForce());
         await read();
         assert.deepEqual(await modes(), []);
         // As it was left by whoever copied it.
@@ -83,20 +85,20 @@ describe('the files of authorities that follow each other', () => {
   it('keep the old key until the new one signs, and not longer', async () => {
     await read();
     const old = await readFile(join(tls, 'ca.key'), 'utf8');
-    await prepareNext(tls);
+    assert(await keys().prepareNext());
     assert.equal(await readFile(join(tls, 'ca.key'), 'utf8'), old);
     assert.equal((await stat(join(tls, 'next.key'))).mode & 0o777, 0o600);
-    await putNextInForce(tls);
+    assert(await keys().putNextInForce());
     for (const name of await readdir(tls))
       assert.notEqual(await readFile(join(tls, name), 'utf8'), old, name);
   });
 
   it('are in order after a change that was cut off at any of its steps', async () => {
     const first = await read();
-    await prepareNext(tls);
+    assert(await keys().prepareNext());
     const next = (await read()).authorities[1]?.certificate;
     await cp(tls, join(dir, 'copy'), { recursive: true });
-    await putNextInForce(tls);
+    assert(await keys().putNextInForce());
     const previous = join(tls, 'previous.crt');
 
     // Before the key moved: nothing has changed.
@@ -115,10 +117,10 @@ describe('the files of authorities that follow each other', () => {
 
   it('are not changed where the key of the next one is another one', async () => {
     const first = await read();
-    await prepareNext(tls);
+    assert(await keys().prepareNext());
     for (const text of ['', first.key]) {
       await writeFile(join(tls, 'next.key'), text);
-      await assert.rejects(putNextInForce(tls), /next\.key/);
+      await assert.rejects(keys().putNextInForce(), /next\.key/);
       const { stage, ca } = await read();
       assert.deepEqual([stage, ca], ['announced', first.ca]);
     }
@@ -126,7 +128,7 @@ describe('the files of authorities that follow each other', () => {
 
   it('are refused where the next one lost its key, and nothing is changed', async () => {
     await read();
-    await prepareNext(tls);
+    assert(await keys().prepareNext());
     const before = await bundle();
     await rm(join(tls, 'next.key'));
     await assert.rejects(read(), /next\.key/);

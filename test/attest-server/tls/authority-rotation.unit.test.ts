@@ -4,14 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import {
   type AuthorityRotation,
   createAuthorityRotation,
 } from '../../../attest-server/tls/authority-rotation.ts';
-import { ensureIdentity, type ServerIdentity } from '../../../attest-server/tls/identity.ts';
+import type { ServerIdentity } from '../../../attest-server/tls/identity.ts';
 import type { Introduction } from '../../../attest-server/wire/messages.ts';
 import { enrolled } from '../http/api-fixture.ts';
+import { identityIn } from './made-identity.ts';
 
 const logger = pino({ level: 'silent' });
 
@@ -29,7 +31,7 @@ describe("the server's authority while it is replaced", () => {
   afterEach(() => rm(dir, { recursive: true }));
 
   async function open(): Promise<AuthorityRotation> {
-    const read = () => ensureIdentity(dir, ['localhost'], Date.now());
+    const read = () => identityIn(dir, ['localhost'], Date.now());
     const enrolment = { nodes: async () => [enrolled('node-1'), enrolled('node-2')] };
     const audit = { append: async (event: AuditEvent) => void entries.push(event) };
     const serve = (identity: ServerIdentity) => {
@@ -37,7 +39,7 @@ describe("the server's authority while it is replaced", () => {
       served.push(identity);
     };
     const parts = {
-      stateDir: dir,
+      keys: openCustody(dir, dir).tls,
       identity: await read(),
       read,
       serve,

@@ -6,12 +6,13 @@ import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { createClient } from '../../../attest-server/cli/client.ts';
 import { CliError } from '../../../attest-server/cli/exit.ts';
-import { ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
+import { tlsFolder } from '../../../attest-server/tls/identity.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { type KeptAgent, startKeptAgent } from './kept-agent.ts';
+import { identityIn } from './made-identity.ts';
 
 const node = 'node-1';
 const patience = 60_000;
@@ -47,7 +48,7 @@ describe("the server's certificate, while the server runs", () => {
       async prepare(stateDir) {
         // A third of its life, a year and an hour, is left in three seconds.
         const third = (365 * day + 3_600_000) / 3;
-        before = (await ensureIdentity(stateDir, names, Date.now() + 3_000 + third - 365 * day)).notAfter;
+        before = (await identityIn(stateDir, names, Date.now() + 3_000 + third - 365 * day)).notAfter;
       },
     });
     await world.pin(node, await ekDigestOf(machine));
@@ -78,7 +79,7 @@ describe("the server's certificate, while the server runs", () => {
     await using world = await startTestServer({
       certificateLookedAtEvery: 50,
       async prepare(stateDir) {
-        const { notAfter } = await ensureIdentity(stateDir, names, Date.now() - 400 * day);
+        const { notAfter } = await identityIn(stateDir, names, Date.now() - 400 * day);
         ended = new Date(notAfter).toISOString();
         hidden = join(tlsFolder(stateDir), 'ca.key');
         await rename(hidden, `${hidden}.hidden`);

@@ -5,13 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
-import {
-  CertificateFault,
-  ensureIdentity,
-  isRenewalDue,
-  tlsFolder,
-} from '../../../attest-server/tls/identity.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
+import { CertificateFault, isRenewalDue, tlsFolder } from '../../../attest-server/tls/identity.ts';
 import { openTls, type TlsParts } from '../../../attest-server/tls/open.ts';
+import { identityIn } from './made-identity.ts';
 
 const day = 86_400_000;
 const leafOf = ({ chain, ca }: { readonly chain: string; readonly ca: string }) => chain.slice(0, -ca.length);
@@ -28,7 +25,7 @@ describe("the server's certificate", () => {
     tls = tlsFolder(dir);
   });
   afterEach(() => rm(dir, { recursive: true }));
-  const at = (now: number) => ensureIdentity(dir, names, now);
+  const at = (now: number) => identityIn(dir, names, now);
 
   it('is good for a year, and since an hour before it was made, for clocks that are late', async () => {
     const now = Date.parse('2026-11-26T20:00:00Z');
@@ -145,6 +142,8 @@ describe("the server's certificate", () => {
     const open = (change: Partial<TlsParts> = {}) =>
       openTls({
         stateDir: dir,
+        keys: openCustody(dir, dir).tls,
+        followEvery: null,
         names,
         enrolment: { nodes: async () => [] },
         audit: { append: async () => {} },

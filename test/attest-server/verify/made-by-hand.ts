@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto';
 import type { BootState } from '../../../attest-server/verify/boot/boot-state.ts';
-import type { MeasuredBoot, Proven, QuotedBank, ReplayedBoot } from '../../../attest-server/verify/proven.ts';
+import type { MeasuredBoot, ReplayedBoot } from '../../../attest-server/verify/measured-boot.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
+import type { QuotedBank } from '../../../attest-server/verify/quote.ts';
 import type { Part } from '../../../attest-server/wire/evidence.ts';
 import type { PcrValues } from '../../../attest-server/wire/pcr-values.ts';
 

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'mocha';
 import { type AttestationKey, checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { parseQuote } from '../../../attest-server/verify/tpm/attest.ts';
-import { type Expected, verify } from '../../../attest-server/verify/verify.ts';
+import { type ExpectedIdentity, verify } from '../../../attest-server/verify/verify.ts';
 import type { PcrBank, PcrSelection } from '../../../attest-server/wire/messages.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { madeAttest } from './made-quote.ts';
@@ -43,11 +43,14 @@ describe('verify, with what a TPM makes', () => {
     return { attest: await tools.read('msg'), signature: await tools.read('sig'), pcrs };
   }
 
-  function expected(key: AttestationKey, selection: PcrSelection | null = { sha256: every }): Expected {
+  function expected(
+    key: AttestationKey,
+    selection: PcrSelection | null = { sha256: every },
+  ): ExpectedIdentity {
     return { ak: key, ekDigest: null, judgeHierarchy: true, binding: { qualifyingData: nonce }, selection };
   }
 
-  function refused(code: ReasonCode, evidence: QuoteEvidence, wanted: Expected): void {
+  function refused(code: ReasonCode, evidence: QuoteEvidence, wanted: ExpectedIdentity): void {
     assert.throws(() => verify({ quotes: [evidence], facts: null, parts: {} }, wanted), {
       name: 'Rejection',
       code,

@@ -6,7 +6,7 @@ import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import {
   type ConnectionBinding,
   type Evidence,
-  type Expected,
+  type ExpectedIdentity,
   verify,
 } from '../../../attest-server/verify/verify.ts';
 import { qualifyingData } from '../../../attest-server/wire/binding.ts';
@@ -45,7 +45,7 @@ function signed(change: { nonce?: Buffer; channel?: Buffer; facts?: string; boot
   return Buffer.from(digest, 'hex');
 }
 
-function expected(key: SoftwareKey, change: Partial<Expected> = {}): Expected {
+function expected(key: SoftwareKey, change: Partial<ExpectedIdentity> = {}): ExpectedIdentity {
   return {
     ak: akOf(key),
     ekDigest: 'ee'.repeat(32),
@@ -58,7 +58,7 @@ function expected(key: SoftwareKey, change: Partial<Expected> = {}): Expected {
 
 const evidence = (...quotes: QuoteEvidence[]): Evidence => ({ quotes, facts, parts: {} });
 
-function refused(code: ReasonCode, quote: QuoteEvidence | Evidence, wanted: Expected): void {
+function refused(code: ReasonCode, quote: QuoteEvidence | Evidence, wanted: ExpectedIdentity): void {
   const whole = 'quotes' in quote ? quote : evidence(quote);
   assert.throws(() => verify(whole, wanted), { name: 'Rejection', code });
 }

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
-import { type Expected, verify } from '../../../attest-server/verify/verify.ts';
+import { type ExpectedIdentity, verify } from '../../../attest-server/verify/verify.ts';
 import { type PcrBank, pcrBanks } from '../../../attest-server/wire/messages.ts';
 import { aggregateOf } from '../policy/made-proof.ts';
 import { partOf } from './made-by-hand.ts';
@@ -39,7 +39,7 @@ function load(folder: string) {
     pcrs,
     carried,
   }));
-  const expected: Expected = {
+  const expected: ExpectedIdentity = {
     ak: checkAttestationKey(read('ak.pub')),
     ekDigest: null,
     judgeHierarchy: false,

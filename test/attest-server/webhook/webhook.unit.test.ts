@@ -3,8 +3,8 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import { madeVerdict } from '../store/made-records.ts';
+import { identityIn } from '../tls/made-identity.ts';
 import { Receiver } from './receiver.ts';
 import { ToldStore, until } from './told-store.ts';
 
@@ -233,7 +233,7 @@ describe('the webhook', () => {
   });
 
   it('trusts nobody but the authorities of its file, and reads secret and file again', async () => {
-    const identity = await ensureIdentity(join(told.folder, 'tls'), ['localhost', '127.0.0.1'], Date.now());
+    const identity = await identityIn(join(told.folder, 'tls'), ['localhost', '127.0.0.1'], Date.now());
     await using secure = await Receiver.open({ key: identity.key, cert: identity.chain });
     const webhook = await told.open(`https://localhost:${secure.port}/`);
     const tried = await webhook.told?.test('token:alice');

@@ -4,8 +4,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import { dateFault } from '../../../attest-server/wire/certificate-dates.ts';
+import { identityIn } from '../tls/made-identity.ts';
 
 const hour = 3_600_000;
 
@@ -16,7 +16,7 @@ describe('what is said of a certificate that is not good now', () => {
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-dates-'));
     // The server's own ends before its authority does.
-    const identity = await ensureIdentity(dir, ['localhost'], Date.now() + 24 * hour);
+    const identity = await identityIn(dir, ['localhost'], Date.now() + 24 * hour);
     const leaf = new X509Certificate(identity.chain);
     chain = [leaf, new X509Certificate(identity.ca)];
     [from, until, authorityUntil] = [

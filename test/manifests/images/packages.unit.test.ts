@@ -16,7 +16,7 @@ import { unpackAll } from '../../../manifests/images/build.ts';
 import { fetchDebianPackages, parseIndex } from '../../../manifests/images/debian-packages.ts';
 import { readSources } from '../../../manifests/images/debian-sources.ts';
 import { checkIntegrity, fetchNode } from '../../../manifests/images/node-program.ts';
-import { importsOf, programsOf } from '../../../manifests/images/programs.ts';
+import { programsOf } from '../../../manifests/images/programs.ts';
 import { type Tool, toolWith } from '../../../manifests/images/tool.ts';
 
 let folder: string;
@@ -236,74 +236,40 @@ describe('what an earlier build left in the cache', () => {
   });
 });
 
-describe('the compiled programs of an image', () => {
-  it('are what each statement of import names, and no text that looks like one', () => {
-    const text = `import './first.js';
-import one, { two } from 'package-one';
-export { three } from '../three.js';
-import {
-  four,
-  five,
-} from "package/four";
-const six = await import('./six.js');
-const said = \`it comes from 'nowhere'\`;
-`;
-    assert.deepEqual(
-      [...importsOf(text)].sort(),
-      ['../three.js', './first.js', './six.js', 'package-one', 'package/four'].sort(),
-    );
-  });
+describe('the built programs of an image', () => {
+  const one = { path: 'node_modules/one', name: 'one', version: '1.0.0', licence: 'MIT' };
+  const nested = { ...one, path: 'node_modules/one/node_modules/two', name: 'two' };
+  const other = { ...one, path: 'node_modules/other', name: 'other' };
+  const recipe = { rooms: ['agent'], commands: { run: { start: 'start.js', flags: [] } } };
+  const bundled = {
+    'agent/main.js': [nested, one],
+    'agent/collectors/inventory-program.js': [one],
+    'server/main.js': [other],
+  };
 
-  const manifest = (more: Readonly<Record<string, unknown>> = {}) =>
-    JSON.stringify({ name: 'x', version: '1.0.0', license: 'MIT', ...more });
-
-  it('are the rooms whole, files that these import, and packages with what those depend on', () => {
+  it('are its commands and its rooms whole, and the packages that are in these', () => {
     put({
       LICENSE: '',
-      'package.json': manifest(),
+      'THIRD-PARTY-LICENSES.txt': '',
+      'package.json': '{}',
       'start.js': "await import('./agent/main.js');\n",
-      'agent/main.js':
-        "import { z } from 'one/part';\nimport '../server/protocol.js';\nimport fs from 'node:fs';\n",
-      'agent/late.js': "import 'nested';\n",
+      'agent/main.js': "import './main-ABCDEFGH.js';\n",
+      'agent/main-ABCDEFGH.js': '',
+      'agent/collectors/inventory-program.js': '',
       'agent/data.pem': '',
-      'server/protocol.js': '',
-      'server/secret.js': "import 'unwanted';\n",
-      'node_modules/one/package.json': manifest({
-        dependencies: { two: '1', alien: '1', described: '1' },
-        optionalDependencies: { missing: '1' },
-      }),
-      'node_modules/one/index.js': '',
-      'node_modules/two/package.json': manifest({ version: '2.0.0', license: 'ISC' }),
-      'node_modules/two/index.js': '',
-      'node_modules/one/node_modules/two/package.json': manifest({ version: '1.0.0' }),
-      'node_modules/one/node_modules/two/index.js': '',
-      'node_modules/alien/package.json': manifest({ engines: { bare: '>=1' } }),
-      'node_modules/alien/index.js': '',
-      'node_modules/described/package.json': manifest(),
-      'node_modules/nested/package.json': manifest(),
-      'node_modules/nested/index.js': '',
-      'node_modules/unwanted/package.json': manifest(),
-      'node_modules/unwanted/index.js': '',
+      'server/main.js': '',
+      'bundled-packages.json': JSON.stringify(bundled),
     });
-    const { files, packages } = programsOf(
-      { rooms: ['agent'], commands: { run: { start: 'start.js', flags: [] } } },
-      folder,
-    );
+    const { files, packages } = programsOf(recipe, folder);
     assert.deepEqual(files, [
-      ...['LICENSE', 'THIRD-PARTY-LICENSES.txt', 'agent/data.pem', 'agent/late.js', 'agent/main.js'],
-      ...['package.json', 'server/protocol.js', 'start.js'],
+      ...['LICENSE', 'THIRD-PARTY-LICENSES.txt', 'agent/collectors/inventory-program.js', 'agent/data.pem'],
+      ...['agent/main-ABCDEFGH.js', 'agent/main.js', 'package.json', 'start.js'],
     ]);
-    assert.deepEqual(
-      packages.map(({ path }) => path),
-      ['node_modules/nested', 'node_modules/one', 'node_modules/one/node_modules/two'],
-    );
+    assert.deepEqual(packages, [one, nested]);
   });
 
-  it('are refused where a file or a package is missing', () => {
-    put({ LICENSE: '', 'package.json': manifest(), 'start.js': "import './gone.js';\n" });
-    const recipe = { rooms: [], commands: { run: { start: 'start.js', flags: [] } } };
-    assert.throws(() => programsOf(recipe, folder), /start\.js imports gone\.js/);
-    put({ 'start.js': "import 'gone';\n" });
-    assert.throws(() => programsOf(recipe, folder), /start\.js needs the package gone/);
+  it('are refused where a file is missing that a command starts', () => {
+    put({ 'bundled-packages.json': '{}', LICENSE: '', 'THIRD-PARTY-LICENSES.txt': '', 'package.json': '{}' });
+    assert.throws(() => programsOf(recipe, folder), /ENOENT.*start\.js/);
   });
 });

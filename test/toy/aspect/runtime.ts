@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { parseFiles } from '../../../attest-server/formats/reference.ts';
-import type { Aspect, Judgement } from '../../../attest-server/policy/aspect.ts';
+import type { Aspect, AspectJudgement } from '../../../attest-server/policy/aspect.ts';
 import type { Finding } from '../../../attest-server/policy/finding.ts';
 
 interface RuntimeRules {
@@ -46,7 +46,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
       .filter(({ state }) => state === 'active')
       .flatMap((reference) => (reference.runtime === undefined ? [] : [parseFiles(reference.runtime)]));
     return {
-      judge({ parts }, { past }): Judgement {
+      judge({ parts }, { past }): AspectJudgement {
         const before = memory.safeParse(past.memory.runtime).data ?? null;
         const digest = parts.inventory?.digest ?? null;
         // What stands against the node then, others know.

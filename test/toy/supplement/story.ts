@@ -86,7 +86,7 @@ const { own, shared } = new Packer().pack(
     ],
   },
   { banks: [], clock: { resetCount: 0, restartCount: 0, clock: 0n, safe: true } },
-  { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined },
+  { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined, by: 'agent' },
   keptContext('policy', []),
 );
 for (const blob of [own, ...shared]) blobs.set(blob.digest, blob.bytes);

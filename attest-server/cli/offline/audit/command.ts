@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { parseCheckpoint } from '../../../wire/checkpoint.ts';
 import { printable } from '../../../wire/printable.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';
 import { type Format, print } from '../../output.ts';
 import { createProgress } from '../../progress.ts';
@@ -53,8 +54,8 @@ function verifyFile(path: string, witness: Witness | null, io: CliIo): AuditLogR
 }
 
 /**
- * What is verified is written down from time to time: whoever is interrupted goes on from there with `--resume`. Whoever
- * names no other witness compares with it, too: what was signed once must still be there.
+ * Verifies a live log, and writes down from time to time how far: whoever is interrupted goes on from there with `--resume`.
+ * Whoever names no other witness compares with it, too: what was signed once must still be there.
  */
 async function verifyLive(
   { io, server }: CliContext,

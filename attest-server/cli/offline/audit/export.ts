@@ -49,7 +49,7 @@ function textOf(line: AuditLine): string {
   return `${JSON.stringify(line)}\n`;
 }
 
-/** Cuts off what is behind the last checkpoint that verifies. @throws CliError where nothing of it does */
+/** Cuts off what is behind the last checkpoint that verifies. @throws CliError if nothing of it does */
 function goodPart(path: string): { readonly part: VerifiedPart } {
   const check = new AuditLogCheck(null);
   let [bytes, good] = [0, 0];

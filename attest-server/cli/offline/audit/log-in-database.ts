@@ -1,6 +1,10 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { type AuditLine, auditLine, isAuditEntry } from '../../../api/audit-pages.ts';
 import type { AuditEntry } from '../../../formats/audit.ts';
+import type { AuditOrigin } from '../../../wire/audit-key.ts';
 import { beginsWith } from './begins-with.ts';
 import { inOrder } from './in-order.ts';
 import { UnreadableAuditLog } from './verify-log.ts';
@@ -26,6 +30,33 @@ export function* readDatabase(path: string): Generator<AuditLine> {
     if (cause instanceof UnreadableAuditLog) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UnreadableAuditLog(`the database cannot be read on: ${why}`, { cause });
+  } finally {
+    database.close();
+  }
+}
+
+/** Which keys a server's database knows. */
+export interface KnownKeys {
+  /** Who signed its audit log, the one that signs now last. */
+  readonly origins: readonly AuditOrigin[];
+  /** Digest of the authority that its audit log saw in force last; null if it saw none follow another. */
+  readonly authority: string | null;
+}
+
+/** Writes nothing, not even beside the database. @throws UnreadableAuditLog */
+export function readKnownKeys(path: string): KnownKeys {
+  // Where nobody has it open, SQLite would make files beside it.
+  const file = pathToFileURL(resolve(path));
+  if (!existsSync(`${path}-wal`)) file.searchParams.set('immutable', '1');
+  const database = new DatabaseSync(file, { readOnly: true });
+  try {
+    const origins = [...owners(database)].flatMap((line) => ('origin' in line ? [line] : []));
+    const last = "action in ('authority.finish', 'authority.retire') order by seq desc limit 1";
+    const found = database.prepare(`select subject from audit where ${last}`).get();
+    return { origins, authority: typeof found?.subject === 'string' ? found.subject : null };
+  } catch (cause) {
+    if (cause instanceof UnreadableAuditLog) throw cause;
+    throw new UnreadableAuditLog(`${path} cannot be read as a database of a server`, { cause });
   } finally {
     database.close();
   }
@@ -69,7 +100,7 @@ function lineOf(value: unknown): AuditLine {
   return line;
 }
 
-/** What the server shows for a damaged entry too: its hash does not fit. */
+/** The detail that the server shows for a damaged entry too: its hash does not fit. */
 function detailOf(text: unknown): unknown {
   try {
     return JSON.parse(String(text));

@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { checkpointLength, originPattern, parseCheckpoint } from '../../../wire/checkpoint.ts';
-import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import type { VerifiedPart } from './verify-log.ts';
 
 const note = z
@@ -21,7 +21,7 @@ const shape = z.strictObject({
   rollback: z.int().min(1).nullable(),
 });
 
-/** What a client remembers of one server's log. */
+/** The memory of one server's log at a client. */
 export interface RememberedLog {
   /** From where it may be resumed: nothing wrong was found up to there the last time. */
   readonly part: VerifiedPart;
@@ -29,7 +29,7 @@ export interface RememberedLog {
   readonly latest: string;
 }
 
-/** `$XDG_STATE_HOME/assay/audit-<server>.json`, or below `~/.local/state`; null where neither is known. */
+/** `$XDG_STATE_HOME/assay/audit-<server>.json`, or below `~/.local/state`; null if neither is known. */
 export function verifiedPlace({ env }: CliIo, server: URL): string | null {
   const home = env.HOME ? join(env.HOME, '.local', 'state') : null;
   const state = env.XDG_STATE_HOME && isAbsolute(env.XDG_STATE_HOME) ? env.XDG_STATE_HOME : home;
@@ -37,7 +37,7 @@ export function verifiedPlace({ env }: CliIo, server: URL): string | null {
   return state === null ? null : join(state, 'assay', `audit-${name}.json`);
 }
 
-/** Null where nothing was verified yet. @param isNeeded else what cannot be read is nothing. @throws CliError */
+/** Null if nothing was verified yet. @param isNeeded else what cannot be read is nothing. @throws CliError */
 export function readVerified(place: string | null, isNeeded: boolean): RememberedLog | null {
   if (place === null && !isNeeded) return null;
   if (place === null)
@@ -57,7 +57,10 @@ export function readVerified(place: string | null, isNeeded: boolean): Remembere
   }
 }
 
-/** What cannot be written costs whoever resumes time, and this run nothing. @param before what was remembered until now */
+/**
+ * Writes down how far a log is verified. A failure costs whoever resumes time, and this run nothing. @param before what was
+ * remembered until now
+ */
 export function writeVerified(
   place: string | null,
   part: VerifiedPart | null,

@@ -8,7 +8,7 @@ import { Rejection } from '../../../wire/rejection.ts';
 /** A checkpoint that came another way than the audit log: what an agent, a log or a colleague kept. */
 export interface Witness {
   readonly checkpoint: string;
-  /** The key that is known to be the server's, base64; null where only the checkpoint was kept. */
+  /** The key that is known to be the server's, base64; null if only the checkpoint was kept. */
   readonly publicKey: string | null;
 }
 
@@ -26,7 +26,7 @@ export interface AuditLogResult {
   readonly signed: number;
   /** Whether a checkpoint from outside fits. Without, a rewrite by who holds the server's key would not show. */
   readonly witnessed: boolean;
-  /** The first entry that is wrong or missing; `seq` is null where the fault is in a key or a checkpoint itself. */
+  /** The first entry that is wrong or missing; `seq` is null if the fault is in a key or a checkpoint itself. */
   readonly fault: { readonly seq: number | null; readonly text: string } | null;
 }
 
@@ -90,12 +90,12 @@ export class AuditLogCheck {
     return this.#size;
   }
 
-  /** The latest part that a checkpoint signs; null where nothing was new. */
+  /** The latest part that a checkpoint signs; null if nothing was new. */
   get verified(): VerifiedPart | null {
     return this.#verified;
   }
 
-  /** False where a fault was found: what follows does not matter any more. */
+  /** False if a fault was found: what follows does not matter any more. */
   take(line: AuditLine): boolean {
     this.#guard(() => {
       if ('entry' in line) this.#onEntry(line.entry);
@@ -201,7 +201,7 @@ export class AuditLogCheck {
     this.#verified = { checkpoint: note, earlier: this.#earlier(origin), rollback };
   }
 
-  /** @throws Rejection where none of the keys signed it */
+  /** @throws Rejection if none of the keys signed it */
   #checkSigned(note: string): Checkpoint {
     const { keyId, origin } = parseCheckpoint(note);
     const key = this.#keys.get(`${origin} ${keyId}`);
@@ -250,7 +250,7 @@ export class AuditLogCheck {
   }
 }
 
-/** So many signatures are all looked at, and of those after them one in so many entries. */
+/** The first signatures are all checked, and after them one in so many entries. */
 const allSignatures = 4_096;
 const entriesOfSignature = 4_096;
 

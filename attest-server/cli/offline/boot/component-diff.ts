@@ -4,7 +4,7 @@ import { comparedCommands } from '../../../policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { computedBanks } from './file.ts';
 
-type Component = Reference['components'][number];
+type ScopedComponent = Reference['components'][number];
 
 /** A component that only one of two references has. */
 export interface ComponentDifference {
@@ -15,18 +15,19 @@ export interface ComponentDifference {
 }
 
 export interface ComponentsDifference {
-  /** Of the stages of which both speak. */
+  /** Differences in the stages that both have. */
   readonly components: readonly ComponentDifference[];
   /** Stages of which only one speaks, by name. */
   readonly onlyExpected: readonly string[];
   readonly onlyActual: readonly string[];
 }
 
-/** What two references say differently of what a boot measures: a computed one has no events that could be compared. */
+/** The components by which two references differ: a computed one has no events that could be compared. */
 export function diffComponents(expected: Reference, actual: Reference): ComponentsDifference {
   const before = stagesOf(expected);
   const after = stagesOf(actual);
-  const both = (component: Component) => before.has(stageOf(component)) && after.has(stageOf(component));
+  const both = (component: ScopedComponent) =>
+    before.has(stageOf(component)) && after.has(stageOf(component));
   const texts = new Map([...textsOf(expected), ...textsOf(actual)]);
   const without = (some: Reference, others: Reference) =>
     some.components.filter(
@@ -42,7 +43,7 @@ export function diffComponents(expected: Reference, actual: Reference): Componen
   };
 }
 
-function stageOf({ stage, pcr }: Component): string {
+function stageOf({ stage, pcr }: ScopedComponent): string {
   return stageNames[judgedStage(stage, pcr ?? null)];
 }
 
@@ -51,20 +52,24 @@ function stagesOf({ components }: Reference): ReadonlySet<string> {
 }
 
 /** As a boot is compared with them under a policy without masks. */
-function textsOf({ components }: Reference): ReadonlyMap<Component, string> {
+function textsOf({ components }: Reference): ReadonlyMap<ScopedComponent, string> {
   const readable = components.map((component) => {
     const { pcr = null, kind = null, text = null } = component;
     return { component, pcr, kind, text };
   });
   const commands = comparedCommands(readable, []);
-  const texts = new Map<Component, string>();
+  const texts = new Map<ScopedComponent, string>();
   for (const one of readable)
     if (one.text !== null) texts.set(one.component, commands.get(one) ?? maskIdentifiers(one.text));
   return texts;
 }
 
-/** Of the same digest in every bank that both have, or of the same text; without a PCR it stands for any. */
-function isSame(one: Component, other: Component, texts: ReadonlyMap<Component, string>): boolean {
+/** Whether both have the same digest in every bank that both have, or the same text; without a PCR it stands for any. */
+function isSame(
+  one: ScopedComponent,
+  other: ScopedComponent,
+  texts: ReadonlyMap<ScopedComponent, string>,
+): boolean {
   if (one.pcr !== undefined && other.pcr !== undefined && one.pcr !== other.pcr) return false;
   const [text, otherText] = [texts.get(one), texts.get(other)];
   if (text !== undefined && otherText !== undefined) return text === otherText;
@@ -74,11 +79,11 @@ function isSame(one: Component, other: Component, texts: ReadonlyMap<Component, 
   return banks.length > 0 && banks.every((bank) => one.digests[bank] === other.digests[bank]);
 }
 
-function placeOf(component: Component): { readonly stage: string; readonly pcr: number | null } {
+function placeOf(component: ScopedComponent): { readonly stage: string; readonly pcr: number | null } {
   return { stage: stageOf(component), pcr: component.pcr ?? null };
 }
 
-function shown({ description, digests }: Component): string {
+function shown({ description, digests }: ScopedComponent): string {
   const bank = computedBanks.find((one) => digests[one] !== undefined);
   return bank === undefined ? description : `${description} ${bank}:${digests[bank]}`;
 }

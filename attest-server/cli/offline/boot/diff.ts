@@ -18,7 +18,7 @@ import type { Reason } from '../../../wire/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../../readable.ts';
+import { field, readable, readingOf, type TextFormat, withShortDigests, wrapped } from '../../readable.ts';
 import { readLastTrusted, type TrustedBoot } from './last-trusted.ts';
 import { type BootSide, isFile, readBootSide } from './side.ts';
 
@@ -44,19 +44,19 @@ export async function showBootDiff(
     await readBootSide(b ?? a, io.cwd, server),
     io.now(),
   );
-  const reading = readingOf(io, utc);
-  const head = good === null ? '' : comparedWith(good, reading);
-  await print(io, format, diff, () => head + page(diff, reading));
+  const textFormat = readingOf(io, utc);
+  const head = good === null ? '' : comparedWith(good, textFormat);
+  await print(io, format, diff, () => head + page(diff, textFormat));
   exitWith(diff.same ? exit.ok : exit.untrusted);
 }
 
-function comparedWith({ side, at, doubt }: TrustedBoot, reading: Reading): string {
+function comparedWith({ side, at, doubt }: TrustedBoot, textFormat: TextFormat): string {
   const though =
     doubt === null
       ? ''
       : `, though ${doubt}: its policy did not require a known boot, so it may be no good one`;
-  const text = `Compared with ${side.label}, trusted at ${readable(at, reading)}${though}.`;
-  return wrapped(text, reading.width)
+  const text = `Compared with ${side.label}, trusted at ${readable(at, textFormat)}${though}.`;
+  return wrapped(text, textFormat.width)
     .map((line) => `${line}\n`)
     .join('');
 }
@@ -72,7 +72,7 @@ async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<
 
 /** How two boots differ; what `assay boot diff -o json` prints. */
 export interface BootDiff {
-  /** What was compared, as it is called, the good one first. */
+  /** The names of the compared boots, the good one first. */
   readonly boots: readonly [string, string];
   /** Nothing differs that counts. */
   readonly same: boolean;
@@ -93,7 +93,7 @@ export interface EventOfDiff {
    * machines that are alike, and makes no boot another one.
    */
   readonly counts: 'cause' | 'follows' | 'never';
-  /** What the log of the second boot shows unusual of it, of the first where only that has it. */
+  /** The unusual in the second boot's log, or of the first if only that has it. */
   readonly note: string | null;
 }
 
@@ -104,7 +104,7 @@ const rules: BootRules = { ...defaultBootRules, byValue: valuePcrs };
 /**
  * Judges boot `b` as if `a` had been captured.
  * @param at milliseconds since the epoch
- * @throws CliError where `a` cannot be captured, or they share no bank better than SHA-1
+ * @throws CliError if `a` cannot be captured, or they share no bank better than SHA-1
  */
 function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   const bank = sharedBank(a, b);
@@ -133,12 +133,12 @@ function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   };
 }
 
-interface Judged {
+interface JudgedDifference {
   readonly findings: readonly Finding[];
   readonly differing: readonly StageDifference[];
 }
 
-function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
+function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): JudgedDifference {
   const vouched = vouchedBoot(boot, banks, rules, active, 'all');
   const { findings } = judgeBoot(vouched, banks, {
     group,
@@ -234,7 +234,7 @@ function followingStages({ differences }: BootDiff): readonly string[] {
     .map((stage) => stageNames[stage]);
 }
 
-function page(diff: BootDiff, reading: Reading): string {
+function page(diff: BootDiff, textFormat: TextFormat): string {
   const { same, findings, differences } = diff;
   const following = followingStages(diff);
   const prose = [
@@ -242,8 +242,8 @@ function page(diff: BootDiff, reading: Reading): string {
       ? ['Both boots are the same in everything that is compared.']
       : findings.map(({ text }) => text)),
     ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
-  ].flatMap((text) => wrapped(readable(text, reading), reading.width));
-  const events = differences.map((one) => eventLines(one, reading));
+  ].flatMap((text) => wrapped(readable(text, textFormat), textFormat.width));
+  const events = differences.map((one) => eventLines(one, textFormat));
   return [...prose.map((line) => `${line}\n`), ...events].join('');
 }
 
@@ -251,14 +251,14 @@ const countsText = { cause: 'the cause', follows: 'follows', never: 'never count
 
 function eventLines(
   { pcr, stage, type, expected, actual, counts, note }: EventOfDiff,
-  reading: Reading,
+  textFormat: TextFormat,
 ): string {
   const side = (mark: string, text: string | null) =>
-    field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, reading);
+    field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, textFormat);
   return [
     `${countsText[counts]}: PCR ${pcr}, ${printable(`${stage}, ${type}`)}\n`,
     side('-', expected),
     side('+', actual),
-    note === null ? '' : field('  note', printable(note), 8, reading),
+    note === null ? '' : field('  note', printable(note), 8, textFormat),
   ].join('');
 }

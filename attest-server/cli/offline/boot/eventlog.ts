@@ -68,7 +68,7 @@ export async function showEventLog(
   }
 }
 
-/** Also with what its boot shows, as if all of the log were quoted. */
+/** The log with the notes of its boot, as if all of it were quoted. */
 function withBootNotes(log: ParsedLog): EventLog {
   const { format, banks, startupLocality, events, notes } = log;
   const ofBoot = bootState(log, asTheLogSays(log)).notes;
@@ -83,10 +83,10 @@ function looksLikeJson(bytes: Buffer): boolean {
 const whyEmpty =
   'Copy it as root. The kernel shows an empty one where the firmware hands none over: is the TPM switched on, and does the machine boot by UEFI?';
 
-type SoFar = Omit<EventLog, 'banks'>;
+type PartialLog = Omit<EventLog, 'banks'>;
 
-/** What can be read of a log that is cut or damaged; null where not even its first event can. */
-function readableEvents(bytes: Buffer): SoFar | null {
+/** The events of a log that is cut or damaged, as far as it can be read; null if not even the first can. */
+function readableEvents(bytes: Buffer): PartialLog | null {
   try {
     const { format, startupLocality, events, notes } = parseEventLogSoFar(bytes).log;
     return { format, startupLocality, events, notes };
@@ -97,7 +97,7 @@ function readableEvents(bytes: Buffer): SoFar | null {
 }
 
 /** Without PCRs: those of a part of a log are no machine's. */
-function soFarPage({ format, events, notes }: SoFar): string {
+function soFarPage({ format, events, notes }: PartialLog): string {
   const bank = logBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
   return [
     `${format} log, of which ${events.length} events can be read`,
@@ -107,8 +107,8 @@ function soFarPage({ format, events, notes }: SoFar): string {
 }
 
 /**
- * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
- * `userspace` what systemd's log adds, where it is given.
+ * The output of `assay eventlog`, with its last line feed. JSON: one object in the shape of EventLog, and under `userspace`
+ * what systemd's log adds, if it is given.
  */
 export function renderEventLog(
   log: EventLog,

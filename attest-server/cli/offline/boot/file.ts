@@ -21,7 +21,7 @@ export function readBootFile(path: string): Buffer {
   });
 }
 
-/** What each chunk of a file is given to, in order; not all of it is in memory at once. */
+/** Passes each chunk of a file on, in order; not all of it is in memory at once. */
 export function readChunks(path: string, take: (chunk: Buffer) => void): number {
   return opened(path, (file) => {
     const chunk = Buffer.alloc(chunkBytes);
@@ -38,12 +38,12 @@ export function readChunks(path: string, take: (chunk: Buffer) => void): number 
 
 /** Which banks a computed reference speaks of: those that are compared. */
 export const computedBanks = ['sha256', 'sha384', 'sha512'] as const;
-export type Digests = Readonly<Record<(typeof computedBanks)[number], string>>;
+export type ComputedDigests = Readonly<Record<(typeof computedBanks)[number], string>>;
 
 /** Hashes what it is given, in every bank at once. */
 export function createDigester(): {
   readonly update: (bytes: Buffer) => void;
-  readonly digests: () => Digests;
+  readonly digests: () => ComputedDigests;
 } {
   const sha256 = createHash('sha256');
   const sha384 = createHash('sha384');
@@ -60,7 +60,7 @@ export function createDigester(): {
   };
 }
 
-export function digestsOf(...parts: readonly Buffer[]): Digests {
+export function digestsOf(...parts: readonly Buffer[]): ComputedDigests {
   const { update, digests } = createDigester();
   for (const part of parts) update(part);
   return digests();

@@ -76,7 +76,7 @@ class KeptSides {
   }
 }
 
-/** Null where it was erased. */
+/** Null if it was erased. */
 async function readKept(server: Client, { node }: HistoryView, evidence: string): Promise<BootSide | null> {
   try {
     return await readNodeSide(server, node, evidence);

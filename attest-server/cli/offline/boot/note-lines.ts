@@ -1,6 +1,6 @@
 import type { LogNote } from '../../../verify/tpm/log-notes.ts';
 
-/** One line for each kind of note: those that say the same of several events are told once. */
+/** One line for each kind of note: those that say the same of several events are reported once. */
 export function noteLines(notes: readonly LogNote[]): readonly string[] {
   const kinds = new Map<
     string,

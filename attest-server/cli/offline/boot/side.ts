@@ -4,8 +4,7 @@ import { parseBundle } from '../../../formats/bundle.ts';
 import { asTheLogSays } from '../../../verify/boot/derive-boot-state.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
 import { hashPart } from '../../../verify/hashed-part.ts';
-import { replayBoot } from '../../../verify/measured-boot.ts';
-import type { ReplayedBoot } from '../../../verify/proven.ts';
+import { type ReplayedBoot, replayBoot } from '../../../verify/measured-boot.ts';
 import { type ParsedLog, parseEventLog } from '../../../verify/tpm/event-log.ts';
 import { bankBytes, type PcrBank } from '../../../wire/messages.ts';
 import type { PcrValues } from '../../../wire/pcr-values.ts';
@@ -95,7 +94,7 @@ function nameOf(file: string): string {
   return parts.slice(-2).join('/');
 }
 
-/** What a machine would quote that booted as the log says. */
+/** The PCRs that a machine would quote that booted as the log says. */
 function banksOf(log: ParsedLog): readonly PcrValues[] {
   return asTheLogSays(log).banks.flatMap((bank) =>
     // No machine quotes it: see the note on SM3 in docs/boot-facts.md.

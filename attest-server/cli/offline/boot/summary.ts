@@ -4,7 +4,7 @@ import type {
   SecureBootState,
   SignatureDatabase,
 } from '../../../verify/boot/boot-state.ts';
-import type { MeasuredBoot } from '../../../verify/proven.ts';
+import type { MeasuredBoot } from '../../../verify/measured-boot.ts';
 
 /** The member `boot` of what `assay verify -o json` prints: what the quote and the log say of the boot. */
 export interface BootSummary {
@@ -13,7 +13,7 @@ export interface BootSummary {
   readonly format: string;
   readonly events: number;
   readonly problems: MeasuredBoot['problems'];
-  /** What is inconsistent or unusual, and misleads no fact. */
+  /** Inconsistent or unusual things that mislead no fact. */
   readonly notes: BootState['notes'];
   /** All that follows is vouched for by the quote; null, or absent from its list, is what is not. */
   readonly firmwareVersion: string | null;
@@ -30,7 +30,7 @@ export interface SecureBootSummary extends Pick<SecureBootState, 'enabled' | 'sb
     readonly certificates: readonly { readonly digest: string; readonly subject: string | null }[];
     readonly digests: number;
   }[];
-  /** What allowed each image to run, in order. */
+  /** The authorities that allowed each image to run, in order. */
   readonly authorities: readonly {
     readonly source: string;
     readonly kind: string;

@@ -24,7 +24,7 @@ export interface ComputeOptions extends BootFiles {
   readonly output: Format;
 }
 
-/** What somebody typed of a boot, and for whom it is to be a reference. */
+/** The files of a boot as typed, and for whom it is to be a reference. */
 interface BootFiles {
   readonly name: string;
   readonly group: string;
@@ -90,7 +90,7 @@ function commandLineOf({ cmdline, cmdlineFile }: BootFiles, at: (path: string) =
   return line;
 }
 
-/** What contradicts itself is refused before any file is read. */
+/** Refuses options that contradict each other before any file is read. */
 function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: BootFiles): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   checkNames({ name, group });

@@ -37,7 +37,7 @@ const longestText = 4096;
 const mostZeros = 1024 * 1024;
 
 /**
- * What a boot of a unified kernel image measures: the image and its kernel in PCR 4, its sections in PCR 11, and what
+ * The measurements of a boot of a unified kernel image: the image and its kernel in PCR 4, its sections in PCR 11, and what
  * the kernel's EFI stub gets of them, command line and initrd, in PCR 9.
  * @param bytes the whole file
  * @throws Rejection `malformed` with field and offset, for what is no such image
@@ -88,7 +88,7 @@ function inMemory({ name, content, zeros }: PeSection): Buffer {
   return zeros === 0 ? content : Buffer.concat([content, Buffer.alloc(zeros)]);
 }
 
-/** "#### LoaderInfo: systemd-stub 257.13-1 ####"; null where it does not say. */
+/** "#### LoaderInfo: systemd-stub 257.13-1 ####"; null if it does not say. */
 function stubVersion(magic: Buffer | undefined): number | null {
   const version = /systemd-stub (\d{3,4})/.exec(magic?.toString('latin1') ?? '')?.[1];
   return version === undefined ? null : Number(version);
@@ -124,7 +124,7 @@ function commandLineComponents(section: Buffer | undefined): readonly ReferenceC
   return [{ stage: 'cmdline', pcr: 9, kind: 'cmdline', digests, description: 'LOADED_IMAGE::LoadOptions' }];
 }
 
-/** What the kernel gets as one initrd, in the stub's order; nothing is measured where it gets none. */
+/** The parts that the kernel gets as one initrd, in the stub's order; nothing is measured if it gets none. */
 function initrdComponents(
   sections: ReadonlyMap<string, Buffer>,
   version: number,

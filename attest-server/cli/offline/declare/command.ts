@@ -111,14 +111,14 @@ async function nextManifest(directory: string, { serial, restore }: DeclareOptio
   return { manifest, content, isNew, since: sinceManifest(before, files) };
 }
 
-/** Paths that the manifest of before has otherwise, or not at all; all are new where there is none. */
-interface Since {
+/** Paths that the earlier manifest has otherwise, or not at all; all are new if there is none. */
+interface ChangedPaths {
   readonly added: readonly string[];
   readonly changed: readonly string[];
   readonly removed: readonly string[];
 }
 
-function sinceManifest(before: Manifest | null, files: Manifest['files']): Since {
+function sinceManifest(before: Manifest | null, files: Manifest['files']): ChangedPaths {
   const said = new Map(before?.files.map(({ path, sha256 }) => [path, sha256]));
   const is = new Set(files.map(({ path }) => path));
   const pathsOf = (found: Manifest['files']) => found.map(({ path }) => path);
@@ -158,7 +158,7 @@ function serialOf(given: string | undefined, before: Manifest | null): number {
   return serial;
 }
 
-/** A signature of before is none of what is now: ssh-keygen would ask whether to write over it. */
+/** Writes the manifest and removes the earlier signature, which is not of these bytes: ssh-keygen would ask whether to overwrite it. */
 function writeManifest(directory: string, text: string): void {
   const path = join(directory, declaredFiles.manifest);
   try {
@@ -199,7 +199,7 @@ function writtenText(
   directory: string,
   { serial }: Manifest,
   content: DirectoryContent,
-  { added, changed, removed }: Since,
+  { added, changed, removed }: ChangedPaths,
 ): string {
   const told = [
     ['new', added],

@@ -141,7 +141,7 @@ function digitsOf(text: string): string {
 }
 
 /**
- * The one line that a regular expression of Python's matches; null where it matches several. What `re.escape` writes is such
+ * The one line that a regular expression of Python's matches; null if it matches several. What `re.escape` writes is such
  * a one.
  */
 function literalOf(expression: string): string | null {

@@ -5,7 +5,7 @@ import { Rejection } from '../../../wire/rejection.ts';
 import { counted } from '../../sentence.ts';
 import type { ReferenceComponent } from '../boot-reference.ts';
 
-/** What one event measures, in the order in which it is measured. */
+/** One event, in the order of measurement. */
 interface PcrlockRecord {
   readonly pcr: number;
   readonly digests: ReferenceComponent['digests'];
@@ -54,7 +54,7 @@ export function parsePcrlock(text: string): readonly PcrlockRecord[] {
 }
 
 /**
- * What these components measure, as components of a reference.
+ * The measurements of these files as components of a reference.
  * @param files in the order of their names, which is that of the boot
  * @returns beside it what is left out, and why: a line each, for people
  */
@@ -67,7 +67,7 @@ export function pcrlockComponents(
     const before = components.length;
     const left = new Map<string, number>();
     const leave = (why: string) => left.set(why, (left.get(why) ?? 0) + 1);
-    /** Of a unified image: the section whose content comes next. */
+    /** In a unified image: the section whose content comes next. */
     let section: string | null = null;
     for (const { pcr, digests } of records) {
       const constant = constants.find((each) => isSame(each.digests, digests));
@@ -111,7 +111,7 @@ const sentences = [
   'Exit Boot Services Returned with Success',
 ];
 
-/** What no reference holds, since each boot measures it: boundaries, names of sections, phases of user space. */
+/** Events that no reference holds, since each boot measures them: boundaries, names of sections, phases of user space. */
 const constants: readonly Constant[] = [
   ...[separatorDigests.zero, separatorDigests.ones].map((known) => constant('separator', known)),
   ...[...Object.keys(sections), ...otherSections.split(' ')].map((name) => ({

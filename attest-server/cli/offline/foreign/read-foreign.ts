@@ -17,7 +17,7 @@ export interface ReadForeign {
 
 /**
  * Reads component files of systemd-pcrlock (files, or a folder of them), or a measured boot reference state of Keylime.
- * Null where it is neither: then it is a reference of ours.
+ * Null if it is neither: then it is a reference of ours.
  * @throws CliError
  */
 export function readForeign(
@@ -43,13 +43,13 @@ export function readForeign(
   return { references: made, notes };
 }
 
-interface Found {
-  /** Of each reference. */
+interface ForeignReferences {
+  /** The components of each reference. */
   readonly components: readonly (readonly ReferenceComponent[])[];
   readonly notes: readonly string[];
 }
 
-function readPcrlock(paths: readonly string[]): Found {
+function readPcrlock(paths: readonly string[]): ForeignReferences {
   const files = paths.flatMap((path) => (isFolder(path) ? componentsIn(path) : [path]));
   const named = files.map((path) => ({
     name: componentName(path),
@@ -88,7 +88,7 @@ function componentName(path: string): string {
   return folder ?? basename(path, '.pcrlock');
 }
 
-function readKeylime(path: string): Found {
+function readKeylime(path: string): ForeignReferences {
   const { references, notes } = refusing(path, () => parseKeylimeBoot(readFile(path).toString('utf8')));
   return { components: references, notes };
 }

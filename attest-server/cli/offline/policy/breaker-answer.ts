@@ -2,7 +2,7 @@ import type { SimulatedNodeView } from '../../../api/policy-api.ts';
 import { Breaker } from '../../../marking/breaker.ts';
 import { driftOf } from '../../../marking/judged-node.ts';
 
-/** What the breaker would do with the taints of a change that comes at once. */
+/** The effect of the breaker on the taints of a change that comes at once. */
 export interface BreakerAnswer {
   /** Nodes that would be tainted at once. */
   readonly tainted: number;
@@ -16,7 +16,7 @@ export interface BreakerAnswer {
   }[];
 }
 
-/** @param items every node: groups count as a whole. Null where no node of a cluster is among them */
+/** @param items every node: groups count as a whole. Null if no node of a cluster is among them */
 export function breakerAnswer(items: readonly SimulatedNodeView[]): BreakerAnswer | null {
   const marked = items.filter(({ marks, after }) => marks !== null && after !== null);
   if (marked.length === 0) return null;

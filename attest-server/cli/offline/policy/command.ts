@@ -13,7 +13,7 @@ import { readReferences } from '../reference-file.ts';
 import { latchFaults } from './latch-faults.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
 
-export interface CheckOptions {
+export interface PolicyCheckOptions {
   /** Folder of the references that it is to judge by. */
   readonly references?: string;
   /** Hold it against the latch of the server, too. */
@@ -25,7 +25,7 @@ export interface CheckOptions {
 export async function checkPolicyFile(
   { io, server, exitWith }: CliContext,
   file: string,
-  { references: folder, latched = false, output: format }: CheckOptions,
+  { references: folder, latched = false, output: format }: PolicyCheckOptions,
 ): Promise<void> {
   const text = file === '-' ? (await readInput(io, file)).toString('utf8') : readPolicyText(io, file);
   const checked = checkPolicyText(text, file);

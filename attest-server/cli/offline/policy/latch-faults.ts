@@ -24,7 +24,7 @@ export async function latchFaults(
   }
 }
 
-/** @throws CliError where a server of another version has one that this program cannot read */
+/** @throws CliError if a server of another version has one that this program cannot read */
 function inForce({ name, text }: { readonly name: string; readonly text: string }): Policy {
   try {
     return parsePolicy(text, name, enrolments);

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { canLoseTrust, losesTooMany, simulateAnswer, turnsUntrusted } from '../../../api/policy-api.ts';
+import { simulateAnswer } from '../../../api/policy-api.ts';
 import { policyLabel } from '../../../formats/policy-label.ts';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../../../formats/trust-loss.ts';
 import { printable } from '../../../wire/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
@@ -11,7 +12,7 @@ import { readFile } from '../../read-file.ts';
 import { readNodes } from '../../read-nodes.ts';
 import { withShortDigests } from '../../readable.ts';
 import { counted, listed } from '../../sentence.ts';
-import { readSimulation, type Simulated, simulationText } from '../../simulation.ts';
+import { readSimulation, type ShownSimulation, simulationText } from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
 import { type BreakerAnswer, breakerAnswer } from './breaker-answer.ts';
@@ -43,7 +44,7 @@ export async function simulatePolicy(
   const references = options.references === undefined ? null : readReferences(at(options.references));
   const asked =
     options.bundles === undefined ? await simulatedByServer(await server(), policy.text, file) : null;
-  const items: readonly Simulated[] =
+  const items: readonly ShownSimulation[] =
     asked?.items ??
     bundlesIn(at(options.bundles ?? '')).map((path) =>
       simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
@@ -96,15 +97,15 @@ async function markedByFirstUse(
     .map(({ name }) => name);
 }
 
-interface Refused {
+interface RefusedShare {
   readonly untrusted: number;
   readonly trusted: number;
-  /** What a policy may make untrusted of them. */
+  /** The share of them that a policy may make untrusted. */
   readonly share: number;
 }
 
-/** Null where the server would take this policy. */
-function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): Refused | null {
+/** Null if the server would take this policy. */
+function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): RefusedShare | null {
   const trusted = items.filter(canLoseTrust);
   const untrusted = trusted.filter(turnsUntrusted).length;
   return losesTooMany(untrusted, trusted.length, share)
@@ -112,7 +113,7 @@ function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnsw
     : null;
 }
 
-function refusedText(refused: Refused | null): string {
+function refusedText(refused: RefusedShare | null): string {
   if (refused === null) return '';
   const { untrusted, trusted } = refused;
   return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (breaker.refusePolicyPercent); once it did, assay policy allow has it come into force all the same\n`;
@@ -123,7 +124,7 @@ function firstUseText(names: readonly string[]): string {
   return `of those that would be marked, nobody has vouched for the TPM of ${counted(names.length, 'node')} bound by first use: ${listed(names)} (assay enrol approve --all)\n`;
 }
 
-/** What the breaker would make of it. */
+/** The breaker's answer to it. */
 function breakerText(answer: BreakerAnswer | null): string {
   if (answer === null || answer.tainted + answer.waiting === 0) return '';
   const { tainted, waiting, held } = answer;

@@ -3,11 +3,11 @@ import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error
 import { type CheckedPolicy, checkPolicy } from '../../../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../../../policy/policy.ts';
 import { builtInPolicy } from '../../../policy/shipped/built-in.ts';
-import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { readFile } from '../../read-file.ts';
 
-/** The text of a policy file, or of `strict` or `observe`. @throws CliError where it cannot be read */
+/** The text of a policy file, or of `strict` or `observe`. @throws CliError if it cannot be read */
 export function readPolicyText({ cwd }: CliIo, name: string): string {
   return builtInPolicy(name)?.text ?? readFile(resolve(cwd, name)).toString('utf8');
 }

@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
-import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { DigestList } from '../../../formats/digest-list.ts';
 import { parseImaPolicy } from '../../../formats/ima-policy.ts';
-import { checkListedFile } from '../../../formats/packed-list.ts';
+import { checkListedFile, type ListedFile } from '../../../formats/packed-list.ts';
 import {
   type KnownImaPolicy,
   type KnownKey,
@@ -17,8 +17,9 @@ import { limits } from '../../../wire/limits.ts';
 import { printable } from '../../../wire/printable.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { inOurWords } from '../../../wire/shape-fault.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
 import { counted } from '../../sentence.ts';
@@ -48,7 +49,7 @@ export interface RuntimeOptions {
 export async function writeRuntimeReference(context: CliContext, options: RuntimeOptions): Promise<void> {
   const { io } = context;
   checkOptions(options);
-  const gathered = new Gathered(io);
+  const gathered = new FoundFiles(io);
   for (const folder of options.fromDpkg)
     await gathered.packages(folder, '.deb', '--from-dpkg', async (path) => {
       for await (const file of readDeb(path)) gathered.add(file);
@@ -81,8 +82,8 @@ function checkOptions(options: RuntimeOptions): void {
     );
 }
 
-/** What was found so far; who waits is told every few seconds. */
-class Gathered {
+/** The files found so far; progress is printed every few seconds. */
+class FoundFiles {
   readonly files: ListedFile[] = [];
   readonly policies = new Map<string, KnownImaPolicy>();
   readonly keyrings = new Map<string, KnownKey>();
@@ -92,7 +93,7 @@ class Gathered {
     this.#io = io;
   }
 
-  /** @throws Rejection for a file that none can be: while it is known where it came from */
+  /** @throws Rejection for a file that none can be: while it is known if it came from */
   add(file: ListedFile): void {
     checkListedFile(file);
     // A list is refused in the end where it is too large: not only then.
@@ -162,7 +163,7 @@ function packagesIn(folder: string, ending: string, option: string): readonly st
   return paths;
 }
 
-/** What is wrong with a package is told with its name: half of a list is none. */
+/** Names the package in a fault of it: half of a list is none. */
 async function naming(path: string, read: () => void | Promise<void>): Promise<void> {
   try {
     await read();
@@ -183,7 +184,7 @@ async function naming(path: string, read: () => void | Promise<void>): Promise<v
   }
 }
 
-function addKeylime(gathered: Gathered, path: string, io: CliIo): Promise<void> {
+function addKeylime(gathered: FoundFiles, path: string, io: CliIo): Promise<void> {
   return naming(path, () => {
     const text = readFile(resolve(io.cwd, path)).toString('utf8');
     const { files, keyrings, excludes, notes } = parseKeylime(text);
@@ -213,7 +214,7 @@ function excludesText(excludes: readonly string[]): string {
 
 const mostShown = 100;
 
-async function addReference(gathered: Gathered, path: string, io: CliIo): Promise<void> {
+async function addReference(gathered: FoundFiles, path: string, io: CliIo): Promise<void> {
   const { kind, runtime } = readReference(resolve(io.cwd, path));
   if (kind !== 'runtime' || runtime === undefined)
     throw new CliError(`${path} is a reference of kind ${kind}`, 'Name one of kind runtime.');
@@ -242,7 +243,7 @@ function policyOf(path: string, io: CliIo): KnownImaPolicy {
   }
 }
 
-function referenceOf(gathered: Gathered, { name, group, state }: RuntimeOptions): Reference {
+function referenceOf(gathered: FoundFiles, { name, group, state }: RuntimeOptions): Reference {
   const list = DigestList.of(gathered.files);
   const bytes = list.toBytes();
   if (bytes.length > limits.references.files)

@@ -3,15 +3,15 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { start, startError } from 'node-tpm2/run';
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { readTar } from './tar.ts';
 
 /**
  * The files and symbolic links of a Debian package (deb(5)), each with SHA-256: the package itself carries MD5 alone.
- * @throws Rejection `malformed`, `too_large`; ToolError where `xz` is needed and not installed
+ * @throws Rejection `malformed`, `too_large`; ToolError if `xz` is needed and not installed
  */
 export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
   const members = await readMembers(path);
@@ -32,7 +32,7 @@ export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
   }
 }
 
-interface Member {
+interface ArMember {
   readonly name: string;
   readonly at: number;
   readonly size: number;
@@ -43,13 +43,13 @@ const headerSize = 60;
 const mostMembers = 16;
 const mostControlBytes = 1024 * 1024;
 
-/** Of an archive of ar (ar(5)), as far as a package needs them. */
-async function readMembers(path: string): Promise<readonly Member[]> {
+/** The members of an archive of ar (ar(5)), as far as a package needs them. */
+async function readMembers(path: string): Promise<readonly ArMember[]> {
   await using file = await open(path);
   const { size: whole } = await file.stat();
   if ((await bytesAt(file, 0, magic.length, whole)).toString('latin1') !== magic)
     throw malformed('it is no archive of ar', 'magic', 0);
-  const members: Member[] = [];
+  const members: ArMember[] = [];
   for (let at = magic.length; at < whole; ) {
     if (members.length === mostMembers) throw malformed(`more than ${mostMembers} members`, 'name', at);
     const header = (await bytesAt(file, at, headerSize, whole)).toString('latin1');
@@ -66,14 +66,14 @@ async function readMembers(path: string): Promise<readonly Member[]> {
   return members;
 }
 
-function memberNamed(members: readonly Member[], name: string): Member {
+function memberNamed(members: readonly ArMember[], name: string): ArMember {
   const found = members.find((member) => member.name === name || member.name.startsWith(`${name}.`));
   if (found === undefined) throw malformed(`it has no ${name}`, 'name', magic.length);
   return found;
 }
 
 /** Name and version, as dpkg calls them. */
-async function packageOf(path: string, members: readonly Member[]): Promise<string> {
+async function packageOf(path: string, members: readonly ArMember[]): Promise<string> {
   for await (const entry of readTar(unpacked(path, memberNamed(members, 'control.tar')), {
     keepUpTo: mostControlBytes,
   })) {
@@ -90,7 +90,7 @@ async function packageOf(path: string, members: readonly Member[]): Promise<stri
 }
 
 /** The bytes of a member, unpacked as its name says. */
-function unpacked(path: string, { name, at, size }: Member): AsyncIterable<Buffer> {
+function unpacked(path: string, { name, at, size }: ArMember): AsyncIterable<Buffer> {
   if (size === 0) throw malformed(`${name} is empty`, 'size', at);
   const packed = createReadStream(path, { start: at, end: at + size - 1 });
   switch (name.split('.')[2] ?? '') {

@@ -15,7 +15,7 @@ import { readNode } from '../../read-nodes.ts';
 import { shownDigits } from '../../readable.ts';
 import { contextPolicy } from '../verify/verify.ts';
 
-/** What a node measured, as a reference would list it, and which evidence that is of. */
+/** The measured files of a node as a reference would list them, and the evidence that they are from. */
 export interface NodeFiles {
   readonly runtime: RuntimeFiles;
   readonly label: string;
@@ -24,7 +24,7 @@ export interface NodeFiles {
 /**
  * @param given `NODE`: the evidence of its last trusted verdict; or `NODE@DIGEST` for another one
  * @param at milliseconds since the epoch
- * @throws CliError where none is kept, or it is no model for others
+ * @throws CliError if none is kept, or it is no model for others
  */
 export async function readNodeFiles(server: Client, given: string, at: number): Promise<NodeFiles> {
   const [node = '', digits] = given.split('@');
@@ -58,12 +58,12 @@ function filesIn(text: string, node: string, at: number): RuntimeFiles {
   return made.runtime;
 }
 
-interface Evidence {
+interface LabelledEvidence {
   readonly text: string;
   readonly label: string;
 }
 
-async function readTrusted(server: Client, node: string): Promise<Evidence> {
+async function readTrusted(server: Client, node: string): Promise<LabelledEvidence> {
   if ((await readNode(server, node)).state === 'trusted') return readEvidence(server, node, null);
   let before: string | null = null;
   do {
@@ -81,8 +81,8 @@ async function readTrusted(server: Client, node: string): Promise<Evidence> {
   );
 }
 
-/** Null where it was erased. */
-async function readKept(server: Client, node: string, digest: string): Promise<Evidence | null> {
+/** Null if it was erased. */
+async function readKept(server: Client, node: string, digest: string): Promise<LabelledEvidence | null> {
   try {
     return await readEvidence(server, node, digest);
   } catch (error) {
@@ -91,7 +91,7 @@ async function readKept(server: Client, node: string, digest: string): Promise<E
   }
 }
 
-async function readEvidence(server: Client, node: string, digest: string | null): Promise<Evidence> {
+async function readEvidence(server: Client, node: string, digest: string | null): Promise<LabelledEvidence> {
   const which = digest === null ? '' : `?evidence=${digest}`;
   const label = digest === null ? node : `${node}@${digest.slice(0, shownDigits)}`;
   return { label, text: await server.text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`) };

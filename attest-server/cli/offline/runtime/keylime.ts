@@ -1,16 +1,16 @@
 import { z } from 'zod';
-import type { ListedFile } from '../../../formats/digest-list.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { hasPrototype } from '../../../wire/prototype-key.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { inOurWords } from '../../../wire/shape-fault.ts';
 
-/** What a runtime policy of Keylime says, or an allow-list of before. */
+/** A runtime policy of Keylime, or an older allow-list. */
 export interface KeylimePolicy {
   readonly files: readonly ListedFile[];
   readonly keyrings: readonly { readonly keyring: string; readonly digest: string }[];
-  /** Paths that it leaves out, as it writes them: regular expressions that match a path's begin. */
+  /** Paths that it leaves out, as it writes them: regular expressions that match a path's start. */
   readonly excludes: readonly string[];
-  /** What of it is passed over, a line each, for people. */
+  /** The parts of it that are passed over, a line each, for people. */
   readonly notes: readonly string[];
 }
 
@@ -24,7 +24,7 @@ export function parseKeylime(text: string): KeylimePolicy {
 
 /**
  * The same paths as a glob of a policy file, where a regular expression is plain enough to tell; else null. Keylime asks
- * whether the begin of a path matches.
+ * whether the start of a path matches.
  */
 export function globOfExclude(expression: string): string | null {
   const found = /^\^?((?:[A-Za-z0-9_/@:,=~-]|\\[.\-+_ ])+)(\.\*|\(\/\.\*\)\?|\$)?\$?$/.exec(expression);
@@ -107,7 +107,7 @@ function listed(path: string, digest: string, field: string): ListedFile {
   return { digest: Buffer.from(digest, 'hex'), path, package: null };
 }
 
-/** What begins each list is no file: the boot is judged by the quoted PCRs. */
+/** The first entry of each list is no file: the boot is judged by the quoted PCRs. */
 function isFile({ path }: ListedFile): boolean {
   return path !== 'boot_aggregate';
 }

@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import { S_IFLNK, S_IFREG, typeOfMode } from '../../../formats/file-type.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 
 /** The files and symbolic links of an rpm package: its header carries their digests. @throws Rejection `malformed`, `too_large` */
@@ -37,7 +37,7 @@ export function parseRpm(bytes: Buffer): readonly ListedFile[] {
   const begin = signatures + ((8 - (signatures % 8)) % 8);
   const end = endOfHeader(bytes, begin);
   if (end !== bytes.length) throw malformed('it has another length than it says', 'header', end);
-  return filesOf(new Header(bytes, begin));
+  return filesOf(new RpmHeader(bytes, begin));
 }
 
 const leadMagic = 0xedabeedb;
@@ -78,7 +78,7 @@ function endOfHeader(bytes: Buffer, at: number): number {
   return at + introSize + length;
 }
 
-function filesOf(header: Header): readonly ListedFile[] {
+function filesOf(header: RpmHeader): readonly ListedFile[] {
   const names = header.texts(tags.names);
   if (names.length === 0) return [];
   const algorithm = header.numbers(tags.algorithm)[0] ?? 1;
@@ -110,7 +110,7 @@ function filesOf(header: Header): readonly ListedFile[] {
   });
 }
 
-function packageOf(header: Header): string {
+function packageOf(header: RpmHeader): string {
   const [name, version, release] = [tags.name, tags.version, tags.release].map((tag) => header.texts(tag)[0]);
   if (name === undefined || version === undefined || release === undefined)
     throw malformed('it names no package, version and release', 'name', header.at);
@@ -119,12 +119,12 @@ function packageOf(header: Header): string {
 }
 
 /** An index of tags, and the bytes that it points into. */
-class Header {
+class RpmHeader {
   /** Its offset in the package. */
   readonly at: number;
   readonly #bytes: Buffer;
   readonly #store: number;
-  readonly #entries = new Map<number, Entry>();
+  readonly #entries = new Map<number, RpmIndexEntry>();
 
   constructor(bytes: Buffer, at: number) {
     this.at = at;
@@ -142,7 +142,7 @@ class Header {
     }
   }
 
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   texts(tag: number): readonly string[] {
     const entry = this.#entries.get(tag);
     if (entry === undefined) return [];
@@ -171,7 +171,7 @@ class Header {
   }
 }
 
-interface Entry {
+interface RpmIndexEntry {
   readonly at: number;
   readonly type: number;
   readonly offset: number;

@@ -23,7 +23,7 @@ export async function* readTar(
   chunks: AsyncIterable<Buffer>,
   { keepUpTo = -1 }: TarOptions = {},
 ): AsyncGenerator<TarFile> {
-  const source = new Source(chunks);
+  const source = new ByteSource(chunks);
   try {
     yield* filesOf(source, keepUpTo);
   } finally {
@@ -31,8 +31,8 @@ export async function* readTar(
   }
 }
 
-async function* filesOf(source: Source, keepUpTo: number): AsyncGenerator<TarFile> {
-  let extended: Extended = {};
+async function* filesOf(source: ByteSource, keepUpTo: number): AsyncGenerator<TarFile> {
+  let extended: ExtendedHeader = {};
   for (let entries = 0; ; entries++) {
     const header = await source.take(blockSize, 'header');
     if (isZero(header)) break;
@@ -59,23 +59,23 @@ const blockSize = 512;
 /** Bytes of all files; a package of today has a few GB at most. */
 const most = { entries: 1_000_000, extension: 1024 * 1024, bytes: 64 * 1024 ** 3 };
 
-/** What an entry says of the next one: pax, and GNU's long path and long link. */
+/** Types of entries that describe the next one: pax, and GNU's long path and long link. */
 const extensions: ReadonlySet<string> = new Set(['x', 'g', 'L', 'K']);
 
-interface Extended {
+interface ExtendedHeader {
   readonly path?: string;
   readonly linkTo?: string;
   readonly size?: number;
 }
 
-interface Header {
+interface TarHeader {
   readonly type: string;
   readonly path: string;
   readonly linkTo: string;
   readonly size: number;
 }
 
-function parseHeader(block: Buffer, at: number, extended: Extended): Header {
+function parseHeader(block: Buffer, at: number, extended: ExtendedHeader): TarHeader {
   let sum = 0;
   for (const [index, byte] of block.entries()) sum += index >= 148 && index < 156 ? 0x20 : byte;
   if (number(block, 148, 8, 'checksum', at) !== sum) throw malformed('a wrong checksum', 'checksum', at);
@@ -92,7 +92,7 @@ function parseHeader(block: Buffer, at: number, extended: Extended): Header {
   };
 }
 
-function parseExtension(type: string, content: Buffer, at: number): Extended {
+function parseExtension(type: string, content: Buffer, at: number): ExtendedHeader {
   if (type === 'L') return { path: text(content, 0, content.length) };
   if (type === 'K') return { linkTo: text(content, 0, content.length) };
   // What is said of all that follows says nothing of names or sizes.
@@ -100,7 +100,7 @@ function parseExtension(type: string, content: Buffer, at: number): Extended {
 }
 
 /** `<length> <key>=<value>\n`, the length that of the whole record. */
-function parseRecords(content: Buffer, end: number): Extended {
+function parseRecords(content: Buffer, end: number): ExtendedHeader {
   const found: { path?: string; linkTo?: string; size?: number } = {};
   for (let at = 0; at < content.length; ) {
     const length = Number(/^([1-9]\d{0,6}) /.exec(content.toString('latin1', at, at + 8))?.[1] ?? 0);
@@ -120,7 +120,7 @@ function parseRecords(content: Buffer, end: number): Extended {
   return found;
 }
 
-async function readFile(source: Source, path: string, size: number, keepUpTo: number): Promise<TarFile> {
+async function readFile(source: ByteSource, path: string, size: number, keepUpTo: number): Promise<TarFile> {
   const hash = createHash('sha256');
   const kept: Buffer[] = [];
   checkedSize(size, most.bytes - source.at, source.at);
@@ -173,7 +173,7 @@ function checkedSize(size: number, allowed: number, at: number): number {
 }
 
 /** Bytes in order, as many as are asked for. */
-class Source {
+class ByteSource {
   /** Offset of the next byte. */
   at = 0;
   readonly #chunks: AsyncIterator<Buffer>;

@@ -8,8 +8,9 @@ import { oursOn, UnmarkFailed, unmarkAll } from '../../../marking/unmark.ts';
 import { printable } from '../../../wire/printable.ts';
 import { checkAll, latched, trialText, type UnmarkOptions } from '../../commands/unmark.ts';
 import { questions } from '../../confirm.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { print } from '../../output.ts';
 import { counted } from '../../sentence.ts';
 
@@ -27,7 +28,7 @@ export async function unmarkDirectly({ io }: CliContext, options: DirectOptions)
   await using cluster = await open(io, options);
   const { nodes, writer } = cluster;
   try {
-    await known(cluster, io.now);
+    await untilListed(cluster, io.now);
     checkNobodyMarks(await writer.readLease(), io.now());
     const latch = unite(null, await writer.readLatch());
     const trial = { latched: latch !== null, nodes: oursOn(nodes.all(), keys).map(copied) };
@@ -78,8 +79,8 @@ async function open(io: CliIo, { kubeconfig, namespace }: DirectOptions): Promis
 /** How long a first whole list may take. */
 const listedWithin = 60_000;
 
-/** @throws CliError where the cluster does not say which Nodes it has */
-async function known({ nodes, fault }: Kubernetes, now: () => number): Promise<void> {
+/** @throws CliError if the cluster does not say which Nodes it has */
+async function untilListed({ nodes, fault }: Kubernetes, now: () => number): Promise<void> {
   const end = now() + listedWithin;
   while (!nodes.synced()) {
     const why = fault();

@@ -10,7 +10,7 @@ import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readInput, unreadable } from '../../read-file.ts';
-import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
+import { readingOf, type TextFormat, withShortDigests } from '../../readable.ts';
 import { noteLines } from '../boot/note-lines.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
@@ -101,7 +101,7 @@ function withNextSteps(verdict: BundleVerdict) {
   };
 }
 
-function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
+function page({ verdict, rejected }: JudgedBundle, textFormat: TextFormat): string {
   const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = withNextSteps(verdict);
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
@@ -125,5 +125,5 @@ function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
     ...(boot === null ? [] : noteLines(boot.notes).map((line) => `  ${line}`)),
   ];
   const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
-  return head + paragraphs(reasons, reading, node);
+  return head + paragraphs(reasons, textFormat, node);
 }

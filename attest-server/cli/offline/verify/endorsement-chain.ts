@@ -7,7 +7,7 @@ import { Rejection } from '../../../wire/rejection.ts';
 
 /**
  * Checks the endorsement of a bundle; with roots, also that one of them vouches for its certificate. Gives the
- * digest of the endorsement key, null where the bundle has none, and what a root says that the TPM is.
+ * digest of the endorsement key, null if the bundle has none, and what a root says that the TPM is.
  * @throws Rejection `ek_untrusted_root`, and those of `checkEndorsement`
  */
 export function checkEndorsementOf(

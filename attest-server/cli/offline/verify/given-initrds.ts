@@ -28,7 +28,7 @@ export async function givenInitrd(
 }
 
 /**
- * The bundle with what is in these images, in the place of what its exporter says is in them.
+ * The bundle with what is in these images, in place of what its exporter says is in them.
  * @returns beside it a sentence for each image of which the exporter says something else
  * @throws Rejection `malformed`, `too_large` for what the bundle says
  */
@@ -59,7 +59,7 @@ export function withInitrds(
   return { bundle: { ...bundle, files, parts: { ...bundle.parts, initrds: part } }, notes };
 }
 
-/** What the verdict rests on where it goes by what initrds hold. */
+/** Notes on the initrds that a verdict rests on if it goes by their content. */
 export function initrdNotes(
   initrds: readonly Pick<InitrdManifest, 'image'>[],
   given: readonly GivenInitrd[],

@@ -1,4 +1,4 @@
-import { type Bundle, parseBundle } from '../../../formats/bundle.ts';
+import { answeredBy, type Bundle, parseBundle } from '../../../formats/bundle.ts';
 import { type Reference, reference } from '../../../formats/reference.ts';
 import { appraise } from '../../../policy/appraise.ts';
 import { isRemembered } from '../../../policy/boot/aggregate.ts';
@@ -17,19 +17,19 @@ import { type BootSummary, bootSummary } from '../boot/summary.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 import { type GivenInitrd, initrdNotes, withInitrds } from './given-initrds.ts';
 
-/** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
+/** The inputs that a bundle is judged with. Those left out come from the bundle's context, or are not judged. */
 export interface BundleJudgement {
   readonly policy?: Policy;
   readonly references?: readonly Reference[];
   /** The authorities that endorse TPMs. */
   readonly roots?: TrustRoots;
-  /** Initrds that lie here, in the place of what the bundle says is in them. */
+  /** Initrds that lie here, in place of what the bundle says is in them. */
   readonly initrds?: readonly GivenInitrd[];
   /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
   readonly now: number;
 }
 
-/** What `assay verify -o json` prints. */
+/** The output of `assay verify -o json`. */
 export interface BundleVerdict {
   readonly state: NodeState;
   readonly earStatus: AspectStatus;
@@ -44,7 +44,7 @@ export interface BundleVerdict {
   readonly trial?: true;
   /** Present where the exporter's word was taken for policy, references, roots or the moment. */
   readonly from?: 'context';
-  /** What this verdict rests on besides the evidence; a sentence each. */
+  /** The grounds of this verdict besides the evidence; a sentence each. */
   readonly notes?: readonly string[];
 }
 
@@ -97,7 +97,7 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const labels = context?.labels ?? {};
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
-  const by = context?.by ?? ('agent' as const);
+  const by = answeredBy(bundle);
   const judged = { name: node, labels, tpmClass, past: pastOf(bundle), by };
   const { verdict, begun } = appraise(proven, policy, judged, references, at);
   const { identity, ...others } = verdict.aspects;
@@ -143,7 +143,7 @@ const exportersMemory =
 const exportersLabels =
   'The bundle does not prove the labels of the node, which may have decided its group. The exporter vouches for them.';
 
-/** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
+/** The policy that the exporter judged by; null if it names none. @throws Rejection `malformed` */
 export function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;
   try {

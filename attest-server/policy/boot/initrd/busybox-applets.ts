@@ -20,5 +20,5 @@ const names = [
   'uuencode vconfig vi w watch watchdog wc wget which who whoami xargs xxd xz xzcat yes zcat',
 ];
 
-/** What busybox of Debian 13 can be called: by another name it does nothing but fail. */
+/** The names of busybox of Debian 13: by another one it does nothing but fail. */
 export const busyboxApplets: ReadonlySet<string> = new Set(names.flatMap((line) => line.split(' ')));

@@ -1,7 +1,8 @@
-import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { DigestList } from '../../../formats/digest-list.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import type { Reference } from '../../../formats/reference.ts';
 import type { Proven } from '../../../verify/proven.ts';
-import type { CapturedAs } from '../../aspect.ts';
+import type { CaptureLabel } from '../../aspect.ts';
 import { CaptureError } from '../../capture-error.ts';
 import { capturedReference } from '../../captured-reference.ts';
 import { InitrdContents } from './contents.ts';
@@ -10,9 +11,9 @@ import { digestOf, placeOf } from './judge-initrd.ts';
 
 /**
  * A reference of kind `runtime` of all files and links in the initrds that a node booted; in steps of some milliseconds.
- * @throws CaptureError where nobody here knows what is in one
+ * @throws CaptureError if nobody here knows what is in one
  */
-export function* captureInitrds({ boot }: Proven, about: CapturedAs): Generator<void, Reference> {
+export function* captureInitrds({ boot }: Proven, about: CaptureLabel): Generator<void, Reference> {
   const { node } = about;
   const manifests = boot?.initrds ?? [];
   if (manifests.length === 0)

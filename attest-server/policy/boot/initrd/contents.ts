@@ -2,7 +2,7 @@ import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../../formats
 import type { InitrdEntry, InitrdManifest } from '../../../formats/initrd-manifest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
 
-/** What stands in an initrd when the kernel has unpacked it, as far as one judgement looks into it. */
+/** The content of an initrd after the kernel unpacked it, as far as one judgement looks into it. */
 export class InitrdContents {
   readonly #entries: ReadonlyMap<string, InitrdEntry>;
   readonly #unseen: readonly InitrdEntry[];
@@ -34,7 +34,7 @@ export class InitrdContents {
     return new InitrdContents(standing, unseen, contents);
   }
 
-  /** Of each path the one that counts, and whatever else the kernel may have read: before that came, or without making it. */
+  /** The entry of each path that counts, and whatever else the kernel may have read: before that came, or without making it. */
   *entries(): Generator<InitrdEntry> {
     yield* this.#entries.values();
     yield* this.#unseen;
@@ -51,7 +51,7 @@ export class InitrdContents {
     return null;
   }
 
-  /** What a file holds; null where the manifest does not keep it, or too much was looked at. */
+  /** The bytes of a file; null if the manifest does not keep them, or too much was looked at. */
   bytesOf({ sha256 }: InitrdEntry): Buffer | null {
     const kept = sha256 === undefined ? undefined : this.#contents[sha256];
     if (kept === undefined) return null;
@@ -67,7 +67,7 @@ export class InitrdContents {
     return this.#placesLeft >= 0;
   }
 
-  /** True where so many places were compared since it was asked last that others should come in between. */
+  /** True if so many places were compared since it was asked last that others should come in between. */
   tookLong(): boolean {
     if (this.#placesInStep < placesInStep) return false;
     this.#placesInStep = 0;
@@ -76,8 +76,8 @@ export class InitrdContents {
 }
 
 /**
- * What the kernel looks for by name before it unpacks anything, where the first one counts (find_cpio_data). Attack: a table of the
- * firmware or microcode, behind which a good one stands.
+ * Files that the kernel looks for by name before it unpacks anything, where the first one counts (find_cpio_data). Attack: a
+ * table of the firmware or microcode, behind which a good one stands.
  */
 function isReadEarly({ path }: InitrdEntry): boolean {
   return path.startsWith('kernel/');

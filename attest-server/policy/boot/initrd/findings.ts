@@ -5,12 +5,12 @@ import { quoted } from '../sentence.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
 
-/** What findings about what is in an initrd expect: by it they are told apart from others of their codes. */
+/** The expectation of findings on the content of an initrd: by it they are told apart from others of their codes. */
 export const expectedFiles = 'files of active references, or made on the host in a known way';
 export const expectedImage = 'the initrd itself, of which the policy judges each file';
 export const expectedArchives = 'archives of cpio, as they are or packed by gzip or zstd';
 
-/** Nobody here knows what is in it. @param waits why, for a person */
+/** The finding on an initrd whose content nobody here knows. @param waits why, for a person */
 export function unseenInitrd(boot: VouchedBoot, component: BootComponent, waits: string | null): Finding {
   return {
     ...about(boot, component),
@@ -38,7 +38,7 @@ export function faultyInitrd(
   };
 }
 
-/** What is in it and nobody knows: the first by name, more below. */
+/** Unknown files in it: the first by name, more below. */
 export function unknownFiles(
   boot: VouchedBoot,
   component: BootComponent,
@@ -98,7 +98,7 @@ function linesOf(one: UnknownEntry): readonly string[] {
   ];
 }
 
-/** Of the text of one file. */
+/** The most lines of one file's text. */
 const mostLines = 8;
 
 function summary({ count, listed, made, unknownCount, twice }: JudgedInitrd): readonly string[] {

@@ -4,6 +4,7 @@ import { Rejection } from '../../../wire/rejection.ts';
 import { maskIdentifiers } from '../masked-text.ts';
 import { busyboxApplets } from './busybox-applets.ts';
 import { type InitrdContents, isExecutable, typeOf } from './contents.ts';
+import type { MadeRule } from './initrd-maker.ts';
 import { parseLibraryCache } from './library-cache.ts';
 import { faultInLines, literalLine } from './literal-lines.ts';
 import { type KernelModules, moduleIndexFault, modulesIn } from './modules.ts';
@@ -23,48 +24,6 @@ export const madeKinds = {
 } as const;
 export type MadeKind = keyof typeof madeKinds;
 
-/** What makers of initrds do with one kind of thing; paths of made files, links and devices begin without a slash. */
-export interface InitrdMaker {
-  /** Which programs do so, with their versions. */
-  readonly source: string;
-  /** When they were looked at, YYYY-MM-DD. */
-  readonly seen: string;
-  /**
-   * Where a file of a package is put: its path there, and in the initrd, each with a slash and below /usr. What the group `name` of
-   * the first found must be found by that of the second. Attack: a known program in place of another one.
-   */
-  readonly moves?: readonly (readonly [from: RegExp, to: RegExp])[];
-  /** Links that are written whatever the packages: path and target. */
-  readonly links?: readonly (readonly [at: RegExp, target: RegExp])[];
-  /** Links that have a unit wanted, which is the one of the same name. */
-  readonly units?: readonly RegExp[];
-  readonly made?: readonly MadeRule[];
-  /** What no rule can judge, and what it is: somebody vouches for it, for all that have the same. */
-  readonly texts?: readonly (readonly [at: RegExp, what: string])[];
-  /** The same of what is not shown, and counts as it is. */
-  readonly unread?: readonly (readonly [at: RegExp, what: string])[];
-  /** Names that `mktemp` finds, and dates: others each time; and the places that have such a name. */
-  readonly temporary?: readonly (readonly [found: RegExp, name: string])[];
-  readonly places?: RegExp;
-  /** Below dev: `NAME MAJOR:MINOR`. */
-  readonly devices?: readonly string[];
-  /** Programs that give their rights to whoever runs them. */
-  readonly setuid?: readonly string[];
-}
-
-/** A file that is made on the host, and what must hold of it. */
-type MadeRule = { readonly at: RegExp } & (
-  | { readonly kind: 'empty' | 'order' | 'modules' | 'libraries' }
-  /** Each line gives a literal value to a word: to one that the first of a pair knows, one that its second knows. */
-  | { readonly kind: 'settings'; readonly assigns: readonly (readonly [word: RegExp, value: RegExp])[] }
-  /** Each line is one of these. */
-  | { readonly kind: 'settings' | 'folders' | 'text'; readonly lines: RegExp; readonly otherwise?: string }
-  /** It is this text, in which HOME stands for a folder of this form that is there. */
-  | { readonly kind: 'login'; readonly text: string; readonly home?: RegExp }
-  /** It has at most so many bytes. */
-  | { readonly kind: 'seed'; readonly most: number }
-);
-
 const moves = initrdMakers.flatMap(({ moves: its = [] }) => its);
 const links = initrdMakers.flatMap(({ links: its = [] }) => its);
 const units = initrdMakers.flatMap(({ units: its = [] }) => its);
@@ -77,7 +36,7 @@ const devices = new Set(initrdMakers.flatMap(({ devices: its = [] }) => its.map(
 const setuid = new Set(initrdMakers.flatMap(({ setuid: its = [] }) => its));
 
 /**
- * True where a file of this path is put at the other one when an initrd is made, or is busybox under one of its names.
+ * True if a file of this path is put at the other one when an initrd is made, or is busybox under one of its names.
  * @param from path of the file in its package @param to path in the initrd; both begin with a slash, and below /usr
  */
 export function isMoved(from: string, to: string): boolean {
@@ -92,7 +51,7 @@ export function isMoved(from: string, to: string): boolean {
 }
 
 /**
- * Busybox does what it is called by: its hooks make these names on the host, as hard links. Attack: it is put in the place of a
+ * Busybox does what it is called by: its hooks make these names on the host, as hard links. Attack: it is put in place of a
  * program that it is not, so that this one fails.
  */
 function isApplet(from: string, to: string): boolean {
@@ -136,7 +95,7 @@ export function lastingPlace(path: string): string {
   return places.some((place) => place.test(path)) ? maskTemporaryNames(path) : path;
 }
 
-/** Of one initrd, found once. */
+/** Facts on one initrd, found once. */
 export interface MadeContext {
   readonly contents: InitrdContents;
   readonly modulesOf: (folder: string) => Generator<void, KernelModules>;
@@ -180,7 +139,7 @@ function loginTexts(contents: InitrdContents): ReadonlyMap<MadeRule, ReadonlySet
 const mostHomes = 4;
 
 /**
- * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null where none does. In
+ * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null if none does. In
  * steps of some milliseconds.
  */
 export function* madeOnHost(
@@ -285,7 +244,10 @@ function settingsFault(
   });
 }
 
-/** What somebody must vouch for; its text is shown where `isText`, and counts with the identifiers of the machine masked. */
+/**
+ * The kind of a file that somebody must vouch for; its text is shown if `isText`, and counts with the identifiers of the
+ * machine masked.
+ */
 export function vouchedKind({
   path,
 }: InitrdEntry): { readonly what: string; readonly isText: boolean } | null {
@@ -298,7 +260,7 @@ export function vouchedKind({
 /** Bytes of a text that counts so; a longer one counts by its digest alone. */
 const longestAlike = 64 * 1024;
 
-/** What stands in a list for the text of such a file on all machines that are alike; null where it is no text. */
+/** The digest in a list for the text of such a file on all machines that are alike; null if it is no text. */
 export function alikeDigest(entry: InitrdEntry, contents: InitrdContents): Buffer | null {
   const bytes = vouchedKind(entry)?.isText === true ? contents.bytesOf(entry) : null;
   // Attack: texts of a megabyte, each masked at one go.

@@ -2,28 +2,28 @@ import { atOnce } from '../../../formats/in-steps.ts';
 import { isImageOf } from '../../../formats/initrd-manifest.ts';
 import type { Reference } from '../../../formats/reference.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
-import type { ReadInitrd } from '../../../verify/proven.ts';
+import type { ReadInitrd } from '../../../verify/read-initrd.ts';
 import { filePcr } from '../../../wire/loader-files.ts';
 import type { Finding } from '../../finding.ts';
 import { lastExpiry } from '../../last-expiry.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
 import { keyed, rememberingInSteps } from '../../remembering.ts';
-import type { Unknown } from '../../unknown.ts';
+import type { UnknownThings } from '../../unknown.ts';
 import type { BootRules } from '../rules.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './findings.ts';
 import { type InitrdLists, type JudgedInitrd, judgeInitrd } from './judge-initrd.ts';
 import { unknownInInitrds } from './unknown.ts';
 
-/** What the initrds of a boot are worth, by what is in them. */
+/** The judgement of a boot's initrds by their content. */
 export interface JudgedContents {
   readonly findings: readonly Finding[];
-  /** Of every initrd that its loader read all is known. */
+  /** Whether all of every initrd that its loader read is known. */
   readonly affirmed: boolean;
   /** Names of the references that know files in them. */
   readonly references: readonly string[];
-  /** What is in them and no list in force has. */
-  readonly unknown: Unknown | null;
+  /** Files in them that no list in force has. */
+  readonly unknown: UnknownThings | null;
 }
 
 /** Judges initrds by the lists of one group; an image that many boots have is judged once. */
@@ -51,7 +51,7 @@ export class InitrdJudge {
     );
   }
 
-  /** What takes long of it, in steps of some milliseconds. @param at milliseconds since the epoch */
+  /** The slow part of judging, in steps of some milliseconds. @param at milliseconds since the epoch */
   *ahead(initrds: readonly ReadInitrd[], at: number): Generator<void> {
     for (const initrd of initrds) yield* this.#judge(initrd, at);
   }
@@ -97,7 +97,7 @@ export class InitrdJudge {
     return yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
   }
 
-  /** A list is long: it is made ready when the first image comes that is compared with it. */
+  /** A list is long: it is prepared when the first image comes that is compared with it. */
   *#ready(): Generator<void, InitrdLists> {
     if (this.#lists !== null) return this.#lists;
     const inState: Record<Reference['state'], ListedFiles[]> = {

@@ -1,7 +1,7 @@
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import type { InitrdEntry, InitrdManifest } from '../../../formats/initrd-manifest.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import type { ListedFiles } from '../../listed-files.ts';
 import { InitrdContents, typeOf } from './contents.ts';
 import {
@@ -27,20 +27,20 @@ export interface InitrdLists {
   readonly idle: readonly ListedFiles[];
 }
 
-/** What an initrd is worth, file by file. */
+/** The judgement of an initrd, file by file. */
 export interface JudgedInitrd {
   /** With one of them nothing is known of it, and nothing else is said here. */
   readonly faults: InitrdManifest['faults'];
   /** Files and links that count. */
   readonly count: number;
-  /** Of them, those that references have: name -> how many. */
+  /** Files that references have: name -> how many. */
   readonly listed: ReadonlyMap<string, number>;
-  /** Those that are made on the host, by their rule. */
+  /** Files that are made on the host, by their rule. */
   readonly made: ReadonlyMap<MadeKind, number>;
-  /** What nobody knows, at most `mostKept`, and how many there are. */
+  /** Unknown files, at most `mostKept`, and how many there are. */
   readonly unknown: readonly UnknownEntry[];
   readonly unknownCount: number;
-  /** What only a revoked reference has: the first. */
+  /** The first file that only a revoked reference has. */
   readonly revoked: { readonly entry: InitrdEntry; readonly reference: ListedFiles } | null;
   /** A reference that is not in force, and has all that is unknown. */
   readonly outOfForce: string | null;
@@ -52,9 +52,9 @@ export interface UnknownEntry {
   readonly entry: InitrdEntry;
   /** A clause for a person. */
   readonly why: string;
-  /** Of a file that people must vouch for: what it says, as far as that is kept. */
+  /** The text of a file that people must vouch for, as far as it is kept. */
   readonly text: string | null;
-  /** As a list has it that makes it known: SHA-256, hex; null where none does. */
+  /** As a list has it that makes it known: SHA-256, hex; null if none does. */
   readonly listed: string | null;
 }
 
@@ -136,7 +136,7 @@ const nothing: JudgedInitrd = {
 };
 
 /** By which list or rule an entry is known; a clause that says why it is not. */
-type Known = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
+type EntryOrigin = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
 
 function* judgeEntry(
   entry: InitrdEntry,
@@ -144,7 +144,7 @@ function* judgeEntry(
   active: readonly ListedFiles[],
   context: MadeContext,
   isTold: boolean,
-): Generator<void, Known | string> {
+): Generator<void, EntryOrigin | string> {
   const { contents } = context;
   const { path, target } = entry;
   const wrongMode = modeFault(entry, type);

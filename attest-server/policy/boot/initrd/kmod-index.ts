@@ -10,7 +10,7 @@ const version = 0x00020001;
 const flags = { prefix: 0x80000000, values: 0x40000000, children: 0x20000000 } as const;
 const offsetMask = 0x0fffffff;
 const longestKey = 1024;
-/** Of dependencies: some KB. */
+/** The longest text: dependencies take some KB. */
 const longestText = 32 * 1024;
 const inStep = 1024;
 

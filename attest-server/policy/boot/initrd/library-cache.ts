@@ -1,9 +1,9 @@
 import { Rejection } from '../../../wire/rejection.ts';
 
 export interface CachedLibrary {
-  /** What programs ask for. */
+  /** The name that programs ask for. */
   readonly name: string;
-  /** What they get. */
+  /** The file that they get. */
   readonly path: string;
 }
 

@@ -3,7 +3,7 @@ const assignment =
   /^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("[^"$`\\\n]*"|'[^'\n]*'|[A-Za-z0-9_.,:/%+@=-]*)[ \t]*(?:#.*)?$/;
 const nothing = /^[ \t]*(?:#.*)?$/;
 
-/** What such a line says: a name and its value, or nothing; null where it is anything else. Attack: a command in a file that is sourced. */
+/** The name and value of such a line, or nothing; null if it is anything else. Attack: a command in a file that is sourced. */
 export function literalLine(line: string): readonly [name: string, value: string] | 'nothing' | null {
   if (nothing.test(line)) return 'nothing';
   const [, name, value] = assignment.exec(line) ?? [];

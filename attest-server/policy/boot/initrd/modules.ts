@@ -30,8 +30,8 @@ export function* modulesIn(contents: InitrdContents, folder: string): Generator<
 const entriesInStep = 4096;
 
 /**
- * What is wrong with an index of modules, one that depmod makes; null where all that it names is there, as the kernel may be
- * told to load only what is known. In steps of some milliseconds. Attack: it names a module that lies elsewhere, or a command to run.
+ * The fault in an index of modules, one that depmod makes; null if all that it names is there, so that the kernel is told to
+ * load only what is known. In steps of some milliseconds. Attack: it names a module that lies elsewhere, or a command to run.
  * @param name as `modules.dep.bin`
  * @throws Rejection `malformed`
  */
@@ -60,9 +60,9 @@ export function* moduleIndexFault(
   );
 }
 
-type Check<What> = (what: What, modules: KernelModules, contents: InitrdContents) => boolean;
+type ModuleCheck<What> = (what: What, modules: KernelModules, contents: InitrdContents) => boolean;
 
-const ofIndex: ReadonlyMap<string, Check<IndexEntry>> = new Map<string, Check<IndexEntry>>([
+const ofIndex: ReadonlyMap<string, ModuleCheck<IndexEntry>> = new Map<string, ModuleCheck<IndexEntry>>([
   ['dep', ({ value }, modules, contents) => isDependency(value, modules, contents)],
   ['alias', ({ value }, modules) => isModule(value, modules)],
   ['symbols', ({ value }, modules) => isModule(value, modules)],
@@ -74,7 +74,7 @@ const ofIndex: ReadonlyMap<string, Check<IndexEntry>> = new Map<string, Check<In
 /** Others are named as they are, or by an alias, as `platform:idma64`. */
 const dependency = /^(?:softdep|weakdep) [A-Za-z0-9_-]+(?: [A-Za-z0-9_:-]+)*[ \t]*$/;
 
-const ofText: ReadonlyMap<string, Check<string>> = new Map<string, Check<string>>([
+const ofText: ReadonlyMap<string, ModuleCheck<string>> = new Map<string, ModuleCheck<string>>([
   ['dep', isDependency],
   ['alias', isAlias],
   ['symbols', isAlias],

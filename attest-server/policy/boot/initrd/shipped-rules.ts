@@ -1,8 +1,8 @@
-import type { InitrdMaker } from './initrd-rules.ts';
+import type { InitrdMaker } from './initrd-maker.ts';
 
 /**
- * What those who make initrds put into them, as it was looked at in their source and in images that they made. A row is data: what may
- * follow from it is in `initrd-rules.ts`.
+ * The makers of initrds and their files, from their source and from images that they made. A row is data: what may follow from
+ * it is in `initrd-rules.ts`.
  */
 export const initrdMakers: readonly InitrdMaker[] = [
   {

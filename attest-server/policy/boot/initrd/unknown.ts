@@ -1,12 +1,12 @@
-import { setOf, shownThings, type Unknown } from '../../unknown.ts';
+import { setOf, shownThings, type UnknownThings } from '../../unknown.ts';
 import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
 
 /** More files than these are not typed one by one, nor any with a longer path. */
 const mostTyped = 8;
 const longestTyped = 256;
 
-/** What is in initrds and no list in force has; null where nothing is. Of many files, those are alike that have the same ones first. */
-export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | null {
+/** Files in initrds that no list in force has; null if there are none. Of many files, those are alike that have the same ones first. */
+export function unknownInInitrds(judged: readonly JudgedInitrd[]): UnknownThings | null {
   const strange = judged.filter(({ unknownCount, faults }) => unknownCount + faults.length > 0);
   if (strange.length === 0) return null;
   const entries = strange.flatMap(({ unknown }) => unknown);

@@ -1,12 +1,12 @@
 import { addressSentTo, isLoopback } from '../../../wire/stray-rules.ts';
 
-/** Whether packets that are sent to an address leave the node; null where nobody says which addresses are its own. */
+/** Whether packets that are sent to an address leave the node; null if nobody says which addresses are its own. */
 export type SendsAway = ((address: string) => boolean) | null;
 
-/** What a name or a rule looks like: words as the tools print them, and places in angle brackets for what differs. */
+/** The form of a name or a rule: words as the tools print them, and places in angle brackets for what differs. */
 export interface Form {
   readonly text: string;
-  /** What the last word begins with: quicker to ask. */
+  /** The beginning of the last word: quicker to ask. */
   readonly ending: string;
   readonly fits: (text: string, sendsAway: SendsAway) => boolean;
 }
@@ -15,7 +15,7 @@ const ip4 = '\\d{1,3}(?:\\.\\d{1,3}){3}';
 const ip6 = '[0-9a-f]*:[0-9a-f:.]+';
 const port = '\\d{1,5}';
 const ports = `${port}(?:[:-]${port})?`;
-/** What begins so is of containers, and of nobody on the internet (RFC 1918, 6598 and 4193). */
+/** Addresses of containers, and of nobody on the internet (RFC 1918, 6598 and 4193). */
 const private4 =
   '(?:10\\.|172\\.(?:1[6-9]|2\\d|3[01])\\.|192\\.168\\.|100\\.(?:6[4-9]|[7-9]\\d|1[01]\\d|12[0-7])\\.)';
 const private6 = 'f[cd][0-9a-f]{2}:';
@@ -42,10 +42,10 @@ const places: Readonly<Record<string, string>> = {
   inner: '([0-9a-f.:[\\]/-]{2,80})',
 };
 
-type Check = (value: string, sendsAway: SendsAway) => boolean;
+type ValueCheck = (value: string, sendsAway: SendsAway) => boolean;
 
 /** Places of which more is asked than the words say; each is a group of its pattern. */
-const checked: Readonly<Record<string, Check>> = {
+const checked: Readonly<Record<string, ValueCheck>> = {
   nodeport: isNodePort,
   elsewhere: isAway,
   inner: (destination, sendsAway) => isAway(destination, sendsAway) && inner.test(destination),
@@ -60,7 +60,7 @@ export function parseForm(text: string): Form | string {
   const parts = text.split(/<([^<>]*)>/);
   let source = '';
   let groups = 1;
-  const checks: (readonly [group: number, holds: Check])[] = [];
+  const checks: (readonly [group: number, holds: ValueCheck])[] = [];
   let isFirst = true;
   for (const [index, part] of parts.entries()) {
     if (index % 2 === 0) {

@@ -1,7 +1,7 @@
 import type { Family } from '../ruleset.ts';
 import { type Form, parseForm } from './form.ts';
 
-/** A program that writes rules anew all the time, and the forms in which it does. */
+/** A program that rewrites rules all the time, and the forms in which it does. */
 export interface WrittenOwner {
   readonly name: string;
   /** Where the forms are known from. */
@@ -14,11 +14,11 @@ export interface WrittenOwner {
   readonly sets?: readonly string[];
 }
 
-/** What no policy can write: rules in chains of others, and chains with a hook. */
+/** An owner with what no policy can write: rules in chains of others, and chains with a hook. */
 export interface ShippedOwner extends WrittenOwner {
-  /** True where the chains are not the program's: what is in none of the forms is compared as before. */
+  /** True if the chains are not the program's: what is in none of the forms is compared as before. */
   readonly within?: true;
-  /** What a chain of it may be hooked to, exactly. */
+  /** The hooks that a chain of it may have, exactly. */
   readonly hooks?: readonly string[];
   /** Only of agents that send what an owner would not write: the rules lead into chains that are left out on the node. */
   readonly heldOnly?: true;

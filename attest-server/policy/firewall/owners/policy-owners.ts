@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Located } from '../../file/policy-error.ts';
+import type { LocatedFault } from '../../file/policy-error.ts';
 import { fieldOf, listOf } from '../../file/raw-value.ts';
 import { parseForm } from './form.ts';
 import { type Owner, parseOwner, parsePlace, type WrittenOwner } from './owner.ts';
@@ -51,7 +51,7 @@ function writtenOf({ chains = [], sets = [], rules = [], ...about }: z.infer<typ
 }
 
 /** Attack: an entry, or a mistake in one, by which rules of anybody are left out. */
-export function ownerFaults(given: unknown): Located[] {
+export function ownerFaults(given: unknown): LocatedFault[] {
   return listOf(fieldOf(given, 'owners'))
     .slice(0, 64)
     .flatMap((one, index) => {
@@ -63,7 +63,7 @@ export function ownerFaults(given: unknown): Located[] {
           { path: ['owners', index], text: `${one} is no shipped owner: ${known}, or shipped for all` },
         ];
       }
-      const faultsOf = (key: string, fault: (text: string) => string | null): Located[] =>
+      const faultsOf = (key: string, fault: (text: string) => string | null): LocatedFault[] =>
         listOf(fieldOf(one, key))
           .slice(0, 256)
           .flatMap((text, which) => {

@@ -14,7 +14,7 @@ import type { Owner, RulePlace } from './owner.ts';
 /**
  * Rules without what owners write, in exactly their forms: in their chains, sets and hooks, and the rules by which they
  * are entered. A rule of any other form stays, as nobody's.
- * @param sendsAway null where the node does not say which addresses are its own: then no rule that sends packets is left out
+ * @param sendsAway null if the node does not say which addresses are its own: then no rule that sends packets is left out
  */
 export function withoutOwned(ruleset: Ruleset, owners: readonly Owner[], sendsAway: SendsAway): Ruleset {
   const able = owners.filter(({ heldOnly }) => !heldOnly || sendsAway !== null);
@@ -40,7 +40,7 @@ export function withoutOwned(ruleset: Ruleset, owners: readonly Owner[], sendsAw
   return { ...ruleset, chains, objects };
 }
 
-/** Null where nothing of it is compared. */
+/** Null if nothing of it is compared. */
 function chainWithout(chain: Chain, owners: readonly Owner[], sendsAway: SendsAway): Chain | null {
   const its = owners.filter((owner) => isIts(owner, chain));
   if (its.length === 0) return chain;
@@ -69,7 +69,7 @@ function isOf(rule: Rule, forms: readonly Form[], endings: readonly string[], se
   return forms.some((form) => last.startsWith(form.ending) && form.fits(text, sendsAway));
 }
 
-/** Null where a set is its owner's, and no rule that is compared asks it. What leads to a verdict must be of a form, as a rule must. */
+/** Null if a set is its owner's, and no rule that is compared asks it. What leads to a verdict must be of a form, as a rule must. */
 function objectWithout(
   object: NamedObject,
   owners: readonly Owner[],

@@ -20,7 +20,7 @@ import {
   packManifest,
   parsePackedManifest,
 } from '../../../../attest-server/verify/initrd/packed-manifest.ts';
-import type { ReadInitrd } from '../../../../attest-server/verify/proven.ts';
+import type { ReadInitrd } from '../../../../attest-server/verify/read-initrd.ts';
 import { initrdList } from '../../../../attest-server/wire/initrd-list.ts';
 import { madeInitrd, withInitrds } from '../../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
-import type { JudgedNode, Judgement, SharedVolume } from '../../../../attest-server/policy/aspect.ts';
+import type { AspectJudgement, JudgedNode, SharedVolume } from '../../../../attest-server/policy/aspect.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
@@ -55,14 +55,14 @@ export function judgedNode({ shared = [], memory, node = 'n' }: JudgedBy = {}): 
   };
 }
 
-export function judged(part: DiskPart | Buffer | null, by: JudgedBy = {}): Judgement {
+export function judged(part: DiskPart | Buffer | null, by: JudgedBy = {}): AspectJudgement {
   const { rules, references = [], at = 0 } = by;
   const judge = disk.prepare(disk.rules(rules), { group, references, remembers: false });
   return judge.judge(proofWith(part), judgedNode(by), at);
 }
 
 /** Codes in order, warnings in brackets. */
-export function codesOf({ findings }: Judgement): readonly string[] {
+export function codesOf({ findings }: AspectJudgement): readonly string[] {
   return findings.map(({ code, severity = 'fail' }) => (severity === 'fail' ? code : `[${code}]`));
 }
 

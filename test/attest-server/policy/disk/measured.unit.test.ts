@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
-import type { Judgement } from '../../../../attest-server/policy/aspect.ts';
+import type { AspectJudgement } from '../../../../attest-server/policy/aspect.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
@@ -23,11 +23,11 @@ describe('a mapping of the device mapper that the kernel measured', () => {
     const mapping = part.devices.find((device) => device.name === 'dm-0')?.mapping;
     ({ name = '', uuid = '' } = mapping ?? {});
   });
-  const judge = (proven: Proven, rules?: unknown): Judgement =>
+  const judge = (proven: Proven, rules?: unknown): AspectJudgement =>
     disk
       .prepare(disk.rules(rules), { group, references: [], remembers: false })
       .judge(proven, judgedNode(), 0);
-  const found = ({ findings }: Judgement) => findings.map(({ code, source }) => `${code} ${source}`);
+  const found = ({ findings }: AspectJudgement) => findings.map(({ code, source }) => `${code} ${source}`);
   const used = (...lines: string[]) => tableInUse(name, uuid, '253:0', ...lines);
   const good = cryptLine('aes-xts-plain64', 64);
   const live = (table: string) => deviceOtherwise(part, 'dm-0', mappingOf(name, uuid, table));

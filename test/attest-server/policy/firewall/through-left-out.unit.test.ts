@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { baselineOf, judgeRules } from '../../../../attest-server/policy/firewall/judge-rules.ts';
+import { baselineOf } from '../../../../attest-server/policy/firewall/baseline.ts';
+import { judgeRules } from '../../../../attest-server/policy/firewall/judge-rules.ts';
 import type { Owner, RulePlace } from '../../../../attest-server/policy/firewall/owners/owner.ts';
 import { shippedOwners } from '../../../../attest-server/policy/firewall/owners/shipped.ts';
 import { rulesetOf } from '../../../../attest-server/policy/firewall/read-ruleset.ts';

@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
-import { unknownIn } from '../../../../attest-server/policy/unknown.ts';
+import { unknownIn } from '../../../../attest-server/policy/kept-unknown.ts';
 import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { policyOf } from '../made-proof.ts';
 import { at, judged, partWith, provenWith, referenceOf } from './made-firewall.ts';

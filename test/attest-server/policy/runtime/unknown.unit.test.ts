@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { appraise, noPast } from '../../../../attest-server/policy/appraise.ts';
-import { unknownIn } from '../../../../attest-server/policy/unknown.ts';
+import { unknownIn } from '../../../../attest-server/policy/kept-unknown.ts';
 import { at, file, knowing, RunningNode, runtimePolicy } from './running-node.ts';
 
 const known = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' });

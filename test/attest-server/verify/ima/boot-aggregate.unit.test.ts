@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import type { AggregateProblem } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
-import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/quote.ts';
 import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { aggregateEntry, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { aggregateOf } from '../../policy/made-proof.ts';

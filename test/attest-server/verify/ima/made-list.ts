@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
 import {
+  type ImaTail,
   type KnownList,
   type ListProof,
   proveList,
@@ -10,8 +11,7 @@ import {
   isProvenList,
   type ProvenImaList,
 } from '../../../../attest-server/verify/ima/proven-list.ts';
-import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
-import type { ImaTail } from '../../../../attest-server/verify/verify.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/quote.ts';
 import { bankBytes, type PcrBank } from '../../../../attest-server/wire/messages.ts';
 import { bankByHand } from '../made-by-hand.ts';
 

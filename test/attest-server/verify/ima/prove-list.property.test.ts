@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import type { KnownList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
-import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/quote.ts';
 import { pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { trials } from '../../../trials.ts';
 import { bankByHand } from '../made-by-hand.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
-import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/quote.ts';
 import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { bankByHand } from '../made-by-hand.ts';
 import { listIn, proved, saidBy } from './made-list.ts';

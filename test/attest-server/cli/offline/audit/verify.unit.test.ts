@@ -9,6 +9,7 @@ import { AuditLog } from '../../../../../attest-server/audit/audit-log.ts';
 import { chainEntry } from '../../../../../attest-server/audit/chain.ts';
 import { readAuditLog } from '../../../../../attest-server/cli/offline/audit/log-in-file.ts';
 import type { AuditLogResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
+import { openCustody } from '../../../../../attest-server/custody/open.ts';
 import { genesis } from '../../../../../attest-server/formats/audit.ts';
 import { formatCheckpoint } from '../../../../../attest-server/wire/checkpoint.ts';
 import { madeAuditKey, madeOrigin } from '../../../formats/made-audit-key.ts';
@@ -32,6 +33,7 @@ describe('assay audit verify on a copied store', () => {
     const log = await AuditLog.open({
       store: store.audit,
       stateDir: join(dir, 'state'),
+      keys: openCustody(join(dir, 'state'), join(dir, 'state')).audit,
       now: () => 1_000,
       signed: () => {},
       rolledBack: (text) => assert.fail(text),

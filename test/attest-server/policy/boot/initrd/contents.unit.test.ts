@@ -12,8 +12,10 @@ import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules
 import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-boot.ts';
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
-import type { Unknown } from '../../../../../attest-server/policy/unknown.ts';
-import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
+import type { UnknownThings } from '../../../../../attest-server/policy/unknown.ts';
+import type { MeasuredBoot } from '../../../../../attest-server/verify/measured-boot.ts';
+import type { Proven } from '../../../../../attest-server/verify/proven.ts';
+import type { ReadInitrd } from '../../../../../attest-server/verify/read-initrd.ts';
 import type { Reason, Verdict } from '../../../../../attest-server/wire/verdict.ts';
 import { asRead, recordedManifest, recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
@@ -68,7 +70,7 @@ const vouched = captured(recorded, hostMade);
 function unknownOf(
   manifest: InitrdManifest,
   references: readonly Reference[] = [packages, vouched],
-): Unknown | null {
+): UnknownThings | null {
   const { boot: measured, banks } = proof;
   assert.ok(measured);
   const judge = new InitrdJudge(references, group.name, defaultBootRules);

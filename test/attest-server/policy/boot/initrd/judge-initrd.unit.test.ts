@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { DigestList, type ListedFile } from '../../../../../attest-server/formats/digest-list.ts';
+import { DigestList } from '../../../../../attest-server/formats/digest-list.ts';
 import { atOnce } from '../../../../../attest-server/formats/in-steps.ts';
 import { keepsContent } from '../../../../../attest-server/formats/initrd-kinds.ts';
+import type { ListedFile } from '../../../../../attest-server/formats/packed-list.ts';
 import { captureInitrds } from '../../../../../attest-server/policy/boot/initrd/capture.ts';
 import {
   type JudgedInitrd,

@@ -1,0 +1,80 @@
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkBelongs } from './audit/audit-log.ts';
+import { type KnownKeys, readKnownKeys } from './cli/offline/audit/log-in-database.ts';
+import { type LyingKeys, lookAtKeys } from './custody/look-at-keys.ts';
+import { auditKeyId } from './wire/checkpoint.ts';
+
+/** One key, and the database that a server would use it with. */
+export interface CheckedKey {
+  readonly name: keyof LyingKeys;
+  /** Its file. */
+  readonly path: string;
+  /** Null where the database names no such key, or there is none; it says less than a fault where it is null, too. */
+  readonly fits: boolean | null;
+  /** For a person. */
+  readonly text: string;
+}
+
+/** Nothing where there are neither keys nor a database yet. @throws Error for what a server would not start with */
+export async function checkKeys(keysDir: string, stateDir: string): Promise<readonly CheckedKey[]> {
+  const database = join(stateDir, 'assay.db');
+  const owner = [keysDir, stateDir].find((folder) => existsSync(folder) && !isOurs(folder));
+  // What is private of another user looks wrong to this one, and right to the server.
+  if (owner !== undefined) return [notLookedAt('audit', owner), notLookedAt('tls', owner)];
+  const { audit, tls } = await lookAtKeys(keysDir, stateDir);
+  const known = existsSync(database) ? readKnownKeys(database) : null;
+  if (known === null && audit.signer === null && tls.authorities === null) return [];
+  return [
+    { name: 'audit', path: audit.path, ...auditFits(audit, known) },
+    { name: 'tls', path: tls.path, ...tlsFits(tls, known) },
+  ];
+}
+
+function isOurs(folder: string): boolean {
+  return statSync(folder).uid === process.geteuid?.();
+}
+
+function notLookedAt(name: CheckedKey['name'], path: string): CheckedKey {
+  const text = 'not looked at: its folder is of another user; type this as the user of the server';
+  return { name, path, fits: null, text };
+}
+
+type Fit = Pick<CheckedKey, 'fits' | 'text'>;
+
+function auditFits({ path, signer }: LyingKeys['audit'], known: KnownKeys | null): Fit {
+  const origin = known?.origins.at(-1);
+  if (origin === undefined) {
+    const text = signer === null ? 'the first start makes it' : `${idOf(signer)}; no database names one yet`;
+    return { fits: null, text };
+  }
+  try {
+    const found = checkBelongs(signer, origin, path);
+    return { fits: true, text: `${idOf(found)} fits the database` };
+  } catch (error) {
+    return { fits: false, text: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function idOf({ origin, publicKey }: NonNullable<LyingKeys['audit']['signer']>): string {
+  return `${auditKeyId(origin, publicKey)} of ${origin}`;
+}
+
+function tlsFits({ authorities }: LyingKeys['tls'], known: KnownKeys | null): Fit {
+  if (authorities === null) {
+    const text = 'the next start makes it';
+    return {
+      fits: null,
+      text: known === null ? text : `${text}, and agents that know another one refuse it`,
+    };
+  }
+  const { inForce, all, hasKey } = authorities;
+  if (!hasKey) return { fits: false, text: 'it is not the key of ca.crt: bring back the right one' };
+  const seen = known?.authority ?? null;
+  if (seen === null) return { fits: null, text: `${inForce}; no database names another one` };
+  if (all.includes(seen)) return { fits: true, text: `${inForce} fits the database` };
+  return {
+    fits: null,
+    text: `${inForce}, but the audit log saw ${seen} in force last: right where the database is older, or another server has replaced it; else agents refuse it`,
+  };
+}

@@ -1,0 +1,32 @@
+import type { AuditKeys } from '../audit/ports.ts';
+import type { OpenedToGroup } from '../state/volume-group.ts';
+import type { AuthorityKeys } from '../tls/ports.ts';
+import { auditKeys } from './audit-key.ts';
+import { authorityKeys } from './authority-files.ts';
+import { openKeyFolder } from './key-folder.ts';
+
+/** The keys of an installation by their names. They sign here; no other room has a private key of theirs. */
+export interface Custody extends AsyncDisposable {
+  readonly audit: AuditKeys;
+  readonly tls: AuthorityKeys;
+  /** Whether other servers may have the same keys. */
+  readonly isShared: boolean;
+  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  readonly wasOpened: OpenedToGroup | null;
+}
+
+/**
+ * @param keysDir the state folder, or a folder of their own, which several servers may share
+ * @throws Error for a folder that is open to others, or has not the keys of this server
+ */
+export function openCustody(keysDir: string, stateDir: string): Custody {
+  const folder = openKeyFolder(keysDir, stateDir);
+  const { auditKey, tls, alone, isShared, wasOpened } = folder;
+  return {
+    audit: auditKeys(auditKey, folder),
+    tls: authorityKeys(tls, alone),
+    isShared,
+    wasOpened,
+    async [Symbol.asyncDispose]() {},
+  };
+}

@@ -1,0 +1,38 @@
+import { open, readFile, rename, rm } from 'node:fs/promises';
+
+/** What is in the file, or which names are in the folder, is on disk. */
+export async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Of what is no secret: for all to read, for nobody else to write. */
+export const readableByAll = 0o644;
+
+/** Whole or not at all, readable by all. */
+export async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.new`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', readableByAll);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+/** Null where there is no such file. */
+export async function readOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}

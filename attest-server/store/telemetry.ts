@@ -1,0 +1,30 @@
+import type { Reporting } from '../telemetry/reporting.ts';
+import { outsideText } from '../wire/printable.ts';
+import type { OnUnreadable } from './unreadable-row.ts';
+
+/** As rows are called where one cannot be read. */
+const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'];
+/** How many rows are reported: each of them once. */
+const mostNamed = 1000;
+
+/** Rows that were left out because nobody can read them. */
+export function storeReport({ figures, logger, audit }: Reporting): { readonly unreadable: OnUnreadable } {
+  const rows = figures.counter(
+    'store_unreadable_rows_total',
+    'Rows of the store that cannot be read',
+    ['table'],
+    tables.map((table) => ({ table })),
+  );
+  const named = new Set<string>();
+  return {
+    unreadable(row) {
+      const name = `${row.table} ${row.key}`;
+      const isNew = !named.has(name) && named.size < mostNamed;
+      logger[isNew ? 'error' : 'debug']({ err: row }, 'a row of the store cannot be read and is left out');
+      if (!isNew) return;
+      named.add(name);
+      rows.inc({ table: row.table });
+      audit('store.unreadable', name, { text: outsideText(row.message) });
+    },
+  };
+}

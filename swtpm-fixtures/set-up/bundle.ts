@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+import { z } from 'zod';
+
+const bundledPackage = z.object({
+  /** `node_modules/NAME`, or below another package. */
+  path: z.string(),
+  name: z.string(),
+  version: z.string(),
+  licence: z.string(),
+});
+/** A package of npm that is in a program. */
+export type BundledPackage = Readonly<z.infer<typeof bundledPackage>>;
+
+/** By the file that Node is given: `bundled-packages.json` of what is built. */
+export const bundledPackages = z.record(z.string(), z.array(bundledPackage));
+
+/** What the launchers and other programs start, each in the folder of its source. */
+const entries = [
+  'agent/main.ts',
+  'agent/collectors/inventory-program.ts',
+  'attest-server/main.ts',
+  'attest-server/cli/main.ts',
+  'manifests/cloud/aws/main.ts',
+  'manifests/cloud/gce/main.ts',
+];
+
+/**
+ * Writes each program with all that it imports, of ours and of packages, next to where its source is: what it loads at its start in a
+ * few files, and what it loads later in others.
+ * @param root of the tree that has the sources
+ * @throws Error naming what cannot be resolved
+ */
+export async function bundlePrograms(root: string, out: string): Promise<z.infer<typeof bundledPackages>> {
+  const bundled: z.infer<typeof bundledPackages> = {};
+  for (const entry of entries) {
+    const folder = dirname(entry);
+    const { metafile } = await build({
+      absWorkingDir: root,
+      entryPoints: [entry],
+      outdir: join(out, folder),
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'esnext',
+      // Addons that `ws` uses where somebody installed them.
+      external: ['bufferutil', 'utf-8-validate'],
+      legalComments: 'none',
+      logLevel: 'warning',
+      metafile: true,
+      // Packages of CommonJS ask for built-ins in this way.
+      banner: {
+        js: "import { createRequire as requireFrom } from 'node:module';\nconst require = requireFrom(import.meta.url);",
+      },
+      plugins: [foldersOfSources(root, folder), withoutModels, lateByOurs],
+    });
+    const inputs = Object.values(metafile.outputs).flatMap(({ inputs }) =>
+      Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
+    );
+    bundled[entry.replace(/ts$/, 'js')] = packagesOf(root, inputs);
+  }
+  return bundled;
+}
+
+/** What lies beside a source is found from the folder of the program that the source is in. */
+function foldersOfSources(root: string, folder: string): Plugin {
+  return {
+    name: 'folders of sources',
+    setup({ onLoad }) {
+      onLoad({ filter: /\.ts$/ }, ({ path }) => {
+        const text = readFileSync(path, 'utf8');
+        if (!text.includes('import.meta.dirname')) return null;
+        const way = JSON.stringify(`/${relative(join(root, folder), dirname(path))}`);
+        return {
+          contents: text.replaceAll('import.meta.dirname', `(import.meta.dirname + ${way})`),
+          loader: 'ts',
+        };
+      });
+    },
+  };
+}
+
+/**
+ * Of the cluster's client we use what reads a kubeconfig. Its models, 15 MB, would come along, since it does not say that its
+ * modules only define.
+ */
+const withoutModels: Plugin = {
+  name: 'without models',
+  setup({ onResolve, resolve }) {
+    onResolve(
+      { filter: /^@kubernetes\/client-node$|^\.\/gen\/index\.js$/ },
+      async ({ path, pluginData, ...asked }) => {
+        if (pluginData === 'asked') return null;
+        const found = await resolve(path, {
+          resolveDir: asked.resolveDir,
+          importer: asked.importer,
+          kind: asked.kind,
+          pluginData: 'asked',
+        });
+        return { ...found, sideEffects: false };
+      },
+    );
+  },
+};
+
+/** Loaded late, a package of CommonJS has none of its names: a module of ours is loaded so, and has the package from its start. */
+const lateByOurs: Plugin = {
+  name: 'late by ours',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[@\w]/ }, ({ kind, path, importer }) =>
+      kind === 'dynamic-import' && !/^node(:|-tpm2$)/.test(path) && !importer.includes('node_modules')
+        ? { errors: [{ text: `import ${path} in a module of its own, and that one late` }] }
+        : null,
+    );
+  },
+};
+
+const described = z.object({ name: z.string(), version: z.string(), license: z.string() });
+
+function packagesOf(root: string, files: readonly string[]): BundledPackage[] {
+  const paths = new Set(
+    files.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []),
+  );
+  return [...paths].sort().map((path) => {
+    const { name, version, license } = described.parse(
+      JSON.parse(readFileSync(join(root, path, 'package.json'), 'utf8')),
+    );
+    return { path, name, version, licence: license };
+  });
+}

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+
+const root = join(import.meta.dirname, '..');
+
+/** The rooms whose words are done, by side. A further one is added once both tests pass with it. */
+const doneRooms: Readonly<Record<'agent' | 'attest-server', readonly string[]>> = {
+  agent: ['.'],
+  'attest-server': [
+    'api',
+    'cli',
+    'declared',
+    'formats',
+    'in-force',
+    'policy',
+    'references',
+    'settings',
+    'verify',
+    'wire',
+  ],
+};
+
+/** Turns of phrase that no docstring comes back to, each with its plain word. */
+const dullWords: readonly (readonly [RegExp, string])[] = [
+  [/^What\b/, 'name the subject'],
+  [/\b(?:null|undefined|absent|infinity|empty),? where\b/i, 'null if'],
+  [/\bof before\b/, 'earlier'],
+  [/\banew\b/, 'again'],
+  [/\btold nowhere\b/, 'is not reported'],
+  [/\bfail alike\b/, 'fail the same way'],
+  [/\bdear(?:er|est|ly)?\b/, 'expensive'],
+  [/\bmend(?:s|ed|ing)?\b/, 'fix'],
+  [/\bclock that nobody sets\b/, 'monotonic'],
+  [/\bwhere these are taken\b/, 'if those are in use'],
+];
+
+interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+function sourcesOf(side: keyof typeof doneRooms): readonly SourceFile[] {
+  return doneRooms[side].flatMap((room) =>
+    globSync(join(side, room, '**/*.ts'), { cwd: root, exclude: ['**/node_modules'] }).map((path) => ({
+      path,
+      text: readFileSync(join(root, path), 'utf8'),
+    })),
+  );
+}
+
+/** Names of types that several of these files declare, exported or not, with the files. */
+function sharedTypes(files: readonly SourceFile[]): ReadonlyMap<string, readonly string[]> {
+  const declared = new Map<string, Set<string>>();
+  for (const { path, text } of files)
+    for (const [, name = ''] of text.matchAll(
+      /^(?:export )?(?:declare )?(?:abstract )?(?:interface|class|type) (\w+)(?=[^,}]*[{=])/gm,
+    ))
+      declared.set(name, (declared.get(name) ?? new Set()).add(path));
+  return new Map(
+    [...declared].flatMap(([name, paths]) => (paths.size > 1 ? [[name, [...paths].sort()] as const] : [])),
+  );
+}
+
+/** One docstring's dull turns of phrase: the words to use instead. */
+function dullIn(docstring: string): readonly string[] {
+  const text = docstring
+    .replace(/\s*\n\s*\*/g, '')
+    .replace(/^\/\*\*|\*\/$/g, '')
+    .trim();
+  return dullWords.flatMap(([phrase, instead]) => (phrase.test(text) ? [instead] : []));
+}
+
+describe('the words of the code', () => {
+  it('are compared as declared', () => {
+    const files = [
+      { path: 'a.ts', text: "import { type Place,\n type Known } from 'x';\ninterface Place {\n}" },
+      { path: 'b.ts', text: 'export type Place = string;\nexport class Known<T> extends Place {' },
+      { path: 'c.ts', text: 'export abstract class Known {' },
+    ];
+    assert.deepEqual(
+      [...sharedTypes(files)],
+      [
+        ['Place', ['a.ts', 'b.ts']],
+        ['Known', ['b.ts', 'c.ts']],
+      ],
+    );
+    assert.deepEqual(dullIn('/**\n * What it is; null\n * where nobody says.\n */'), [
+      'name the subject',
+      'null if',
+    ]);
+    assert.deepEqual(dullIn('/** Whatever somewhere is null. */'), []);
+  });
+
+  for (const side of ['agent', 'attest-server'] as const) {
+    it(`give one type of ${side} one name`, () => {
+      assert.deepEqual([...sharedTypes(sourcesOf(side))], []);
+    });
+
+    it(`are plain in the docstrings of ${side}`, () => {
+      const found = sourcesOf(side).flatMap(({ path, text }) =>
+        [...text.matchAll(/\/\*\*.*?\*\//gs)].flatMap(({ index, 0: docstring }) =>
+          dullIn(docstring).map(
+            (instead) => `${path}:${text.slice(0, index).split('\n').length}: ${instead}`,
+          ),
+        ),
+      );
+      assert.deepEqual(found, []);
+    });
+  }
+});
