@@ -32,7 +32,7 @@ const given = `
 declare const proven: Proven; declare const otherProven: Proven; declare const bank: QuotedBank;
 declare const pcrs: QuotedPcrs; declare const boot: MeasuredBoot; declare const signed: SignedQuote;
 declare const quote: Quote; declare const ak: AttestationKey; declare const part: HashedPart;
-declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
+declare const memory: Memory; declare const evidence: Evidence; declare const expected: ExpectedIdentity;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
 declare const list: ProvenImaList; declare const checkpoint: ImaCheckpoint; declare const tail: ImaTail;
 declare const reading: BootReading; declare const answer: SignedAnswer; declare const said: Facts; declare const file: KnownFile;
@@ -238,7 +238,7 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('type ReadInitrd, type ReadManifest', 'verify/read-initrd.ts'),
     from('Memory', 'verify/memory.ts'),
     from('Verifier', 'verify/verifier.ts'),
-    from('SignedAnswer, verify, verifyInSteps, type Evidence, type Expected', 'verify/verify.ts'),
+    from('SignedAnswer, verify, verifyInSteps, type Evidence, type ExpectedIdentity', 'verify/verify.ts'),
     from('proveList, withoutTail, type ImaCheckpoint, type ImaTail', 'verify/ima/prove-list.ts'),
     from('type ProvenImaList', 'verify/ima/proven-list.ts'),
     from('verifyBundleEvidence, verifyBundleInSteps', 'verify/bundle-evidence.ts'),
