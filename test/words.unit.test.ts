@@ -10,8 +10,10 @@ const doneRooms: Readonly<Record<'agent' | 'attest-server', readonly string[]>> 
   agent: ['.'],
   'attest-server': [
     'api',
+    'channel',
     'cli',
     'declared',
+    'door',
     'formats',
     'in-force',
     'policy',
