@@ -14,7 +14,7 @@ import type {
   EnrolledNode,
   JoinToken,
   Pin,
-  Seen,
+  ProvenConnection,
 } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import type { Bundle } from '../../../attest-server/formats/bundle.ts';
@@ -184,7 +184,7 @@ export interface World {
   readonly connected: Map<string, Connected>;
   /** By node, milliseconds until it is asked again. */
   readonly waits: Map<string, number>;
-  readonly lastSeen: Map<string, Seen>;
+  readonly lastSeen: Map<string, ProvenConnection>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
   cluster: Control | null;
