@@ -10,6 +10,7 @@ const doneRooms: Readonly<Record<'agent' | 'attest-server', readonly string[]>> 
   agent: ['.'],
   'attest-server': [
     'api',
+    'attest',
     'channel',
     'cli',
     'declared',
