@@ -11,10 +11,10 @@ import { openStore } from './store/open.ts';
 
 const longestReason = 200;
 
-type Folders = Pick<ServerConfig, 'stateDir' | 'keysDir'>;
+type ServerFolders = Pick<ServerConfig, 'stateDir' | 'keysDir'>;
 
-/** What a person does on the machine of the server, beside a server that is stopped. */
-export async function startAuditLogAnew({ stateDir, keysDir }: Folders, reason: string): Promise<void> {
+/** Starts a new audit log. A person runs this on the machine of a server that is stopped. */
+export async function startAuditLogAnew({ stateDir, keysDir }: ServerFolders, reason: string): Promise<void> {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
   if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
     throw new Error(`--reason is one line of at most ${longestReason} characters`);
@@ -25,7 +25,7 @@ export async function startAuditLogAnew({ stateDir, keysDir }: Folders, reason: 
 }
 
 async function replaceLostKey(
-  { stateDir, keysDir }: Folders,
+  { stateDir, keysDir }: ServerFolders,
   reason: string,
   at: number,
 ): Promise<{ readonly origin: string; readonly keyId: string; readonly path: string }> {

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CheckedKey, checkKeys } from './check-keys.ts';
-import type { serverValues } from './config.ts';
+import type { ServerValues } from './config.ts';
 import { readDirectory } from './declared/read-directory.ts';
 import { isKeyFile, readSigners } from './declared/read-signers.ts';
 import { snapshotOf } from './declared/snapshot.ts';
@@ -18,10 +18,8 @@ import { ConfigError } from './settings/config-error.ts';
 import type { IgnoredSetting } from './settings/settings.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
 
-type Values = ReturnType<typeof serverValues>;
-
 /** A fault or warning, with its place where that is known. */
-interface Found {
+interface CheckFinding {
   readonly file: string | null;
   /** From 1. */
   readonly line: number | null;
@@ -30,14 +28,14 @@ interface Found {
   readonly text: string;
 }
 
-/** What a server would start with, without a start: nothing is written, and nothing listens. */
+/** The configuration that a server would start with. Nothing is written, and nothing listens. */
 export interface CheckedConfiguration {
   readonly valid: boolean;
-  /** `NAME@REVISION`; null where it cannot be used. */
+  /** `NAME@REVISION`; null if it cannot be used. */
   readonly policy: string | null;
-  readonly faults: readonly Found[];
-  readonly warnings: readonly Found[];
-  /** Of keys and database on this machine; empty where there are none yet. */
+  readonly faults: readonly CheckFinding[];
+  readonly warnings: readonly CheckFinding[];
+  /** Of keys and database on this machine; empty if there are none yet. */
   readonly keys: readonly CheckedKey[];
   /** Files that are not on this machine, and were not looked into: whoever checks may not have what the server has. */
   readonly absent: readonly { readonly setting: string; readonly path: string }[];
@@ -48,11 +46,11 @@ export interface CheckedConfiguration {
  * @param isHere whether the server is to run on this machine, so that a file that is missing is a fault
  */
 export async function checkConfiguration(
-  read: { readonly values: Values; readonly ignored: readonly IgnoredSetting[] } | Error,
+  read: { readonly values: ServerValues; readonly ignored: readonly IgnoredSetting[] } | Error,
   isHere: boolean,
 ): Promise<CheckedConfiguration> {
-  const faults: Found[] = [];
-  const warnings: Found[] = [];
+  const faults: CheckFinding[] = [];
+  const warnings: CheckFinding[] = [];
   const absent: { readonly setting: string; readonly path: string }[] = [];
   const checkedKeys: CheckedKey[] = [];
   let policy: string | null = null;
@@ -66,7 +64,11 @@ export async function checkConfiguration(
         field: file === null ? `${key} (${variable})` : key,
         text: `it says nothing any more, and the next version refuses it: ${instead}`,
       });
-    const part = async (setting: keyof Values, paths: readonly (string | null)[], look: () => unknown) => {
+    const part = async (
+      setting: keyof ServerValues,
+      paths: readonly (string | null)[],
+      look: () => unknown,
+    ) => {
       const missing = paths.filter((path) => path !== null && !existsSync(path));
       for (const path of missing)
         if (isHere) faults.push({ file: path, line: null, field: setting, text: 'there is no such file' });
@@ -140,7 +142,7 @@ export function checkedText({ valid, policy, faults, warnings, keys, absent }: C
   return `${lines.join('\n')}\n`;
 }
 
-function methodsOf(settings: Values): readonly EnrolmentMethod[] {
+function methodsOf(settings: ServerValues): readonly EnrolmentMethod[] {
   const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;
   return offeredMethods({
     isInCluster: api !== 'none',
@@ -173,7 +175,11 @@ function textOf(path: string): string {
   }
 }
 
-async function tryOut(setting: keyof Values, look: () => unknown, faults: Found[]): Promise<void> {
+async function tryOut(
+  setting: keyof ServerValues,
+  look: () => unknown,
+  faults: CheckFinding[],
+): Promise<void> {
   try {
     await look();
   } catch (error) {
@@ -181,7 +187,7 @@ async function tryOut(setting: keyof Values, look: () => unknown, faults: Found[
   }
 }
 
-function foundIn(error: unknown, setting: string | null = null): readonly Found[] {
+function foundIn(error: unknown, setting: string | null = null): readonly CheckFinding[] {
   if (error instanceof AggregateError) return error.errors.flatMap((each) => foundIn(each, setting));
   if (error instanceof PolicyError) return error.faults.map((fault) => placed(error.file, fault));
   if (error instanceof ConfigError)
@@ -196,11 +202,11 @@ function foundIn(error: unknown, setting: string | null = null): readonly Found[
   ];
 }
 
-function placed(file: string, { line, field, text }: PolicyFault): Found {
+function placed(file: string, { line, field, text }: PolicyFault): CheckFinding {
   return { file, line, field, text };
 }
 
-function lineOf({ file, line, field, text }: Found): string {
+function lineOf({ file, line, field, text }: CheckFinding): string {
   const place = file === null ? [] : [line === null ? file : `${file}:${line}`];
   return [...place, ...(field === null ? [] : [field]), text].join(': ');
 }

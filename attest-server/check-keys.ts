@@ -10,7 +10,7 @@ export interface CheckedKey {
   readonly name: keyof LyingKeys;
   /** Its file. */
   readonly path: string;
-  /** Null where the database names no such key, or there is none; it says less than a fault where it is null, too. */
+  /** Null if the database names no such key, or there is none; it says less than a fault where it is null, too. */
   readonly fits: boolean | null;
   /** For a person. */
   readonly text: string;

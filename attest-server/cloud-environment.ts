@@ -1,6 +1,7 @@
 /**
- * What the cloud program is given of the server's environment: where its credentials are (a cluster puts `AWS_ROLE_ARN` and
- * its like into a pod) and its own settings. Nothing else that the server was started with is its business.
+ * Variables of the server's environment that the cloud program gets: where its credentials are (a cluster puts
+ * `AWS_ROLE_ARN` and its like into a pod) and its own settings. Nothing else that the server was started with is its
+ * business.
  */
 export function cloudEnvironment(
   environment: Readonly<Record<string, string | undefined>>,

@@ -448,14 +448,14 @@ export function serverConfig(
   return configOf(serverValues({ file, environment, flags }));
 }
 
-type ServerValues = SettingValues<typeof serverSettings>;
+export type ServerValues = SettingValues<typeof serverSettings>;
 
 /** The value of each setting as it was given. @throws ConfigError with every fault at once */
 export function serverValues(sources: SettingSources<typeof serverSettings>): ServerValues {
   return resolveSettings(serverSettings, sources, contradictionsIn, formerServerSettings);
 }
 
-/** What the server needs to start, complete and checked. Times are in milliseconds, sizes in bytes. */
+/** Configuration of a server, complete and checked. Times are in milliseconds, sizes in bytes. */
 export type ServerConfig = Readonly<ReturnType<typeof configOf>>;
 
 export function configOf(values: ServerValues) {

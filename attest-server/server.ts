@@ -12,8 +12,8 @@ import type { ServerConfig } from './config.ts';
 import { openCustody } from './custody/open.ts';
 import { openDeclared } from './declared/open.ts';
 import { declaredReport } from './declared/telemetry.ts';
-import { openDoors } from './door/open.ts';
-import { doorFigures, doorReport } from './door/telemetry.ts';
+import { openAdmissions } from './door/open.ts';
+import { admissionFigures, admissionReport } from './door/telemetry.ts';
 import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
@@ -291,11 +291,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   webhookFigures(figures, webhook);
-  const { turnedAway } = doorReport(reporting);
-  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway }));
-  doorFigures(figures, doors);
+  const { turnedAway } = admissionReport(reporting);
+  const admissions = rooms.use(openAdmissions(config, { now: monotonic, turnedAway }));
+  admissionFigures(figures, admissions);
   const agents = rooms.use(
-    await openChannel(config, tls.identity, doors.agents, {
+    await openChannel(config, tls.identity, admissions.agents, {
       identify: enrolment.identify,
       enrol: enrolment.enrol,
       proven: enrolment.proven,
@@ -320,7 +320,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   channelFigures(figures, agents);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
-    await openHttp(config, tls.identity, doors, {
+    await openHttp(config, tls.identity, admissions, {
       store,
       statuses: attest,
       clusterUsers: kubernetes?.operators ?? null,
@@ -362,7 +362,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         space: state.space,
         store: store.size,
         certificates: tls.expiries,
-        connections: () => doors.connections(agents.proven),
+        connections: () => admissions.connections(agents.proven),
       },
       metrics: telemetry.scraped({
         flapping: attest.flapping,

@@ -13,7 +13,7 @@ export interface StartFault {
   readonly exitCode: 1 | 2;
 }
 
-/** What a start is made of, as far as it is known. */
+/** Configuration of a start, as far as it is known. */
 export type Started = Pick<
   ServerConfig,
   'agentPort' | 'apiPort' | 'metricsPort' | 'policy' | 'host' | 'stateDir'
@@ -47,7 +47,8 @@ const makeRoom =
   'Make room where the state folder is (df -h shows how full it is; docs/backup.md, "When the disk is full"), and start again.';
 
 /**
- * The faults of a configuration, and those of the policy that it names beside them: who mends a file wants to know all.
+ * The faults of a configuration, and those of the policy that it names beside them: whoever fixes a file wants to know
+ * all of them.
  * @param named what names the policy, from the first source that counts to the last
  */
 export async function withFaultsOfPolicy(error: unknown, named: readonly unknown[]): Promise<unknown> {
@@ -91,7 +92,7 @@ function notListening(code: string, address: string, port: number, started: Star
   return `nothing can listen at ${address}:${port} (${code})\n  Set host (ASSAY_HOST) to an address of this machine: 0.0.0.0 is all of them.`;
 }
 
-/** The fields of an error of Node.js's own that tell what it is about; null where it is none. */
+/** The fields of an error of Node.js's own that tell what it is about; null if it is none. */
 function systemError(error: unknown) {
   const fields: Readonly<Record<string, unknown>> = error instanceof Error ? { ...error } : {};
   const { code, path, port, address } = fields;

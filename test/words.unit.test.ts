@@ -5,21 +5,10 @@ import { describe, it } from 'mocha';
 
 const root = join(import.meta.dirname, '..');
 
-/** The rooms whose words are done, by side. A further one is added once both tests pass with it. */
-const doneRooms: Readonly<Record<'agent' | 'attest-server', readonly string[]>> = {
-  agent: ['.'],
-  'attest-server': [
-    'api',
-    'cli',
-    'declared',
-    'formats',
-    'in-force',
-    'policy',
-    'references',
-    'settings',
-    'verify',
-    'wire',
-  ],
+/** The rooms whose words are not done, by side. One is removed once both tests pass without it. */
+const openRooms: Readonly<Record<'agent' | 'attest-server', readonly string[]>> = {
+  agent: [],
+  'attest-server': ['audit', 'store', 'webhook'],
 };
 
 /** Turns of phrase that no docstring comes back to, each with its plain word. */
@@ -41,13 +30,12 @@ interface SourceFile {
   readonly text: string;
 }
 
-function sourcesOf(side: keyof typeof doneRooms): readonly SourceFile[] {
-  return doneRooms[side].flatMap((room) =>
-    globSync(join(side, room, '**/*.ts'), { cwd: root, exclude: ['**/node_modules'] }).map((path) => ({
-      path,
-      text: readFileSync(join(root, path), 'utf8'),
-    })),
-  );
+function sourcesOf(side: keyof typeof openRooms): readonly SourceFile[] {
+  const exclude = ['**/node_modules', ...openRooms[side].map((room) => join(side, room))];
+  return globSync(join(side, '**/*.ts'), { cwd: root, exclude }).map((path) => ({
+    path,
+    text: readFileSync(join(root, path), 'utf8'),
+  }));
 }
 
 /** Names of types that several of these files declare, exported or not, with the files. */

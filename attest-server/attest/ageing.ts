@@ -8,7 +8,7 @@ import type { VerdictRows } from './verdict-rows.ts';
 /** Between two attempts to store that nodes are overdue, where the store refused it, in milliseconds. */
 const retryAfter = 60_000;
 
-/** What time does to nodes: silence is never trusted, and launders nothing that was untrusted. */
+/** Effect of time on nodes: a silent node is never trusted, and silence does not clear one that was untrusted. */
 export class Ageing {
   readonly #ports: AttestPorts;
   readonly #nodes: OwnedNodes;
@@ -26,7 +26,7 @@ export class Ageing {
 
   /**
    * Ages what is overdue, and writes the rows of joined changes that are due.
-   * @throws AggregateError where the store refuses some of it; no node stays trusted for that
+   * @throws AggregateError if the store refuses some of it; no node stays trusted for that
    */
   async sweep(): Promise<void> {
     const [now, monotonic] = [this.#ports.now(), this.#ports.monotonic()];

@@ -1,6 +1,6 @@
 /**
- * What several nodes say alike, so that no one node's memory can tell it. What a node says of it is a claim, which stands until the node
- * claims something else, and goes with the node.
+ * Facts that several nodes claim alike, which the memory of no single node can show. A claim of a node stands until the
+ * node claims something else, and goes with the node.
  */
 export interface AmongNodes<Claimed, Kept, Known> {
   /** A proven answer, or enrolment, says so. @returns what is known by the claims of all */

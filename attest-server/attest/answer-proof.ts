@@ -68,7 +68,7 @@ export class AnswerProof {
     return this.chargedSteps(this.#signed.provenInSteps(evidenceWith(this.#parts, given)));
   }
 
-  /** What the boot of the answer lacks with these files; it proves nothing. @throws Rejection as `verify` */
+  /** The answer's boot as measured with these files, to see what is still lacking. It proves nothing. @throws Rejection as `verify` */
   bootWith(proven: Proven, given: GivenSupplements): MeasuredBoot | null {
     return this.charged(() => this.#signed.bootWith(proven, evidenceWith(this.#parts, given)));
   }
@@ -81,12 +81,12 @@ export class AnswerProof {
     return this.#judging.chargedSteps(work);
   }
 
-  /** What is done with a heavy answer. @throws Rejection `too_large` where too much waits already */
+  /** Runs work on a heavy answer while counting its bytes. @throws Rejection `too_large` if too much waits already */
   whileHeld<T>(work: () => Promise<T>): Promise<T> {
     return this.#shared.held.during(this.#node, this.#bytes, this.#judging.isBusy, work);
   }
 
-  /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` where it waits for too many turns */
+  /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` if it waits for too many turns */
   turn(): Promise<void> {
     return this.#shared.turns.next(this.#node);
   }

@@ -14,7 +14,7 @@ export function arrivedBytes({ parts, supplements }: Answer): number {
   return partBytes(parts) + supplementBytes(supplements, supplementNames);
 }
 
-/** What of an answer is read at once, in bytes. @param parts with the bytes of all that need some */
+/** Bytes of an answer that are read at once. @param parts with the bytes of all that need some */
 export function readBytes(parts: Parts, { supplements }: Answer): number {
   return partBytes(parts) + supplementBytes(supplements, readAtOnce);
 }

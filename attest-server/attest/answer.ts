@@ -14,14 +14,14 @@ import type { GivenSupplement, KeptSupplement } from './supplements/supplement.t
 export interface AttestedNode {
   readonly name: string;
   readonly ekDigest: string;
-  /** As a root says; absent where none is known. */
+  /** As a root says; absent if none is known. */
   readonly tpmClass?: TpmClass;
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;
   /** How a root vouches for the certificate with which it is enrolled; asked once an answer is proven. */
   readonly endorsementPath?: () => EndorsementPath | null;
-  /** That its TPM had when it was enrolled; null where that is not known. */
+  /** Banks that its TPM had when it was enrolled; null if that is not known. */
   readonly banks: readonly PcrBank[] | null;
 }
 
@@ -40,11 +40,11 @@ export interface Answer {
   readonly parts: Parts;
   /** The bytes of the key request that its quote signs; none is sent yet. */
   readonly keyRequest?: Buffer | undefined;
-  /** What was asked for besides, and came. */
+  /** Supplements that were asked for and came. */
   readonly supplements?: AnsweredSupplements;
 }
 
-/** What the server adds to an answer: null where nothing is known of one. */
+/** Supplements that the server adds to an answer: null if nothing is known of one. */
 export type GivenSupplements = readonly (GivenSupplement | null)[];
 
 /** As it is kept: its parts by name, with the bytes that came. */
@@ -100,7 +100,7 @@ export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): r
   return [...named, ...listed];
 }
 
-/** What a good answer of this node shows. */
+/** The identity that a good answer of this node shows. */
 export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity {
   const { nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
   return {

@@ -26,7 +26,7 @@ import { Supplements } from './supplements/supplements.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
-import { type Judged, type RecordedAnswer, VerdictRecorder } from './verdict-recorder.ts';
+import { type AnswerOutcome, type RecordedAnswer, VerdictRecorder } from './verdict-recorder.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
 /**
@@ -169,9 +169,9 @@ export class Attestation {
   /**
    * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Or the node is to
    * be asked for more of it first, as `supplements.ask` says.
-   * @throws Rejection where the evidence is bad: nothing is stored and no state changes
+   * @throws Rejection if the evidence is bad: nothing is stored and no state changes
    */
-  async judge(peer: AttestedNode, whole: Answer): Promise<Judged | AskedAgain> {
+  async judge(peer: AttestedNode, whole: Answer): Promise<AnswerOutcome | AskedAgain> {
     const { name } = peer;
     this.#nodes.get(name)?.budgets?.answers.check(this.#ports.now());
     const shown = this.proofs.begin(peer, whole);
@@ -200,7 +200,7 @@ export class Attestation {
     shown: ShownAnswer,
     before: NodeStatus['parts'],
     lost: PartName | null,
-  ): Promise<Judged | AskedAgain> {
+  ): Promise<AnswerOutcome | AskedAgain> {
     const { name } = node;
     const { peer, answer, proof } = shown;
     const holding = this.supplements.held(name, before);
@@ -231,7 +231,7 @@ export class Attestation {
     node: OwnedNode,
     shown: ShownAnswer,
     answered: SupplementedAnswer,
-  ): Promise<Judged | AskedAgain> {
+  ): Promise<AnswerOutcome | AskedAgain> {
     const { peer, answer, proof } = shown;
     const { name } = node;
     const { evidence } = this.#ports;
@@ -284,7 +284,7 @@ interface ShownAnswer {
   readonly proof: AnswerProof;
 }
 
-/** What initrds and loaders hold may be long: the loop is free while it is read. */
+/** Whether a supplement must be read in steps. Contents of initrds and loaders may be long, and the event loop stays free meanwhile. */
 function isToBeRead(given: GivenSupplement | null): boolean {
   return given !== null && given.files.size > 0;
 }

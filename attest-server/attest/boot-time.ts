@@ -10,8 +10,8 @@ type Before = BootTime & Pick<NodeStatus, 'resetCount' | 'verifiedAt'>;
 const clockSlack = 60_000;
 
 /**
- * What the node says of it counts between its last proof of the boot before and its first one of this boot: a clock that is
- * wrong, or a lie, moves it no further.
+ * The node's own word counts between its last proof of the previous boot and its first one of this boot: a wrong clock,
+ * or a lie, moves it no further.
  * @param previous what was known before this answer
  * @param at when it was judged
  */

@@ -14,7 +14,7 @@ export class Commits {
     this.#rows = rows;
   }
 
-  /** @param write false where nothing was written */
+  /** @param write false if nothing was written */
   async commit(
     node: OwnedNode,
     { record, told }: Pick<RecordedVerdicts, 'record' | 'told'>,
@@ -34,7 +34,7 @@ export class Commits {
     }
   }
 
-  /** What the server decides by itself has a row, however often the verdict of the node changes. */
+  /** A decision of the server itself always has a row, however often the node's verdict changes. */
   async hold(
     node: OwnedNode,
     status: NodeStatus,

@@ -4,14 +4,14 @@ import type { ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
-/** What the rows of one node's verdicts add to history and audit log, which are never erased. */
+/** Bytes that one node's verdicts may add to history and audit log, which are never erased. */
 const share: ByteRate = { burst: 256 * 1024, aDay: 768 * 1024 };
 /** So many changes within a minute have rows of their own: a boot takes two or three. */
 const mostChanges = 8;
 const minute = 60_000;
 /** The row of joined changes waits for room no longer than this: what it takes is owed then. */
 const longestWait = 10 * minute;
-/** Without a joined change for this long a node flaps no more, and what is found against it has rows anew. */
+/** After this long without a joined change a node no longer flaps, and findings against it have rows again. */
 const settledAfter = 60 * minute;
 /** While the state is the one that was told, the audit log says once in this time that it flaps. */
 const toldEvery = 60 * minute;
@@ -32,11 +32,11 @@ export interface VerdictChange {
   readonly verdicts: readonly Verdict[];
   /** The state before. */
   readonly from: NodeState | null;
-  /** What rows of its own take, in bytes. */
+  /** Bytes of rows of its own. */
   readonly bytes: number;
 }
 
-/** What the row of joined changes says. */
+/** Content of a row of joined changes. */
 export interface DueFlaps {
   readonly flaps: Flaps;
   /** When the first of them was, in milliseconds since the epoch. */
@@ -48,15 +48,15 @@ export interface DueFlaps {
 }
 
 /**
- * Which changes of one node's verdict have rows of their own: all of a node that changes as nodes do. Those of one that flaps have one
- * row a minute together, as far as its share has room. No change waits for that: what it means is shown, stored and marked at
- * once. Moments are monotonic milliseconds. A server that starts anew knows nothing of before.
+ * Which changes of one node's verdict have rows of their own: all of a node that changes as nodes do. Those of one that
+ * flaps have one row a minute together, as far as its share has room. No change waits for its row: its effect is shown,
+ * stored and marked at once. Moments are monotonic milliseconds. A restarted server does not remember earlier changes.
  */
 export class Flapping {
   readonly #budget: ByteBudget;
   /** Moments of its latest changes. */
   #changes: readonly number[] = [];
-  /** What was found against it while it was untrusted, and has a row. */
+  /** Findings against it while it was untrusted that have a row. */
   readonly #told = new Set<ReasonCode>();
   /** Its state in its latest row; null: not known. */
   #state: NodeState | null = null;
@@ -127,7 +127,7 @@ export class Flapping {
     return this.#joined !== null && at >= this.#dueAt;
   }
 
-  /** What its next row has to say beside its verdict; null where nothing waits. */
+  /** Joined changes that its next row reports besides its verdict; null if there are none. */
   waiting(at: number): DueFlaps | null {
     if (this.#joined === null) return null;
     const { changes, states, codes, since } = this.#joined;

@@ -29,7 +29,7 @@ export class HeavyTurns {
 
   /**
    * Resolves when it is the node's turn. What it does until it waits for something else is the turn.
-   * @throws Rejection `too_large` where the node waits for too many already
+   * @throws Rejection `too_large` if the node waits for too many already
    */
   async next(node: string): Promise<void> {
     if (this.#waiting.filter((one) => one.node === node).length >= mostOfNode)

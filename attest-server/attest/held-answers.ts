@@ -30,7 +30,7 @@ export class HeldAnswers {
   /**
    * Holds them while this work is done. A short one has room whatever others hold.
    * @param isBusy the node has cost much lately
-   * @throws Rejection `too_large` where there is no room for a long one, and whatever the work throws
+   * @throws Rejection `too_large` if there is no room for a long one, and whatever the work throws
    */
   async during<T>(node: string, bytes: number, isBusy: boolean, work: () => Promise<T>): Promise<T> {
     const count = this.#counts.get(node) ?? 0;

@@ -27,12 +27,12 @@ export class JudgingRates {
 }
 
 /**
- * What judging one node may cost, over all its connections and wherever they come from. It is charged from where a quote verifies
- * under the node's own key, so that nobody spends a node's share in its name. A node that has spent it is asked no more often than a
- * silent one. Milliseconds throughout.
+ * Time that judging one node may take, over all its connections and wherever they come from. It is charged from where a
+ * quote verifies under the node's own key, so that nobody spends a node's share in its name. A node that has spent it
+ * is asked no more often than a silent one. Milliseconds throughout.
  */
 export class JudgingTime {
-  /** What is left of it to a node that was never judged. */
+  /** Time left to a node that was never judged. */
   static readonly whole = time.burst;
   readonly #node: string;
   readonly #rates: JudgingRates;
@@ -58,7 +58,7 @@ export class JudgingTime {
   }
 
   /**
-   * An answer of this node is judged. @throws Rejection `too_large` where others came before it, on other connections, and the share
+   * An answer of this node is judged. @throws Rejection `too_large` if others came before it, on other connections, and the share
    * is spent
    * @param took to find that it is this node's
    */

@@ -8,7 +8,7 @@ type PartDigests = NodeStatus['parts'];
 /** The parts of an answer, with the bytes of those that it only names. */
 export interface ReadParts {
   readonly parts: Parts;
-  /** Its bytes are nowhere; null where all were found. */
+  /** Its bytes are nowhere; null if all were found. */
   readonly lost: PartName | null;
 }
 

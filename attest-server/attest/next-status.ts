@@ -8,7 +8,7 @@ import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
 
-interface Judged {
+interface JudgedAnswerParts {
   readonly parts: NodeStatus['parts'];
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
@@ -23,8 +23,12 @@ interface Judged {
   readonly trustedBy: NodeStatus['trustedBy'];
 }
 
-/** What is known of a node once this answer is judged. */
-export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
+/** Status of a node once this answer is judged. */
+export function nextStatus(
+  { name, ekDigest }: AttestedNode,
+  verdict: Verdict,
+  judged: JudgedAnswerParts,
+): NodeStatus {
   const { parts, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest, trustedBy } =
     judged;
   return {
@@ -81,7 +85,7 @@ function kernelOf({ facts }: Proven): string | null {
   return kernel === undefined ? null : outsideText(kernel);
 }
 
-/** What the node shows, with what was given to explain it. A part stays when it is left out: who once sent one is known to have one. */
+/** Parts that the node shows, with the supplements that explain them. A part that is left out stays: a node that once sent it has one. */
 export function partsShown(before: NodeStatus['parts'], parts: Parts): NodeStatus['parts'] {
   let latest: Partial<Record<PartName, string>> | null = null;
   for (const name of partNames) {

@@ -14,7 +14,7 @@ import type { SystemUuids } from './system-uuids.ts';
 import type { Twins } from './twins.ts';
 import type { VerdictRows } from './verdict-rows.ts';
 
-/** What only many nodes know. */
+/** Claims that are compared over many nodes. */
 export interface SharedClaims {
   readonly systemUuids: SystemUuids;
   readonly volumes: SharedVolumes;
@@ -43,7 +43,7 @@ export class NodeLives {
   /**
    * Time in which the server was down extends every deadline, and nothing else does: a server that starts again and
    * again keeps no silent node trusted.
-   * @param lastAlive when a server last ran on this store; null where that is not known: then nothing is extended
+   * @param lastAlive when a server last ran on this store; null if that is not known: then nothing is extended
    */
   async start(lastAlive: number | null): Promise<void> {
     const { nodes, rows } = this.#parts;
@@ -104,7 +104,7 @@ export class NodeLives {
     }
   }
 
-  /** Of a record of before banks were kept: what an answer of it proved is what the TPM has. */
+  /** Adds the banks to a record from before they were kept: those that an answer proved are those that the TPM has. */
   async fixBanks({ name, ekDigest }: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
     const node = this.#parts.nodes.get(name);
     if (node === undefined || node.hasFixedBanks) return;
@@ -112,7 +112,7 @@ export class NodeLives {
     node.hasFixedBanks = true;
   }
 
-  /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
+  /** Takes what is stored of a node into memory, where it is not there; null if none is enrolled. */
   recall(name: string): Promise<NodeStatus | null> {
     return this.#parts.nodes.inOrder(name, async (node) => {
       if (node.status !== null) return node.status;
@@ -168,7 +168,7 @@ export class NodeLives {
 
   /**
    * A person approves the node's key again: what is held against its TPM, and the firmware that it had, are forgotten with
-   * the counters, and its next proof counts as the first. False where there is nothing of it.
+   * the counters, and its next proof counts as the first. False if there is nothing of it.
    */
   approveAgain(name: string, actor: string): Promise<boolean> {
     return this.#parts.nodes.inOrder(name, async (node) => {

@@ -27,7 +27,7 @@ export function isConcurrent(
   );
 }
 
-/** Null where nothing was seen, or a person has put an end to it. */
+/** Null if nothing was seen, or a person has put an end to it. */
 export function sequenceOf(status: Remembered): Sequence | null {
   const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
   if (resetCount === null || restartCount === null || clock === null) return null;

@@ -43,17 +43,17 @@ export interface Attest extends AsyncDisposable {
   statuses(): readonly NodeStatus[];
   /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
   serverFault(name: string): FaultCause | null;
-  /** What of ours turned the node's verdict; null where nothing did. */
+  /** Change of ours that turned the node's verdict; null if none did. */
   turned(name: string): ShownTurn | null;
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void;
-  /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
+  /** Takes what is stored of a node into memory, where it is not there; null if none is enrolled. */
   recall(name: string): Promise<NodeStatus | null>;
   /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it gives afterwards. */
   archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void>;
   /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
-  /** Forgets what is held against the node's TPM; false where nothing is. */
+  /** Forgets what is held against the node's TPM; false if nothing is. */
   approveAgain(name: string, actor: string): Promise<boolean>;
   /** Has these nodes count for nothing: they enrolled while the server was on trial, and it is not any more. */
   endTrialOf(names: readonly string[]): Promise<void>;

@@ -21,19 +21,19 @@ export class OwnedNode {
   readonly name: string;
   /** Of its TPM; null before it answered, or was taken from the store. */
   ekDigest: string | null = null;
-  /** What is shown of it; null before it is judged, or taken from the store. */
+  /** Status as it is shown; null before the node is judged, or taken from the store. */
   status: NodeStatus | null = null;
-  /** What is stored of a node that is shown as overdue, where that is a fault of ours: it is not stored. Else null. */
+  /** Stored status of a node that is shown as overdue because of a fault of ours, which is not stored. Otherwise null. */
   stored: NodeStatus | null = null;
-  /** What judging it has cost of late; null where no quote of it was verified since the start. */
+  /** Time that judging it took lately; null if no quote of it was verified since the start. */
   judging: JudgingTime | null = null;
-  /** Bytes that it has us keep; null where it did not yet. */
+  /** Bytes that it has us keep; null if it did not yet. */
   budgets: NodeBudgets | null = null;
-  /** Its changes of late; null where it had none. */
+  /** Its changes of late; null if it had none. */
   flapping: Flapping | null = null;
   /** Digests of parts that it sent and that are gone: else it would never send them again. */
   lostParts: Set<string> | null = null;
-  /** Its TPM's banks are fixed, while a connection may still have the record of before. */
+  /** Its TPM's banks were added to its record, while a connection may still hold the earlier record. */
   hasFixedBanks = false;
   /** Monotonic milliseconds: whoever sets the server's clock back trusts nobody longer. */
   #deadline: number | null = null;
@@ -52,7 +52,7 @@ export class OwnedNode {
     return this.status === null && this.judging === null;
   }
 
-  /** What is known on the disk, as far as the node itself is concerned. */
+  /** Status by the node's own doing, as on the disk. */
   get latest(): NodeStatus | null {
     return this.stored ?? this.status;
   }
@@ -82,7 +82,7 @@ export class OwnedNode {
     await this.#lane;
   }
 
-  /** What is shown is what is stored. */
+  /** Shows the status that is stored. */
   showStored(status: NodeStatus): void {
     this.status = status;
     this.stored = null;
@@ -124,7 +124,7 @@ export class OwnedNode {
   }
 
   /**
-   * Null where the node was judged since, or did not come for so long that it is silent on its own.
+   * Null if the node was judged since, or did not come for so long that it is silent on its own.
    * @param unknownAfter how long a verdict holds, in milliseconds
    */
   faultAt(now: number, unknownAfter: number): FaultCause | null {

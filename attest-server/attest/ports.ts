@@ -11,7 +11,7 @@ import type { GateOpening } from '../wire/gate.ts';
 import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { TrustedBy } from './trusted-by.ts';
 
-/** What an initrd holds is kept, by the digest of the packed manifest. */
+/** Kept content of an initrd, by the digest of the packed manifest. */
 export interface KeptInitrd {
   readonly manifest: string;
   /** Of the packed manifest. */
@@ -31,7 +31,7 @@ export interface InitrdStore {
   forget(sha256: string): Promise<void>;
 }
 
-/** What the pipeline needs of the rest; `server.ts` fills it. */
+/** Dependencies of the pipeline; `server.ts` supplies them. */
 export interface AttestPorts {
   readonly verdicts: VerdictStore;
   readonly enrolment: Pick<EnrolmentStore, 'forgetSequence' | 'fixBanks' | 'twins'>;
@@ -39,7 +39,7 @@ export interface AttestPorts {
   readonly evidence: Pick<EvidenceRoom, 'packer' | 'budgetsOf' | 'share' | 'hold' | 'readPart' | 'readPiece'>;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Milliseconds of a clock that nobody sets: deadlines go by it. */
+  /** Monotonic milliseconds: deadlines go by it. */
   monotonic(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
@@ -54,9 +54,9 @@ export interface AttestPorts {
   /** Milliseconds for an answer, and from one challenge of a node to the next. */
   readonly answerWithin: number;
   readonly challengeEvery: number;
-  /** What verdicts are made by at present. */
+  /** Policy and references by which verdicts are made at present. */
   inForce(): InForce;
-  /** What they were made by before. */
+  /** Policy and references by which they were made earlier. */
   readonly earlier: Pick<EarlierRules, 'known' | 'read' | 'pathsOf'>;
   /** Of this server. */
   readonly version: string;
@@ -64,7 +64,7 @@ export interface AttestPorts {
   askAgain(node: string): void;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
-  /** SMBIOS, as its Node in the cluster says it; null where there is none. */
+  /** SMBIOS, as its Node in the cluster says it; null if there is none. */
   systemUuidOf(node: string): string | null;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
@@ -74,7 +74,7 @@ export interface AttestPorts {
   recorded(entry: HistoryEntry, from: NodeState | null): void;
   /** A gate is told to let its node go on. */
   gateOpened(opened: OpenedGate): void;
-  /** Why nothing can be stored at present; null where all works. */
+  /** Why nothing can be stored at present; null if all works. */
   storageFault(): StorageFault | null;
   readonly presence: {
     /** Whether the node is missed in the cluster or gone: that it is overdue is shown, and not stored. */
@@ -90,19 +90,19 @@ export interface AttestPorts {
 export interface OpenedGate {
   readonly node: string;
   readonly why: Extract<GateOpening, 'affirmed' | 'observe'>;
-  /** Of the kernel, by the node's word; null where it says none. */
+  /** Of the kernel, by the node's word; null if it says none. */
   readonly bootId: string | null;
   /** Counts of resets and restarts, as the TPM signs them. */
   readonly boot: string;
-  /** Digest of what it showed; null where that was not asked. */
+  /** Digest of what it showed; null if that was not asked. */
   readonly evidence: string | null;
   readonly policy: string;
 }
 
-/** What the counters of a TPM alone do not tell; see policy/sequence.ts. */
+/** State that the counters of a TPM alone do not show; see policy/sequence.ts. */
 export type KeptSequence = Pick<Sequence, 'firstBootId' | 'rewind' | 'replaced' | 'held'>;
 
-/** What each answer moves, though its verdict be the one of before. Times are milliseconds since the epoch. */
+/** Fields that change with every answer, even if the verdict does not. Times are milliseconds since the epoch. */
 export interface Moved {
   readonly name: string;
   readonly ekDigest: string;
@@ -130,16 +130,16 @@ export interface Moved {
   readonly trustedBy: TrustedBy | null;
 }
 
-/** What is known of a node now; one per enrolled node. */
+/** Status of a node now; one per enrolled node. */
 export interface NodeStatus extends Moved {
   readonly state: NodeState;
   /** The latest verdict, as stored; null before the first. After expiry its reasons hold `evidence_overdue`. */
   readonly verdict: Verdict | null;
   /** When this server first saw the current boot proven. */
   readonly bootSeenAt: number | null;
-  /** The current boot did not begin before, as its TPM proves; null where that is not known. */
+  /** The current boot did not begin before, as its TPM proves; null if that is not known. */
   readonly bootedAfter: number | null;
-  /** When the current boot began, by the node's word within these two; null where it says nothing that can be. */
+  /** When the current boot began, by the node's word within these two; null if it says nothing that can be. */
   readonly bootedAt: number | null;
   /** When it was last found trusted, where it is not now: else that is `verifiedAt`. Null: never. */
   readonly trustedAt: number | null;
@@ -156,7 +156,7 @@ export interface HistoryEntry {
   readonly at: number;
   readonly verdict: Verdict;
   readonly evidenceDigest: string | null;
-  /** True where the state differs from the entry before. */
+  /** True if the state differs from the entry before. */
   readonly transition: boolean;
   /** How many verdicts equal to this one came after `since`, beside this one. Never more than happened. */
   readonly repeats: number;
@@ -184,7 +184,7 @@ export interface ChangeRecord {
    */
   readonly evidence: readonly KeptBlob[];
   /**
-   * History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. None where the change has
+   * History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. None if the change has
    * a row later, together with others: then its evidence is kept as the latest.
    */
   readonly history: readonly Omit<HistoryEntry, 'node'>[];
@@ -206,17 +206,17 @@ export interface RepeatRecord extends Moved {
 export interface VerdictStore {
   /** A row that nobody can read gives a status that is held until a person approves its key again. */
   statuses(): Promise<readonly NodeStatus[]>;
-  /** What is on disk of one node; null where nothing is. @throws an error named UnreadableRow */
+  /** Status of one node on the disk; null if there is none. @throws an error named UnreadableRow */
   status(name: string): Promise<NodeStatus | null>;
-  /** The same of an archived node, which `statuses` leaves out; null where it is none. */
+  /** The same of an archived node, which `statuses` leaves out; null if it is none. */
   archivedStatus(name: string): Promise<NodeStatus | null>;
-  /** @throws Rejection `enrolment_pending` where the node is not enrolled under this key */
+  /** @throws Rejection `enrolment_pending` if the node is not enrolled under this key */
   recordChange(record: ChangeRecord): Promise<void>;
   /** Only over the row that was read; false, and nothing is written, where it is another one by now. */
   recordAgeing(record: ChangeRecord, read: Pick<NodeStatus, 'state' | 'verifiedAt'>): Promise<boolean>;
   /**
    * Written within a second, the newest of a node only, and never after a later change of it.
-   * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
+   * @throws Rejection `enrolment_pending` if the node is not enrolled under this key
    */
   recordRepeat(record: RepeatRecord): Promise<void>;
   /**

@@ -70,7 +70,7 @@ function hasSameAspects(a: Verdict['aspects'], b: Verdict['aspects']): boolean {
   return true;
 }
 
-/** Another reference that speaks for the same boot is news: the one of before may be out of force. */
+/** Another reference that vouches for the same boot is news: the earlier one may no longer be active. */
 function areAffirmedAlike(a: AspectResult, b: AspectResult): boolean {
   return isSameList(a.references ?? [], b.references ?? [], (one, other) => one === other);
 }

@@ -4,7 +4,7 @@ import type { PcrBank, PcrSelection } from '../wire/messages.ts';
 import type { SupplementPlaces } from '../wire/supplements.ts';
 import type { NodeStatus } from './ports.ts';
 
-/** What a node is asked for, and which parts it need not send again. */
+/** Question to a node, and the parts that it need not send again. */
 export interface Question {
   readonly selection: PcrSelection;
   /** Digests; the boot log's first. */
@@ -12,7 +12,7 @@ export interface Question {
   readonly parts: readonly PartName[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
-  /** What is to come of each supplement. */
+  /** Where each supplement is to continue. */
   readonly supplements: SupplementPlaces;
 }
 

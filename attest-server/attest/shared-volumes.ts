@@ -4,17 +4,17 @@ import type { Proven } from '../verify/proven.ts';
 import type { AmongNodes } from './among-nodes.ts';
 import type { NodeStatus } from './ports.ts';
 
-type Marks = readonly string[];
+type VolumeMarks = readonly string[];
 
 /**
  * Which enrolled node shows which LUKS volumes, by their marks (policy/disk/memory.ts): what two nodes show was copied.
  * It is the nodes' own word. A node has at most as many marks as its part may hold headers.
  */
-export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVolume[]> {
+export class SharedVolumes implements AmongNodes<VolumeMarks, VolumeMarks, readonly SharedVolume[]> {
   readonly #byMark = new Map<string, Set<string>>();
-  readonly #byNode = new Map<string, Marks>();
+  readonly #byNode = new Map<string, VolumeMarks>();
 
-  claim(name: string, marks: Marks): readonly SharedVolume[] {
+  claim(name: string, marks: VolumeMarks): readonly SharedVolume[] {
     this.restore(name, marks);
     return this.sharedBy(name);
   }
@@ -25,7 +25,7 @@ export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVo
   }
 
   /** These, and no others. */
-  restore(name: string, marks: Marks): void {
+  restore(name: string, marks: VolumeMarks): void {
     const before = this.#byNode.get(name);
     if (before?.length === marks.length && before.every((mark, index) => mark === marks[index])) return;
     this.release(name);
@@ -38,7 +38,7 @@ export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVo
     }
   }
 
-  /** What this node shows and others show, too, with their names in order. */
+  /** Volumes that this node shows and others show, too, with their names in order. */
   sharedBy(name: string): readonly SharedVolume[] {
     const shared: SharedVolume[] = [];
     for (const mark of this.#byNode.get(name) ?? none) {
@@ -50,7 +50,7 @@ export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVo
     return shared;
   }
 
-  marksOf(name: string): Marks {
+  marksOf(name: string): VolumeMarks {
     return this.#byNode.get(name) ?? none;
   }
 
@@ -65,10 +65,10 @@ export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVo
 }
 
 /** Marks that its status remembers. */
-export function storedMarks(status: NodeStatus | null): Marks {
+export function storedMarks(status: NodeStatus | null): VolumeMarks {
   return diskMemoryIn(status?.memory ?? {}).volumes;
 }
 
-const none: Marks = [];
+const none: VolumeMarks = [];
 /** Of a fleet that was cloned, some are enough to be named. */
 const mostNamed = 8;

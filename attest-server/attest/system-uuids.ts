@@ -1,8 +1,8 @@
 import type { AmongNodes } from './among-nodes.ts';
 
-/** What a node says of its machine, and who else says the same. */
+/** UUID that a node claims for its machine, and the other nodes that claim the same. */
 export interface ShownUuid {
-  /** The latest that it said; null where it never did. */
+  /** The latest that it said; null if it never did. */
   readonly uuid: string | null;
   /** Other nodes that show it, some of them where they are many. */
   readonly others: readonly string[];
@@ -54,7 +54,7 @@ const nobody: readonly string[] = [];
 /** A batch of a thousand machines may have one UUID, and each answer looks for the others. */
 const mostOthers = 5;
 
-/** What makers leave in many machines: no name of one. All digits equal, and the values of unset firmware. */
+/** Values that makers leave in many machines, so that they identify none. All digits equal, and the values of unset firmware. */
 function isPlaceholder(uuid: string): boolean {
   const digits = uuid.replaceAll('-', '');
   return new Set(digits).size === 1 || placeholders.has(digits);

@@ -10,7 +10,7 @@ import { GateOpenings } from './gate-openings.ts';
 import type { Attest } from './open.ts';
 import type { AttestPorts, HistoryEntry } from './ports.ts';
 
-/** What became of answers. */
+/** Reports of the outcome of answers. */
 export interface AttestReport
   extends Pick<AttestPorts, 'duration' | 'answered' | 'recorded' | 'gateOpened'>,
     Pick<ChannelPorts<unknown>, 'failed'> {
@@ -20,13 +20,13 @@ export interface AttestReport
   readonly gateSaid: ChannelPorts<unknown>['gateOpened'];
 }
 
-interface Told {
-  /** Told of every verdict once it is committed. */
+interface VerdictListeners {
+  /** Called with every verdict once it is committed. */
   readonly recorded: (entry: HistoryEntry) => void;
   readonly failed: ChannelPorts<unknown>['failed'];
 }
 
-export function attestReport(reporting: Reporting, told: Told): AttestReport {
+export function attestReport(reporting: Reporting, told: VerdictListeners): AttestReport {
   const { figures, logger, now, audit } = reporting;
   const durations = figures.histogram(
     'attestation_duration_seconds',
@@ -115,7 +115,7 @@ export function attestReport(reporting: Reporting, told: Told): AttestReport {
   };
 }
 
-/** What is so at each scrape. */
+/** Gauges that are read at each scrape. */
 export function attestFigures(
   figures: Figures,
   attest: Pick<Attest, 'initrdFigures' | 'judgingFigures'>,

@@ -34,15 +34,15 @@ export interface Turned {
   readonly left: readonly string[];
   /** When it turned, milliseconds since the epoch. */
   readonly at: number;
-  /** What the failing aspects are judged from is what it was when the node was last trusted. */
+  /** The failing aspects are judged from the same evidence as when the node was last trusted. */
   readonly isSame: boolean;
-  /** What it had shown then; null: not known. */
+  /** Parts that it had shown then; null: not known. */
   readonly shown: {
     readonly parts: Readonly<Partial<Record<PartName, string>>>;
     readonly resetCount: number | null;
     readonly restartCount: number | null;
     readonly bootId: string | null;
   } | null;
-  /** What the aspects remember of the node by the earlier rules: what others remembered is not theirs. */
+  /** Memory of the aspects by the earlier rules, apart from that of the active ones. */
   readonly memory: Readonly<Record<string, unknown>>;
 }

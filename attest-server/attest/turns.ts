@@ -28,7 +28,7 @@ export interface TurnsParts {
 export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
-  /** What judging costs is charged to the node, however often it is judged. */
+  /** Charges the time of judging to the node, however often it is judged. */
   readonly proof: Pick<AnswerProof, 'charged' | 'chargedSteps'>;
   readonly previous: NodeStatus | null;
   readonly inForce: InForce;
@@ -40,10 +40,10 @@ export interface TurningAnswer {
   readonly at: number;
 }
 
-/** Policies of before that are read at a start; nearly always it is one at most. */
+/** Earlier policies that are read at a start; nearly always one at most. */
 const mostPrimed = 2;
 
-/** What people are told of a verdict that a change of ours turned. */
+/** A verdict that a change of ours turned, as people see it. */
 export interface ShownTurn extends Pick<Turned, 'change' | 'at' | 'isSame'> {
   /** `name@revision`, and since when the latter is in force: milliseconds since the epoch. */
   readonly policy: { readonly before: string; readonly now: string; readonly since: number };
@@ -110,7 +110,7 @@ export class Turns {
     return this.#turned(judged, before, isSame);
   }
 
-  /** Joins to the rules in force, where a taint waits, those of before: they follow the same list, and look at the same images. */
+  /** Joins the earlier rules to the active ones if a taint waits: they follow the same list, and look at the same images. */
   appraiserOf(previous: NodeStatus | null, inForce: InForce): Pick<Appraiser, 'ahead' | 'judgedTo'> {
     const before = previous?.trustedBy ?? null;
     const earlier = turnedIn(before) === null || before === null ? null : this.#parts.earlier.known(before);
@@ -148,7 +148,7 @@ export class Turns {
     return [...new Set([...asked, ...this.#parts.earlier.pathsOf(before, name, labels)])];
   }
 
-  /** What turned the verdict of a node, for people; null where nothing of ours did. */
+  /** Change of ours that turned the verdict of a node, for people; null if none did. */
   shown(status: NodeStatus | null, inForce: InForce): ShownTurn | null {
     const { policy, references, since } = inForce;
     const by = status?.trustedBy ?? null;
@@ -248,7 +248,7 @@ function whatChanged(
   return said('references', leftAs(left, context.references));
 }
 
-/** What people released for some references is not released for others. */
+/** Names the references that were left: a release for some references is none for others. */
 function leftAs(left: readonly string[], inForce: string): string {
   const others = left.length - mostNamed;
   const names = left.toSorted().slice(0, mostNamed).join(', ');
@@ -286,7 +286,7 @@ function affirming({ aspects: results }: Verdict): readonly string[] {
   return [...names];
 }
 
-/** Of an answer by which the node was trusted; null where the latest one is no such. */
+/** Of an answer by which the node was trusted; null if the latest one is no such. */
 function shownIn(previous: NodeStatus | null): Turned['shown'] {
   if (previous === null) return null;
   const { state, trustedAt, verifiedAt, parts, resetCount, restartCount, bootId } = previous;
@@ -296,7 +296,7 @@ function shownIn(previous: NodeStatus | null): Turned['shown'] {
 
 /** Of these it is known what they are judged from; IMA's list and what a host says of itself change all the time. */
 const compared = aspects.filter(({ name }) => name === 'boot' || name === 'disk' || name === 'firewall');
-/** What they say follows from more than evidence. */
+/** Reasons that follow from more than evidence. */
 const ofTime: ReadonlySet<ReasonCode> = new Set(['rebooted', 'resumed', 'kexec_detected']);
 
 /** Whether all that failing aspects are judged from is what it was when the node was last trusted. */
@@ -343,7 +343,7 @@ function partsIn({ boot, parts, listed }: Proven, shown: NodeStatus['parts']): N
 
 const bootFiles = ['loaderFiles', 'initrds'] as const;
 
-/** What the host says of its boot: it is no part. */
+/** Digest of the host's own facts about its boot, which are not a part. */
 function hostDigest({ facts }: Proven): string | null {
   const host = facts?.host;
   if (host === undefined) return null;

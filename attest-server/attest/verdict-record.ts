@@ -4,7 +4,7 @@ import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { DueFlaps } from './flapping.ts';
 import type { ChangeRecord, HistoryEntry, NodeStatus } from './ports.ts';
 
-type Row = Omit<HistoryEntry, 'node'>;
+type VerdictEntry = Omit<HistoryEntry, 'node'>;
 
 /**
  * Everything that one attestation changes: status, evidence, a row of the history and an audit entry a verdict.
@@ -46,15 +46,15 @@ export function joinedRecord(
   };
 }
 
-/** What of these verdicts is told: a row each. @param before the state before the first of them */
+/** History rows of these verdicts, one each. @param before the state before the first of them */
 export function changesOf(
   { evidenceDigest }: NodeStatus,
   at: number,
   verdicts: readonly Verdict[],
   before: NodeState | null,
-): readonly Row[] {
+): readonly VerdictEntry[] {
   let from = before;
-  return verdicts.map((verdict): Row => {
+  return verdicts.map((verdict): VerdictEntry => {
     const transition = verdict.state !== from;
     from = verdict.state;
     return { at, verdict, evidenceDigest, transition, repeats: 0, since: at };
@@ -87,7 +87,7 @@ export function flapsRecord(
   };
 }
 
-/** What the record adds to history and audit log, in bytes. */
+/** Bytes that the record adds to history and audit log. */
 export function bytesForGood({ status: { name }, history, audit }: ChangeRecord): number {
   let bytes = 0;
   for (const row of history) bytes += historyRowBytes(name, row);
@@ -139,7 +139,7 @@ function sinceOf(
     : status;
 }
 
-function joinedIn({ since, flaps }: DueFlaps): Pick<Row, 'since' | 'flaps'> {
+function joinedIn({ since, flaps }: DueFlaps): Pick<VerdictEntry, 'since' | 'flaps'> {
   return { since, flaps };
 }
 

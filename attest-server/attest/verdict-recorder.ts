@@ -29,8 +29,8 @@ import type { Supplements } from './supplements/supplements.ts';
 import type { Turns } from './turns.ts';
 import type { VerdictRows } from './verdict-rows.ts';
 
-/** What an answer was worth. */
-export interface Judged {
+/** Outcome of an answer. */
+export interface AnswerOutcome {
   readonly state: NodeState;
   readonly codes: readonly ReasonCode[];
   /** It is asked again at once: an initrd of its is on the way. */
@@ -80,7 +80,7 @@ export class VerdictRecorder {
     whole: RecordedAnswer,
     inForce: InForce,
     seen: AppraisedNode,
-  ): Promise<Judged> {
+  ): Promise<AnswerOutcome> {
     const { peer, answer, proof, proven, kept: given, place, wait, hasRoom } = whole;
     const { name } = node;
     const { turns, rows } = this.#parts;
@@ -178,7 +178,7 @@ export class VerdictRecorder {
     return { ...said, gate };
   }
 
-  /** What is too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
+  /** Writes bytes that are too long for one transaction with a verdict. If that verdict fails, they stay unused. */
   async keepLong({ name, ekDigest }: AttestedNode, kept: KeptSupplement): Promise<void> {
     for (const piece of kept.blobs) {
       await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
@@ -186,7 +186,7 @@ export class VerdictRecorder {
     }
   }
 
-  /** What this answer says of things that several nodes may say, and what is known of them by all. */
+  /** Registers this answer's claims of shared facts, and returns what all nodes claim of them. */
   #claim(node: OwnedNode, { answer, proven }: RecordedAnswer) {
     const { systemUuids, volumes, twins } = this.#parts.claims;
     const { name, latest } = node;
@@ -270,13 +270,13 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
   return [{ digest, bytes }, ...shared];
 }
 
-/** Undefined where there is none. */
+/** Undefined if there is none. */
 function problemOf({ ima }: Proven): ImaProblem | undefined {
   if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
 
-/** What a role that makes no node trusted says of the boot that was judged before, and was judged alike. */
+/** Whether a role that makes no node trusted speaks of a boot that was judged before, with the same result. */
 function isKnown(
   previous: NodeStatus | null,
   begun: BootTransition | null,

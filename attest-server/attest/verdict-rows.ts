@@ -14,7 +14,7 @@ import {
 /** Verdicts of one node, and which rows of history and audit log they have. */
 export interface RecordedVerdicts {
   readonly record: ChangeRecord;
-  /** What is told of it, also where it has no row of its own. */
+  /** History entries of the verdict, even if it has no row of its own. */
   readonly told: ChangeRecord['history'];
   /** Bytes of its rows, which stay for good; 0: it has none. */
   readonly bytes: number;
@@ -33,12 +33,12 @@ export class VerdictRows {
     this.#summaryEvery = summaryEvery;
   }
 
-  /** What the server knew of this node when it ended. */
+  /** Restores what the server knew of this node when it stopped. */
   resume(node: OwnedNode, status: NodeStatus): void {
     node.flapping = Flapping.resumed(status, this.#monotonic());
   }
 
-  /** Of verdicts that are another one than `from`: with rows of its own, or with none where the node flaps. */
+  /** Of verdicts that are another one than `from`: with rows of its own, or with none if the node flaps. */
   changed(
     node: OwnedNode,
     status: NodeStatus,

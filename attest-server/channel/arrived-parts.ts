@@ -28,7 +28,7 @@ export class ArrivedParts {
   }
 
   /**
-   * What the evidence names, with the bytes that came, and nothing else of them; nothing is left here afterwards.
+   * The parts that the evidence names, with the bytes that came for them. Everything else that came is dropped.
    * @throws Rejection `malformed` for a part that was not asked for, `too_large`
    */
   takeNamed({ parts }: EvidenceMessage, asked: readonly string[]): Parts {
@@ -47,7 +47,7 @@ export class ArrivedParts {
     return named;
   }
 
-  /** What is left is of no use to anybody. */
+  /** Drops whatever nobody took. */
   clear(): void {
     for (const bytes of this.#byDigest.values()) giveBackLong(bytes);
     this.#byDigest.clear();

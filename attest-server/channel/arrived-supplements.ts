@@ -45,7 +45,7 @@ export class ArrivedSupplements {
     pieces.add(piece);
   }
 
-  /** @param speaks what its agent does. @throws Rejection `malformed` where the evidence says something else of what came */
+  /** @param speaks what its agent does. @throws Rejection `malformed` if the evidence says something else of what came */
   answered(
     { supplements: said = {} }: EvidenceMessage,
     { parts }: Pick<Challenge, 'parts'>,
@@ -103,13 +103,14 @@ class ArrivedPieces {
     this.#digests.push(hash('sha256', bytes, 'hex'));
   }
 
-  /** All that came, where the evidence does not name them; null where nothing did. */
+  /** All that came, where the evidence does not name them; null if nothing did. */
   get all(): ArrivedSupplement | null {
     return this.#pieces.length === 0 ? null : { from: 0, more: false, pieces: this.#pieces };
   }
 
   /**
-   * What the evidence says of them, which must be these and in this order; null where it says nothing and none came.
+   * The supplement that the evidence names, whose pieces must be these, in this order; null if it names none and none
+   * came.
    * @throws Rejection `malformed`
    */
   named(said: SentSupplement | undefined): ArrivedSupplement | null {

@@ -16,7 +16,7 @@ interface Asked {
   readonly parts: readonly string[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
-  /** What is to come of each supplement. */
+  /** Where each supplement is to continue. */
   readonly supplements: SupplementPlaces;
 }
 

@@ -11,16 +11,16 @@ import { mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { roles } from '../wire/roles.ts';
 import { type AnsweredSupplements, supplementNames } from '../wire/supplements.ts';
-import { Agenda } from './agenda.ts';
-import { tick } from './alarms.ts';
 import { AnswerSizes } from './answer-sizes.ts';
 import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
+import { ConnectionTimers } from './connection-timers.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { OpenAnswer, ownIfSmall } from './open-answers.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, type ShownTokens, unprovenReport } from './session.ts';
+import { tick } from './timer-wheel.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
@@ -35,7 +35,7 @@ export class Connection<Node> {
   readonly #ports: ChannelPorts<Node>;
   readonly #around: Surroundings<Connection<Node>>;
   readonly #rate: Rate;
-  readonly #agenda: Agenda;
+  readonly #timers: ConnectionTimers;
   readonly #heartbeat: Heartbeat;
   /** Null once the connection is proven. */
   #probation: Probation | null;
@@ -78,8 +78,8 @@ export class Connection<Node> {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
-    this.#agenda = new Agenda(this, around.alarms, ports.now);
-    this.#agenda.within(timings.helloWithin, 'no hello in time');
+    this.#timers = new ConnectionTimers(this, around.timerWheel, ports.now);
+    this.#timers.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
     this.#answer.watch(socket);
     // One listener of each event, told to all whom it concerns: of two, each connection keeps a list.
@@ -119,7 +119,7 @@ export class Connection<Node> {
   challengeWithin(time: number): void {
     const isBusy = this.#judging || this.session.awaiting(this.#ports.now());
     if (isBusy || time <= tick) this.challenge();
-    else if (this.session.open) this.#agenda.challengeWithin(time);
+    else if (this.session.open) this.#timers.challengeWithin(time);
   }
 
   beat(): void {
@@ -181,7 +181,7 @@ export class Connection<Node> {
     switch (action.do) {
       case 'send':
         if (action.message.type === 'activate')
-          this.#agenda.within(this.#timings.activateWithin, 'not activated in time');
+          this.#timers.within(this.#timings.activateWithin, 'not activated in time');
         this.#send(action.message);
         return;
       case 'identify':
@@ -198,7 +198,7 @@ export class Connection<Node> {
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
           const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
-          this.#agenda.within(within + bounds.firstAnswerGrace, 'no evidence in time');
+          this.#timers.within(within + bounds.firstAnswerGrace, 'no evidence in time');
         }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
@@ -269,7 +269,7 @@ export class Connection<Node> {
     }
     if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', spentText(name, wait), false);
     this.#isPutOff = true;
-    this.#agenda.challengeAfter(wait);
+    this.#timers.challengeAfter(wait);
   }
 
   #challenge(): void {
@@ -289,7 +289,7 @@ export class Connection<Node> {
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {
     const arrivedAt = this.#ports.now();
-    this.#agenda.answered();
+    this.#timers.answered();
     this.#judging = true;
     this.#answer.forget();
     this.#attempt(async () => {
@@ -385,7 +385,7 @@ export class Connection<Node> {
   #schedule(after: number): void {
     if (!this.session.open) return;
     // Spread over a tenth, so that agents which came together do not answer together for ever.
-    if (after > tick) this.#agenda.challengeAfter(after * (0.95 + Math.random() * 0.1));
+    if (after > tick) this.#timers.challengeAfter(after * (0.95 + Math.random() * 0.1));
     else this.challenge();
   }
 
@@ -430,7 +430,7 @@ export class Connection<Node> {
 
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
-    this.#agenda.end();
+    this.#timers.end();
     this.#sizes.end();
     this.#answer.end();
     if (this.#probation === null) this.#around.left(this.#source);

@@ -4,13 +4,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
-import type { Door } from '../door/door.ts';
+import type { Admission } from '../door/admission.ts';
 import { channelBindingBytes, channelBindingLabel } from '../wire/binding.ts';
 import { limits } from '../wire/limits.ts';
 import { attestPath, subprotocol } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { tlsOfListeners } from '../wire/tls.ts';
-import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
 import { LongAnswers } from './long-answers.ts';
@@ -18,8 +17,9 @@ import { OpenAnswers } from './open-answers.ts';
 import type { ChannelPorts, Connected, Timings } from './ports.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
+import { TimerWheel } from './timer-wheel.ts';
 
-export interface Listener {
+export interface AgentListener {
   readonly port: number;
   /**
    * Challenges the node of this name at once; without one all that are connected, spread over some seconds.
@@ -30,11 +30,11 @@ export interface Listener {
   readonly proven: number;
   /** Bytes that proven connections sent, of answers that are open or being judged. */
   readonly openAnswerBytes: number;
-  /** The proven connection of this node's agent; null where there is none. */
+  /** The proven connection of this node's agent; null if there is none. */
   connected(node: string): Connected | null;
   /** Ends every connection of a node that is none any more. */
   disconnect(node: string): void;
-  /** Shows another certificate to whoever connects from now on. @throws Error where the key is not its own */
+  /** Shows another certificate to whoever connects from now on. @throws Error if the key is not its own */
   renew(identity: ServingIdentity): void;
   /** Takes no new connection, lets verdicts under way be said, and says goodbye. */
   close(): Promise<void>;
@@ -48,9 +48,9 @@ export interface ServingIdentity {
 
 /** Takes agents' connections: TLS 1.3 ended here, one path, one subprotocol, bounded frames, no compression. */
 export async function listen<Node>(
-  options: ServingIdentity & { host: string; port: number; timings: Timings; door: Door },
+  options: ServingIdentity & { host: string; port: number; timings: Timings; admission: Admission },
   ports: ChannelPorts<Node>,
-): Promise<Listener> {
+): Promise<AgentListener> {
   const server = createServer(
     {
       cert: options.chain,
@@ -66,8 +66,8 @@ export async function listen<Node>(
         .end();
     },
   );
-  const { door } = options;
-  door.guard(server, (bound, address) => {
+  const { admission } = options;
+  admission.guard(server, (bound, address) => {
     const text = bound === 'deadline' ? 'no request in time' : 'no request yet, and newer ones came';
     ports.refused('identity_unproven', text, {
       node: null,
@@ -114,7 +114,7 @@ export async function listen<Node>(
     if (isClosing) return refuse('identity_unproven', '503 Service Unavailable', 'the server is going away');
     if (problem !== null || !(socket instanceof TLSSocket))
       return refuse('malformed', '400 Bad Request', problem ?? 'not TLS');
-    const visitor = door.visitor(request.socket);
+    const visitor = admission.visitor(request.socket);
     // Its peer is gone already.
     if (visitor === null) return socket.destroy();
     const channel = socket.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
@@ -131,12 +131,12 @@ export async function listen<Node>(
     });
   });
   const around = {
-    alarms: new Alarms(ports.now),
+    timerWheel: new TimerWheel(ports.now),
     longAnswers: new LongAnswers(),
     openAnswers: new OpenAnswers(ports.now),
     proven,
     changed: () => report(),
-    left: door.left,
+    left: admission.left,
     ended(gone: Connection<Node>) {
       open.delete(gone);
       report();

@@ -3,7 +3,7 @@ import { ownBytes } from '../wire/own-bytes.ts';
 import { bounds } from './bounds.ts';
 
 /** One proven connection, as it is counted. */
-interface Sender {
+interface AnswerSender {
   readonly node: string;
   /** Ends the connection at once. */
   readonly giveWay: () => void;
@@ -13,7 +13,7 @@ interface Sender {
 }
 
 interface Node {
-  readonly senders: Set<Sender>;
+  readonly senders: Set<AnswerSender>;
   bytes: number;
   /** Since when it has some. */
   since: number;
@@ -31,7 +31,7 @@ export class OpenAnswers {
   readonly #nodes = new Map<string, Node>();
   #bytes = 0;
 
-  /** @param now milliseconds of a clock that nobody sets */
+  /** @param now monotonic milliseconds */
   constructor(now: () => number, most: number = bounds.openAnswers.bytes) {
     this.#now = now;
     this.#most = most;
@@ -44,11 +44,11 @@ export class OpenAnswers {
 
   /** A connection of this node from now on: told how many bytes it has. */
   enter(node: string, giveWay: () => void): (bytes: number) => void {
-    const sender: Sender = { node, giveWay, bytes: 0, isGone: false };
+    const sender: AnswerSender = { node, giveWay, bytes: 0, isGone: false };
     return (bytes) => this.#set(sender, bytes);
   }
 
-  #set(sender: Sender, bytes: number): void {
+  #set(sender: AnswerSender, bytes: number): void {
     const change = bytes - sender.bytes;
     if (change === 0) return;
     const node = this.#nodes.get(sender.node) ?? { senders: new Set(), bytes: 0, since: this.#now() };
@@ -67,9 +67,9 @@ export class OpenAnswers {
     }
   }
 
-  #heaviest(): Sender | null {
+  #heaviest(): AnswerSender | null {
     const now = this.#now();
-    let [heaviest, most]: [Sender | null, number] = [null, 0];
+    let [heaviest, most]: [AnswerSender | null, number] = [null, 0];
     for (const { senders, bytes, since } of this.#nodes.values()) {
       const weight = bytes * (now - since + bounds.openAnswers.grace);
       if (weight <= most) continue;
@@ -80,13 +80,13 @@ export class OpenAnswers {
   }
 }
 
-function largestOf(senders: Iterable<Sender>): Sender | null {
-  let largest: Sender | null = null;
+function largestOf(senders: Iterable<AnswerSender>): AnswerSender | null {
+  let largest: AnswerSender | null = null;
   for (const sender of senders) if (!sender.isGone && sender.bytes > (largest?.bytes ?? 0)) largest = sender;
   return largest;
 }
 
-/** What one connection has here: of a frame that is on the way, and of an answer that is open. */
+/** Bytes of one connection: of a frame that is arriving, and of an answer that is still open. */
 export class OpenAnswer {
   #tell: (bytes: number) => void = () => {};
   #coming = 0;
@@ -121,7 +121,7 @@ export class OpenAnswer {
     this.#told();
   }
 
-  /** What came for the challenge before is given up, or being judged. */
+  /** The answer to the previous challenge was dropped, or is being judged. */
   forget(): void {
     this.#open = 0;
     this.#told();

@@ -1,6 +1,6 @@
-import type { Door } from '../door/door.ts';
+import type { Admission } from '../door/admission.ts';
 import { timings } from '../wire/limits.ts';
-import { type Listener, listen, type ServingIdentity } from './listener.ts';
+import { type AgentListener, listen, type ServingIdentity } from './listener.ts';
 import type { ChannelPorts } from './ports.ts';
 
 export interface ChannelConfig {
@@ -17,13 +17,13 @@ export interface ChannelConfig {
 export async function openChannel<Node>(
   config: ChannelConfig,
   { chain, key }: ServingIdentity,
-  door: Door,
+  admission: Admission,
   ports: ChannelPorts<Node>,
-): Promise<Listener & AsyncDisposable> {
+): Promise<AgentListener & AsyncDisposable> {
   const { host, agentPort: port, challengeEvery, answerWithin, helloWithin } = config;
   const { activateWithin } = timings;
   const within = { challengeEvery, answerWithin, helloWithin, activateWithin };
-  const listener = await listen({ host, port, chain, key, timings: within, door }, ports);
+  const listener = await listen({ host, port, chain, key, timings: within, admission }, ports);
   return {
     port: listener.port,
     challengeNow: listener.challengeNow,

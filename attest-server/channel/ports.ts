@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import type { Visitor } from '../door/door.ts';
+import type { Visitor } from '../door/admission.ts';
 import type { AnnouncedAuthority } from '../wire/authority.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../wire/gate.ts';
@@ -8,11 +8,11 @@ import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../wire/
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { SupplementPlaces } from '../wire/supplements.ts';
 import type { NodeState } from '../wire/verdict.ts';
-import type { Alarms } from './alarms.ts';
 import type { LongAnswers } from './long-answers.ts';
 import type { OpenAnswers } from './open-answers.ts';
 import type { Listed, Roster } from './roster.ts';
 import type { Action, Session, ShownTokens } from './session.ts';
+import type { TimerWheel } from './timer-wheel.ts';
 
 export interface Timings {
   /** All in milliseconds. */
@@ -22,7 +22,7 @@ export interface Timings {
   readonly activateWithin: number;
 }
 
-/** What carries a connection: the WebSocket, the socket below it, and who came in by the door. */
+/** Transport of a connection: the WebSocket, the socket below it, and the visitor that was admitted. */
 export interface Carrier {
   readonly webSocket: WebSocket;
   readonly socket: Duplex;
@@ -31,9 +31,9 @@ export interface Carrier {
   readonly visitor: Visitor;
 }
 
-/** What the connections of one listener share. */
+/** State that the connections of one listener share. */
 export interface Surroundings<Connection extends Listed> {
-  readonly alarms: Alarms;
+  readonly timerWheel: TimerWheel;
   readonly longAnswers: LongAnswers;
   readonly openAnswers: OpenAnswers;
   readonly proven: Roster<Connection>;
@@ -55,7 +55,7 @@ export interface Connected {
 /** Who an agent turned out to be. */
 export interface Identification<Node> {
   readonly node: Node;
-  /** Null where its keys are enrolled together already. */
+  /** Null if its keys are enrolled together already. */
   readonly activation: {
     readonly credential: Buffer;
     readonly encrypted: Buffer;
@@ -63,7 +63,7 @@ export interface Identification<Node> {
   } | null;
 }
 
-/** What one answer came to. */
+/** Result of one answer. */
 export type Judgement = JudgedAnswer | AskedAgain;
 
 export interface JudgedAnswer {
@@ -96,7 +96,7 @@ export interface JudgeRequest {
   readonly answer: Extract<Action, { do: 'judge' }>;
 }
 
-/** What the channel needs of the rest; `server.ts` fills it. `Node` is opaque here. */
+/** Dependencies of the channel; `server.ts` supplies them. `Node` is opaque here. */
 export interface ChannelPorts<Node> {
   /** @param address where the connection comes from. @throws Rejection */
   identify(hello: Hello, tokens: ShownTokens, address: string): Promise<Identification<Node>>;
@@ -104,9 +104,7 @@ export interface ChannelPorts<Node> {
   enrol(node: Node): Promise<Node>;
   /** A connection proved itself for the first time: what it brought is looked at only now. */
   proven(node: Node): Promise<void>;
-  /**
-   * What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent.
-   */
+  /** The question for this node: PCRs, parts, and the digests of parts that are held here and need not be sent. */
   ask(
     node: Node,
     peer: AskedPeer,
@@ -116,7 +114,7 @@ export interface ChannelPorts<Node> {
     readonly holds: readonly string[];
     readonly parts: readonly PartName[];
     readonly paths: readonly string[];
-    /** What is to come of each supplement. */
+    /** Where each supplement is to continue. */
     readonly supplements: SupplementPlaces;
   };
   /** Milliseconds until the node of this name may be asked: 0 unless it has spent what it may cost. */
@@ -124,7 +122,7 @@ export interface ChannelPorts<Node> {
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
-  /** What of the audit log goes to an agent with its verdict. */
+  /** Checkpoint and keys of the audit log that go to an agent with its verdict. */
   checkpoint(): Pick<VerdictMessage, 'checkpoint' | 'auditKeys'> | null;
   /** Which of the server's authorities go with it. @param told what this gave for the connection before; null at first */
   announce(
@@ -134,7 +132,7 @@ export interface ChannelPorts<Node> {
   ): { readonly told: string | null; readonly authorities: AnnouncedAuthority[] | null };
   /** Which authorities a proven agent trusts since it was told of them. */
   trusts(name: string, authorities: readonly string[]): void;
-  /** What a gate does whose node nobody vouches for yet. @param name what it calls its node */
+  /** The order for a gate whose node nobody vouches for yet. @param name what it calls its node */
   gateOf(name: string): GateOrder;
   /** A proven gate says that it opened by itself. */
   gateOpened(name: string, opened: OpenedByItself): void;
@@ -158,7 +156,7 @@ export interface ChannelPorts<Node> {
   nodeFailed(node: string, error: unknown): void;
   /** Connected agents by the version that they say, and how many gates wait. */
   connections(versions: ReadonlyMap<string, number>, gates: number): void;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   now(): number;
   /** Milliseconds since the epoch. */
   wallClock(): number;

@@ -1,14 +1,14 @@
 import type { Duplex } from 'node:stream';
-import type { Visitor } from '../door/door.ts';
+import type { Visitor } from '../door/admission.ts';
 import { bounds } from './bounds.ts';
 
-/** The time in which a connection has proven nothing: it holds a place at the door, and may send little. */
+/** The time in which a connection has proven nothing: it holds an admission slot, and may send little. */
 export class Probation {
   readonly #socket: Duplex;
   readonly #visitor: Visitor;
   readonly #onData: (chunk: Buffer) => void;
   #sent = 0;
-  /** What it may still send after its refusal, until it has read that. */
+  /** Bytes that it may still send between being refused and having read the refusal. */
   #afterwards: number | null = null;
   #over = false;
 

@@ -2,7 +2,7 @@ import { type Role, roleNames } from '../wire/roles.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 
-/** What is to be known of a connection here. */
+/** A connection as the roster lists it. */
 export interface Listed {
   readonly session: Session;
 }

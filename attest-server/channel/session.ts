@@ -28,7 +28,7 @@ import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';
 
-/** What an agent shows beside its keys. */
+/** Tokens that an agent shows besides its keys. */
 export interface ShownTokens {
   /** `<id>.<secret>` of a join token. */
   readonly join: string | null;
@@ -36,7 +36,7 @@ export interface ShownTokens {
   readonly cluster: string | null;
 }
 
-/** What the listener must do next. */
+/** The listener's next action. */
 export type Action =
   | { readonly do: 'send'; readonly message: ServerMessage }
   /** Find out who this is; answer with `identified`, or refuse. */
@@ -56,7 +56,7 @@ export type Action =
       /** When it was challenged, by the monotonic clock. */
       readonly challengedAt: number;
       readonly parts: Parts;
-      /** What the challenge asks for of supplements, and came. */
+      /** Supplements that the challenge asked for and that came. */
       readonly supplements: AnsweredSupplements;
     }
   /** Say the code and close. */
@@ -109,7 +109,7 @@ export class Session {
   get helloDigest(): string {
     return this.#helloDigest;
   }
-  /** SHA-256 of the endorsement key that it showed, hex; null where it showed none. It proves nothing. */
+  /** SHA-256 of the endorsement key that it showed, hex; null if it showed none. It proves nothing. */
   get claimedEk(): string | null {
     return this.#claimedEk;
   }
@@ -139,7 +139,7 @@ export class Session {
     });
   }
 
-  /** `activation` is null where this EK and this AK are enrolled together already. */
+  /** `activation` is null if this EK and this AK are enrolled together already. */
   identified(
     activation: { readonly credential: Buffer; readonly encrypted: Buffer; readonly secret: Buffer } | null,
   ): readonly Action[] {
@@ -180,7 +180,7 @@ export class Session {
     return [{ do: 'refuse', code, text }];
   }
 
-  /** What came for the challenge that is over. */
+  /** Drops the answer to a challenge that is over. */
   #forgetAnswer(): void {
     this.#parts.clear();
     this.#supplements = null;

@@ -1,5 +1,5 @@
 import type { Figures } from '../telemetry/figures.ts';
-import type { Listener } from './listener.ts';
+import type { AgentListener } from './listener.ts';
 import type { ChannelPorts } from './ports.ts';
 
 /** An agent names its own version: no more series than a fleet has in an update. */
@@ -28,7 +28,7 @@ export function channelReport(figures: Figures): Pick<ChannelPorts<unknown>, 'co
   };
 }
 
-export function channelFigures(figures: Figures, agents: Pick<Listener, 'openAnswerBytes'>): void {
+export function channelFigures(figures: Figures, agents: Pick<AgentListener, 'openAnswerBytes'>): void {
   figures.sampled(
     'open_answer_bytes',
     'Bytes of proven agents, of answers that are open or being judged',

@@ -15,7 +15,7 @@ import { jsonOrNothing } from '../wire/parse-json.ts';
 import type { KeyFolder } from './key-folder.ts';
 
 /** The file is a secret: whoever has it can rewrite the audit log. */
-interface HeldKey extends AuditSigner {
+interface AuditKeyPair extends AuditSigner {
   readonly privateKey: KeyObject;
 }
 
@@ -25,15 +25,15 @@ export function auditKeys(
   { alone, isShared }: Pick<KeyFolder, 'alone' | 'isShared'>,
 ): AuditKeys {
   /** As it was read; text: null for one that was made here. */
-  let latest: { readonly text: string | null; readonly held: HeldKey } | null = null;
-  const now = (): HeldKey | null => {
+  let latest: { readonly text: string | null; readonly held: AuditKeyPair } | null = null;
+  const now = (): AuditKeyPair | null => {
     if (latest !== null && !isShared) return latest.held;
     const text = textOf(path);
     if (text === null) return null;
     if (latest?.text !== text) latest = { text, held: heldIn(text, path) };
     return latest.held;
   };
-  const take = (held: HeldKey): AuditSigner => {
+  const take = (held: AuditKeyPair): AuditSigner => {
     latest = { text: null, held };
     return signerOf(held);
   };
@@ -61,15 +61,18 @@ export function auditKeys(
   };
 }
 
-/** Makes an installation and its first key. @throws Error where the file exists */
-export function createAuditKey(path: string): HeldKey {
+/** Makes an installation and its first key. @throws Error if the file exists */
+export function createAuditKey(path: string): AuditKeyPair {
   const held = newKey();
   save(path, held, 'new');
   return held;
 }
 
 /** Makes the next key, signed by the one before it; that one is gone when this returns. */
-export function rotateAuditKey(path: string, { origin, keys, privateKey: before }: HeldKey): HeldKey {
+export function rotateAuditKey(
+  path: string,
+  { origin, keys, privateKey: before }: AuditKeyPair,
+): AuditKeyPair {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const next = signRotation(origin, rawOf(publicKey).toString('base64'), before);
   const rotated = heldKey(origin, [...keys, next], privateKey);
@@ -83,14 +86,14 @@ export function readAuditKey(path: string): AuditSigner | null {
   return text === null ? null : signerOf(heldIn(text, path));
 }
 
-/** Null where there is none. @throws Error where it is open to others, or no file */
+/** Null if there is none. @throws Error if it is open to others, or no file */
 function textOf(path: string): string | null {
   if (!existsSync(path)) return null;
   return usable(path, () => readPrivate(path));
 }
 
-/** @throws Error where it is damaged, or its private key is not that of the last public one */
-function heldIn(text: string, path: string): HeldKey {
+/** @throws Error if it is damaged, or its private key is not that of the last public one */
+function heldIn(text: string, path: string): AuditKeyPair {
   return usable(path, () => {
     const value = jsonOrNothing(text);
     // The error of JSON.parse repeats a piece of the file, in which the private key stands.
@@ -114,7 +117,7 @@ function usable<T>(path: string, read: () => T): T {
 }
 
 /** An origin of its own and its first key, in memory. */
-function newKey(): HeldKey {
+function newKey(): AuditKeyPair {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const first = { publicKey: rawOf(publicKey).toString('base64'), signature: null };
   return heldKey(`${originHead}${randomBytes(16).toString('hex')}`, [first], privateKey);
@@ -122,17 +125,17 @@ function newKey(): HeldKey {
 
 const originHead = 'assay/';
 
-function heldKey(origin: string, keys: readonly AuditKey[], privateKey: KeyObject): HeldKey {
+function heldKey(origin: string, keys: readonly AuditKey[], privateKey: KeyObject): AuditKeyPair {
   const publicKey = rawOf(createPublicKey(privateKey));
   return { origin, keys, publicKey, privateKey, sign: (message) => sign(null, message, privateKey) };
 }
 
 /** Without the private key, which stays here. */
-function signerOf({ privateKey: _, ...signer }: HeldKey): AuditSigner {
+function signerOf({ privateKey: _, ...signer }: AuditKeyPair): AuditSigner {
   return signer;
 }
 
-function save(path: string, { origin, keys, privateKey }: HeldKey, how: 'new' | 'replace'): void {
+function save(path: string, { origin, keys, privateKey }: AuditKeyPair, how: 'new' | 'replace'): void {
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const installation = origin.slice(originHead.length);
   writePrivate(path, `${JSON.stringify({ version: 1, installation, keys, privateKey: pem })}\n`, how);

@@ -43,7 +43,7 @@ function checkKeys(dir: string): void {
   for (const name of ['ca.key', 'next.key']) checkPrivateFile(join(dir, name));
 }
 
-type Found = Omit<Authorities, 'signature'>;
+type UnsignedAuthorities = Omit<Authorities, 'signature'>;
 
 interface Files {
   readonly ca: string | null;
@@ -60,7 +60,7 @@ async function filesIn(dir: string): Promise<Files> {
   return { ca, next, hasNextKey, previous: await readOrNull(at('previous.crt')) };
 }
 
-/** As they are between two changes, without a lock; null where something is to be completed, or is under way. */
+/** As they are between two changes, without a lock; null if something is to be completed, or is under way. */
 async function readWhole(dir: string): Promise<Authorities | null> {
   const files = await filesIn(dir);
   // No step of a change leads back: what is the same twice was so at one moment.
@@ -79,7 +79,7 @@ async function readWhole(dir: string): Promise<Authorities | null> {
 }
 
 /** Makes the first one where there is none; completes a change that was cut off. */
-async function completed(dir: string): Promise<Found> {
+async function completed(dir: string): Promise<UnsignedAuthorities> {
   const at = (name: string) => join(dir, name);
   if ((await readOrNull(at('ca.crt'))) === null) await makeAuthority(dir, 'ca');
   // As an earlier version left it, or whoever copied it here.
@@ -95,7 +95,7 @@ async function completed(dir: string): Promise<Found> {
 }
 
 /** Only one that follows needs a word: whoever does not know the one before has no use for it. */
-async function announced(dir: string, found: Found): Promise<Authorities> {
+async function announced(dir: string, found: UnsignedAuthorities): Promise<Authorities> {
   if (found.stage !== 'announced' || found.other === null) return { ...found, signature: null };
   const key = await readKey(join(dir, 'ca.key'));
   return { ...found, signature: vouchForAuthority(new X509Certificate(found.other), key) };
@@ -120,7 +120,7 @@ async function dropPrevious(dir: string): Promise<void> {
   await rm(join(dir, 'previous.crt'), { force: true });
 }
 
-async function completeChange(dir: string, next: string): Promise<Found> {
+async function completeChange(dir: string, next: string): Promise<UnsignedAuthorities> {
   const at = (name: string) => join(dir, name);
   await checkKey(next, at('ca.key'), 'next.key is missing: bring it back, or remove next.crt');
   const other = await readOrNull(at('previous.crt'));
@@ -140,7 +140,7 @@ async function checkKey(certificate: string, path: string, fault: string): Promi
   throw new Error(`${path}: ${fault}`, { cause });
 }
 
-/** What agents and the API's callers are given as a file. */
+/** Writes the bundle that agents and callers of the API get as a file. */
 async function writeBundle(dir: string, inForce: string, other: string | null): Promise<void> {
   const path = join(dir, 'ca.crt');
   const bundle = `${inForce}${other ?? ''}`;

@@ -16,7 +16,7 @@ export interface KeyFolder {
   readonly alone: Alone;
   /** Whether other servers may have the same keys. */
   readonly isShared: boolean;
-  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  /** Files that a kubelet had opened to the group of its volume, now closed again; null if there were none. */
   readonly wasOpened: OpenedToGroup | null;
 }
 
@@ -28,7 +28,7 @@ const patience = 60_000;
 
 /**
  * Makes the folder, or checks that the one found is private.
- * @throws Error where it is open to others, is the state folder of another server, or keys were left behind
+ * @throws Error if it is open to others, is the state folder of another server, or keys were left behind
  */
 export function openKeyFolder(dir: string, stateDir: string): KeyFolder {
   const isShared = isApart(dir, stateDir);
@@ -61,7 +61,7 @@ function isApart(dir: string, stateDir: string): boolean {
   return resolve(dir) !== resolve(stateDir);
 }
 
-/** @throws Error where keys would be made anew, or put where another server has its own */
+/** @throws Error if keys would be replaced, or would land where another server has its own */
 export function checkLeftBehind(dir: string, stateDir: string): void {
   if (!isApart(dir, stateDir)) return;
   if (existsSync(join(dir, 'assay.db')))

@@ -11,7 +11,7 @@ export interface Custody extends AsyncDisposable {
   readonly tls: AuthorityKeys;
   /** Whether other servers may have the same keys. */
   readonly isShared: boolean;
-  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  /** Files that a kubelet had opened to the group of its volume, now closed again; null if there were none. */
   readonly wasOpened: OpenedToGroup | null;
 }
 

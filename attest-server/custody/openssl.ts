@@ -1,6 +1,6 @@
 import { run } from 'node-tpm2/run';
 
-/** What a request or a certificate of its own makes its new key by. */
+/** Arguments with which a request, or a self-signed certificate, makes its new key. */
 export const newEcKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
 
 /** @throws ToolError */

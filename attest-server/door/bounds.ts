@@ -1,4 +1,4 @@
-/** What a setting may change: all of it is what one source may have on one port. */
+/** Bounds that a setting may change. Each is for one source on one port. */
 export interface SourceBounds {
   /** Connections that have not said yet who they are. */
   readonly connections: number;
@@ -8,7 +8,7 @@ export interface SourceBounds {
   readonly unprovenBytes: number;
 }
 
-/** What holds for all sources of one port together. */
+/** Bounds for all sources of one port together. */
 export const inAll = {
   /** Connections that have not said yet who they are. */
   connections: 2048,
@@ -46,6 +46,6 @@ export const hitBounds = [
 ] as const;
 export type HitBound = (typeof hitBounds)[number];
 
-/** The ports that have a door; labels too. */
-export const doorPorts = ['agents', 'api', 'metrics'] as const;
-export type DoorPort = (typeof doorPorts)[number];
+/** The ports that connections are admitted at; labels too. */
+export const admissionPorts = ['agents', 'api', 'metrics'] as const;
+export type AdmissionPort = (typeof admissionPorts)[number];

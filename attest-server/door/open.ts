@@ -1,49 +1,52 @@
-import type { DoorPort, HitBound, SourceBounds } from './bounds.ts';
-import { createDoor, type Door } from './door.ts';
+import { type Admission, createAdmission } from './admission.ts';
+import type { AdmissionPort, HitBound, SourceBounds } from './bounds.ts';
 
-export interface DoorsConfig {
+export interface AdmissionsConfig {
   readonly sources: SourceBounds;
   /** Milliseconds. */
   readonly helloWithin: number;
 }
 
-export interface DoorsParts {
+export interface AdmissionsParts {
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
-  readonly turnedAway: (port: DoorPort, bound: HitBound, source: string) => void;
+  readonly turnedAway: (port: AdmissionPort, bound: HitBound, source: string) => void;
 }
 
-/** A door for each port; they share no bound, so that a flood of one port is none of another. */
-export interface Doors extends AsyncDisposable, Readonly<Record<DoorPort, Door>> {
-  /** What unproven connections hold at present. */
-  unproven(port: DoorPort): { readonly bytes: number; readonly connections: number };
+/** Admission for each port. Ports share no bound, so that a flood of one does not reach another. */
+export interface Admissions extends AsyncDisposable, Readonly<Record<AdmissionPort, Admission>> {
+  /** Bytes and number of connections that are unproven at present. */
+  unproven(port: AdmissionPort): { readonly bytes: number; readonly connections: number };
   /** Of each port, for people. @param provenAgents those who proved themselves: at the other ports nobody counts them */
   connections(provenAgents: number): readonly {
-    readonly port: DoorPort;
+    readonly port: AdmissionPort;
     readonly proven: number | null;
     readonly unproven: number;
   }[];
 }
 
-export function openDoors({ sources, helloWithin }: DoorsConfig, { now, turnedAway }: DoorsParts): Doors {
-  const door = (port: DoorPort) =>
-    createDoor({
+export function openAdmissions(
+  { sources, helloWithin }: AdmissionsConfig,
+  { now, turnedAway }: AdmissionsParts,
+): Admissions {
+  const admission = (port: AdmissionPort) =>
+    createAdmission({
       bounds: sources,
       within: helloWithin,
       now,
       turnedAway: (bound, source) => turnedAway(port, bound, source),
     });
-  const doors = { agents: door('agents'), api: door('api'), metrics: door('metrics') };
+  const admissions = { agents: admission('agents'), api: admission('api'), metrics: admission('metrics') };
   return {
-    agents: doors.agents,
-    api: doors.api,
-    metrics: doors.metrics,
-    unproven: (port) => doors[port].unproven,
+    agents: admissions.agents,
+    api: admissions.api,
+    metrics: admissions.metrics,
+    unproven: (port) => admissions[port].unproven,
     connections: (provenAgents) =>
       (['agents', 'api', 'metrics'] as const).map((port) => ({
         port,
         proven: port === 'agents' ? provenAgents : null,
-        unproven: doors[port].unproven.connections,
+        unproven: admissions[port].unproven.connections,
       })),
     async [Symbol.asyncDispose]() {},
   };

@@ -1,15 +1,20 @@
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
-import { doorPorts, hitBounds } from './bounds.ts';
-import type { Doors, DoorsParts } from './open.ts';
+import { admissionPorts, hitBounds } from './bounds.ts';
+import type { Admissions, AdmissionsParts } from './open.ts';
 
-/** A source hit a bound of a port's door, and was turned away, or another one for it. */
-export function doorReport({ figures, logger, now, limiter }: Reporting): Pick<DoorsParts, 'turnedAway'> {
+/** A source hit a bound of a port's admission, and was turned away, or another one for it. */
+export function admissionReport({
+  figures,
+  logger,
+  now,
+  limiter,
+}: Reporting): Pick<AdmissionsParts, 'turnedAway'> {
   const refusals = figures.counter(
     'door_refusals_total',
     'Connections refused by a limit, for one source or for all',
     ['port', 'bound'],
-    doorPorts.flatMap((port) => hitBounds.map((bound) => ({ port, bound }))),
+    admissionPorts.flatMap((port) => hitBounds.map((bound) => ({ port, bound }))),
   );
   const lines = limiter();
   return {
@@ -22,17 +27,17 @@ export function doorReport({ figures, logger, now, limiter }: Reporting): Pick<D
   };
 }
 
-export function doorFigures(figures: Figures, doors: Pick<Doors, 'unproven'>): void {
+export function admissionFigures(figures: Figures, admissions: Pick<Admissions, 'unproven'>): void {
   figures.sampledBy(
     'unproven_connections',
     'Connections that have proven nothing',
     'port',
-    doorPorts,
-    (port) => doors.unproven(port).connections,
+    admissionPorts,
+    (port) => admissions.unproven(port).connections,
   );
   figures.sampled(
     'unproven_bytes',
     'Bytes of connections of agents that have proven nothing',
-    () => doors.unproven('agents').bytes,
+    () => admissions.unproven('agents').bytes,
   );
 }

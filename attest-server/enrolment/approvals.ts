@@ -13,7 +13,7 @@ export interface WaitingTpm extends Candidate {
   readonly isApproved: boolean;
 }
 
-/** What people decide about who is who. */
+/** Decisions of people about the identity of nodes. */
 export interface Approvals {
   /** Sorted by name, whoever was seen last first. */
   waiting(): Promise<readonly WaitingTpm[]>;
@@ -32,7 +32,7 @@ export interface Approvals {
     actor: string,
     only: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[] | null,
   ): Promise<readonly string[]>;
-  /** Frees the name; null where nobody has it, and nothing is to be erased of who had it. */
+  /** Frees the name; null if nobody has it, and nothing is to be erased of who had it. */
   revoke(node: string, how: RevocationRequest): Promise<RevokedNode | null>;
 }
 
@@ -54,7 +54,7 @@ export interface ApprovalParts {
   readonly store: EnrolmentStore;
   readonly candidates: Candidates;
   readonly mayEnrol: (node: string, by: EnrolmentMethod) => boolean;
-  /** @throws Rejection where a signed directory pins this name or this key otherwise */
+  /** @throws Rejection if a signed directory pins this name or this key otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   readonly alert: Alert;
   readonly now: () => number;
@@ -62,7 +62,7 @@ export interface ApprovalParts {
   readonly trial: boolean;
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
-  /** Forgets what is held against the TPM of this node; false where nothing is. */
+  /** Forgets what is held against the TPM of this node; false if nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
   /** Erases what is kept of a TPM that is no node any more; gives how many bytes that took. */
   readonly eraseEvidence: (node: { name: string; ekDigest: string }, actor: string) => Promise<number>;

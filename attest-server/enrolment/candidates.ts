@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import { outsideText } from '../wire/printable.ts';
 import { sourceOf } from '../wire/source.ts';
-import { Crowd, inAll, type Member } from './crowd.ts';
+import { ClaimTable, inAll, type Member } from './claim-table.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
-/** What a TPM said when it was told to wait. */
+/** Claim of a TPM that was told to wait. */
 export type CandidateClaim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 
 /** The disk hears of one candidate at most once in this time, however often it comes. */
@@ -18,12 +18,12 @@ interface WaitingCandidate extends Member {
 
 /**
  * TPMs for which nobody vouched. They wait side by side: none blocks another, and a flood costs memory of a fixed size
- * (`Crowd`), and one transaction at each `flush`.
+ * (`ClaimTable`), and one transaction at each `flush`.
  */
 export class Candidates {
   readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
-  readonly #waiting = new Crowd<WaitingCandidate>(({ candidate }, key) => this.#drop(key, candidate));
-  /** What was dropped and never written needs no more memory than what waits. */
+  readonly #waiting = new ClaimTable<WaitingCandidate>(({ candidate }, key) => this.#drop(key, candidate));
+  /** Candidates that were dropped before they were written: bounded like those that wait. */
   readonly #gone = new LRUCache<string, Pick<Candidate, 'node' | 'ekDigest'>>({ max: inAll * 2 });
 
   private constructor(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>) {

@@ -1,16 +1,16 @@
 import { outsideText } from '../wire/printable.ts';
 import { mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { sourceOf } from '../wire/source.ts';
-import { Crowd, type Member } from './crowd.ts';
+import { ClaimTable, type Member } from './claim-table.ts';
 import type { Candidate } from './ports.ts';
 
 /** Who came under a name and was refused. Nothing of it is proven. */
 export interface KnownClaim {
   readonly node: string;
-  /** SHA-256 of the endorsement key that it showed, hex; null where it showed none. */
+  /** SHA-256 of the endorsement key that it showed, hex; null if it showed none. */
   readonly ekDigest: string | null;
   readonly code: ReasonCode;
-  /** Our own words on it; null where only the number is kept, from before the server started. */
+  /** Our own words on it; null if only the number is kept, from before the server started. */
   readonly text: string | null;
   readonly attempts: number;
   /** Milliseconds since the epoch. */
@@ -23,19 +23,19 @@ export interface KnownClaim {
 type RefusedClaim = Pick<KnownClaim, 'node' | 'ekDigest' | 'code' | 'address'> & { readonly text: string };
 
 /**
- * What was refused under each name since the server started: a number for each key and code. Those of names that are
- * enrolled have a room of their own, which invented names cannot use up.
+ * Refusals under each name since the server started: a number for each key and code. Those of names that are enrolled
+ * have a room of their own, which invented names cannot use up.
  */
 export class Claims {
-  readonly #ofNodes = new Crowd<KnownClaim & Member>();
-  readonly #ofOthers = new Crowd<KnownClaim & Member>();
+  readonly #ofNodes = new ClaimTable<KnownClaim & Member>();
+  readonly #ofOthers = new ClaimTable<KnownClaim & Member>();
 
   /** @param isEnrolled whether a node has that name now */
   note({ node, ekDigest, code, text, address }: RefusedClaim, isEnrolled: boolean, now: number): void {
     const key = `${node} ${ekDigest} ${code}`;
-    const crowd = [this.#ofNodes, this.#ofOthers].find((one) => one.get(key) !== undefined);
-    const before = crowd?.get(key);
-    (crowd ?? (isEnrolled ? this.#ofNodes : this.#ofOthers)).put(key, {
+    const table = [this.#ofNodes, this.#ofOthers].find((one) => one.get(key) !== undefined);
+    const before = table?.get(key);
+    (table ?? (isEnrolled ? this.#ofNodes : this.#ofOthers)).put(key, {
       node,
       ekDigest,
       code,
@@ -50,9 +50,9 @@ export class Claims {
 
   /** That TPM is that node now. */
   forget(node: string, ekDigest: string): void {
-    for (const crowd of [this.#ofNodes, this.#ofOthers])
-      for (const [key, claim] of [...crowd.entries()])
-        if (claim.node === node && claim.ekDigest === ekDigest) crowd.delete(key);
+    for (const table of [this.#ofNodes, this.#ofOthers])
+      for (const [key, claim] of [...table.entries()])
+        if (claim.node === node && claim.ekDigest === ekDigest) table.delete(key);
   }
 
   /**

@@ -4,40 +4,40 @@ import { Rejection } from '../wire/rejection.ts';
 export interface TokenBearer {
   /** From where it comes, as bounds are counted. */
   readonly source: string;
-  /** The enrolled node whose public keys come with it, which anybody may copy; null where they are no node's. */
+  /** The enrolled node whose public keys come with it, which anybody may copy; null if they are no node's. */
   readonly node: string | null;
   /** It comes from where that node last proved itself. */
   readonly isAtHome: boolean;
 }
 
-/** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
+/** A cluster's knowledge of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
 export interface Cluster {
   /**
-   * The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none.
-   * @throws Rejection `enrolment_pending` where the cluster is not known at present
+   * The id in its cloud of the machine behind a Node; null if there is no such Node, or it has none.
+   * @throws Rejection `enrolment_pending` if the cluster is not known at present
    */
   providerIdOf(node: string): Promise<string | null>;
   /**
-   * The node that a token is bound to; null where it is not a good token of this cluster's agents.
+   * The node that a token is bound to; null if it is not a good token of this cluster's agents.
    * @param bearer nobody may have many of them looked at
-   * @throws Rejection `token_rejected` where the cluster gave no answer
+   * @throws Rejection `token_rejected` if the cluster gave no answer
    */
   nodeOfToken(token: string, bearer: TokenBearer): Promise<string | null>;
   /** Whether the agent of a node of that name must show one at each connection. */
   wantsToken(node: string): boolean;
-  /** The labels of a Node as the cluster last told them, empty where there is no such Node. */
+  /** The labels of a Node as the cluster last told them, empty if there is no such Node. */
   labelsOf(node: string): Readonly<Record<string, string>>;
-  /** SMBIOS, as the kubelet of a Node says it; null where there is none. */
+  /** SMBIOS, as the kubelet of a Node says it; null if there is none. */
   systemUuidOf(node: string): string | null;
 }
 
 /**
- * Whose TPM a machine of a cloud has: the digest of its endorsement key, null where the cloud does not know it.
- * @throws Rejection `enrolment_pending` where the cloud gave no answer
+ * Whose TPM a machine of a cloud has: the digest of its endorsement key, null if the cloud does not know it.
+ * @throws Rejection `enrolment_pending` if the cloud gave no answer
  */
 export type EkOfMachine = (providerId: string) => Promise<string | null>;
 
-/** Who speaks for nodes of a cluster; `ekOfMachine` is null where nobody asks the cloud. */
+/** Who speaks for nodes of a cluster; `ekOfMachine` is null if nobody asks the cloud. */
 export interface ClusterPorts {
   readonly cluster: Pick<Cluster, 'providerIdOf' | 'nodeOfToken'>;
   readonly ekOfMachine: EkOfMachine | null;

@@ -20,7 +20,7 @@ import { roles } from '../wire/roles.ts';
 import { sourceOf } from '../wire/source.ts';
 import type { CandidateClaim } from './candidates.ts';
 import { type Cluster, checkClusterToken, type TokenBearer } from './cluster.ts';
-import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
+import type { EnrolledNode, EnrolmentStore, ProvenConnection } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
 
@@ -28,13 +28,13 @@ import type { MachinesWithoutTpm } from './without-tpm.ts';
 export interface Peer {
   readonly record: EnrolledNode;
   readonly ak: AttestationKey;
-  /** What its enrolment takes; null once it is enrolled, so that its connection holds nothing of that. */
+  /** Data for its enrolment; null once it is enrolled, so that its connection does not keep it. */
   readonly enrolling: Enrolling | null;
   /** Of the audit log, as the agent kept it. */
   readonly checkpoint: string | null;
-  /** Where its connection comes from and what its agent says that it is; null where its role does not stay. */
-  readonly seen: Seen | null;
-  /** How a root vouches for the certificate with which it is enrolled. Dear: only for one that has proven itself. */
+  /** Where its connection comes from and what its agent says that it is; null if its role does not stay. */
+  readonly seen: ProvenConnection | null;
+  /** How a root vouches for the certificate with which it is enrolled. Expensive: only for a node that has proven itself. */
   readonly endorsementPath: () => EndorsementPath | null;
 }
 
@@ -42,14 +42,14 @@ interface Enrolling {
   readonly joinTokenId: string | null;
   /** How it waits where nobody vouches for it. */
   readonly claim: CandidateClaim;
-  /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
+  /** Endorsement of its TPM by the roots. Expensive: only for a node that has activated its credential. */
   readonly vouched: () => VouchedTpm;
 }
 
 export interface IdentifyParts {
   readonly store: Pick<EnrolmentStore, 'node'>;
-  /** Where this node last proved itself; null where that is not known. */
-  readonly lastSeen: (node: string) => Pick<Seen, 'address'> | null;
+  /** Where this node last proved itself; null if that is not known. */
+  readonly lastSeen: (node: string) => Pick<ProvenConnection, 'address'> | null;
   readonly registry: Registry;
   /** Null: the server is in none. */
   readonly cluster: Pick<Cluster, 'nodeOfToken' | 'wantsToken'> | null;

@@ -1,4 +1,4 @@
-import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
+import type { EnrolledNode, EnrolmentStore, ProvenConnection } from './ports.ts';
 
 /**
  * From where each node last came, also before the server started: a silent one still says so. What is new is written at
@@ -6,7 +6,7 @@ import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
  */
 export class LastSeen {
   readonly #store: Pick<EnrolmentStore, 'seen' | 'saveSeen'>;
-  readonly #byName = new Map<string, Seen>();
+  readonly #byName = new Map<string, ProvenConnection>();
   readonly #unwritten = new Map<string, string>();
 
   private constructor(store: Pick<EnrolmentStore, 'seen' | 'saveSeen'>) {
@@ -19,11 +19,11 @@ export class LastSeen {
     return lastSeen;
   }
 
-  of(name: string): Seen | null {
+  of(name: string): ProvenConnection | null {
     return this.#byName.get(name) ?? null;
   }
 
-  note({ name, ekDigest }: Pick<EnrolledNode, 'name' | 'ekDigest'>, seen: Seen): void {
+  note({ name, ekDigest }: Pick<EnrolledNode, 'name' | 'ekDigest'>, seen: ProvenConnection): void {
     const before = this.#byName.get(name);
     if (before?.address === seen.address && before.agent === seen.agent) return;
     this.#byName.set(name, seen);

@@ -32,7 +32,7 @@ export interface EnrolmentParts {
   readonly store: EnrolmentStore;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly logger: Logger;
   /** Null: the server is in none. */
@@ -45,22 +45,22 @@ export interface EnrolmentParts {
   readonly trust: () => TrustRoots;
   readonly groups: {
     of(node: string): { readonly enrolment: readonly EnrolmentMethod[] };
-    /** What policy says of a machine that has no TPM; null where it expects one. */
+    /** The policy's word on a machine that has no TPM; null if it expects one. */
     absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
     /** Whether policy expects that refusal of this node. */
     isExpected(code: ReasonCode, node: string | null): boolean;
   };
-  /** @throws Rejection where a signed directory pins one of these names or keys otherwise */
+  /** @throws Rejection if a signed directory pins one of these names or keys otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Does the work when no verdict of this node is under way, and forgets the node. */
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
-  /** Forgets what is held against the node's TPM; false where nothing is. */
+  /** Forgets what is held against the node's TPM; false if nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
   /** Erases what is kept of a TPM that is no node any more; gives how many bytes that took. */
   readonly eraseEvidence: (node: { name: string; ekDigest: string }, actor: string) => Promise<number>;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
-  /** What is remembered of the node that is enrolled under that name; null where none is. */
+  /** Status of the node that is enrolled under that name; null if none is. */
   readonly status: (node: string) => object | null;
   readonly report: EnrolmentReport & {
     /** @param about `isEnrolled`: a node has that name */
@@ -84,7 +84,7 @@ export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   /** Looks at what a peer brought that only one who is proven may say. */
   proven(peer: Peer): Promise<void>;
   name(peer: Peer): string;
-  /** What the channel refuses; what policy expects of a machine is no event. */
+  /** Reports what the channel refuses; a refusal that policy expects of a machine is not an event. */
   readonly refused: ChannelPorts<Peer>['refused'];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;

@@ -21,7 +21,7 @@ export interface EnrolledNode extends TpmKeys {
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
-  /** PCR banks that the TPM had when it enrolled; null where none is better than SHA-1, and in a record of before they were kept. */
+  /** PCR banks that the TPM had when it enrolled; null if none is better than SHA-1, and in records older than this field. */
   readonly banks: readonly PcrBank[] | null;
   /** Maker and kind of the TPM as the root that endorsed it says; null and `unknown` where none did. */
   readonly manufacturer: string | null;
@@ -35,7 +35,7 @@ export interface EnrolledNode extends TpmKeys {
   readonly enrolledAt: number;
   /**
    * Who vouched for it: `token:alice` by approval, pin or join token; `node`, itself, by first use; `cloud` or `cluster`;
-   * null where no record says so.
+   * null if no record says so.
    */
   readonly enrolledBy: string | null;
   /** It enrolled while the server was on trial: without one it counts for nothing until a person approves its key again. */
@@ -43,7 +43,7 @@ export interface EnrolledNode extends TpmKeys {
 }
 
 /** From where a proven connection comes, and the version that its agent says. */
-export interface Seen {
+export interface ProvenConnection {
   readonly address: string;
   readonly agent: string;
 }
@@ -68,7 +68,7 @@ export interface Pin {
 }
 
 export interface KeptPin extends Pin {
-  /** Who brought it; null in one of before that was kept. So in a join token. */
+  /** Who brought it; null in records older than this field. The same in a join token. */
   readonly by: string | null;
 }
 
@@ -122,7 +122,7 @@ export interface EnrolmentStore {
   everyNode(): Promise<readonly EnrolledNode[]>;
   /** The node that has this key, or this attestation key, under whatever public area. */
   holderOf(keys: Pick<TpmKeys, 'keyDigest' | 'akName'>): Promise<EnrolledNode | null>;
-  /** Nodes of one TPM, each with each of the others: of before that could not be. */
+  /** Pairs of nodes that share one TPM: from older versions, as it is refused today. */
   twins(): Promise<readonly { readonly name: string; readonly twin: string }[]>;
   /** Names of those that enrolled during a trial, and that nobody has approved since. */
   ofTrial(): Promise<readonly string[]>;
@@ -130,22 +130,22 @@ export interface EnrolmentStore {
   firstUsesFrom(source: string): Promise<number>;
   /**
    * @param superseded the name's record until now, revoked together with the enrolment
-   * @throws Rejection `ek_already_bound` where a key or the name belongs to another record: uniqueness is the store's.
+   * @throws Rejection `ek_already_bound` if a key or the name belongs to another record: uniqueness is the store's.
    */
   enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
   /** Whether a TPM of one of these keys was a node and is not since; what it was as another machine of a cloud does not count. */
   wasRevoked(keys: TpmKeys, providerId?: string): Promise<boolean>;
   /** Of TPMs that had this name and are no nodes any more, the latest first. */
   revokedKeys(name: string): Promise<readonly string[]>;
-  /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
+  /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` if they are not enrolled together */
   revoke(node: Revocation, audit: AuditEvent): Promise<void>;
   /** Forgets where the node's TPM was in time: what is held against it, and its counters. */
   forgetSequence(ekDigest: string, audit: AuditEvent): Promise<void>;
   /** Keeps the banks of a record in which none are kept yet. */
   fixBanks(ekDigest: string, banks: readonly PcrBank[]): Promise<void>;
   /** From where nodes last came, as far as that is known. */
-  seen(): Promise<readonly (Seen & { readonly name: string })[]>;
-  saveSeen(changed: readonly (Seen & { readonly ekDigest: string })[]): Promise<void>;
+  seen(): Promise<readonly (ProvenConnection & { readonly name: string })[]>;
+  saveSeen(changed: readonly (ProvenConnection & { readonly ekDigest: string })[]): Promise<void>;
 
   /** In the order in which they were last seen. */
   machinesWithoutTpm(): Promise<readonly MachineWithoutTpm[]>;
@@ -172,7 +172,7 @@ export interface EnrolmentStore {
   approvalFor(node: string): Promise<Approval | null>;
   approvals(): Promise<readonly Approval[]>;
   addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
-  /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection where it is none any more */
+  /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection if it is none any more */
   approveAfterTrial(
     node: Pick<EnrolledNode, 'name' | 'ekDigest' | 'bound'>,
     audit: AuditEvent,

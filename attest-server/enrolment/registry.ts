@@ -47,11 +47,11 @@ export interface Registry {
    * @throws Rejection `ek_already_bound`, `ek_untrusted_root`, `enrolment_pending`
    */
   enrol(candidate: EnrolledNode, joinTokenId: string | null, vouched: VouchedTpm): Promise<EnrolledNode>;
-  /** @throws Rejection `ek_already_bound` where another node has one of the keys */
+  /** @throws Rejection `ek_already_bound` if another node has one of the keys */
   importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
   /** Gives the token's text, shown once. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
-  /** False where there is none of that id that was not used. */
+  /** False if there is none of that id that was not used. */
   revokeJoinToken(id: string, actor: string, now: number): Promise<boolean>;
 }
 
@@ -71,7 +71,7 @@ export interface RegistryParts {
   readonly store: EnrolmentStore;
   /** Whether the policy of this node's group allows that method. */
   readonly mayEnrol: (node: string, by: EnrolmentMethod) => boolean;
-  /** @throws Rejection where a signed directory pins this name or this key otherwise */
+  /** @throws Rejection if a signed directory pins this name or this key otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
   readonly authority: { readonly digest: string };
@@ -313,7 +313,7 @@ export function createRegistry(parts: RegistryParts): Registry {
   }
 }
 
-/** What came as `vendor` without a root that vouches for it, as most virtual TPMs do, where the policy allows first use too. */
+/** A TPM that came as `vendor` without a root that vouches for it, as most virtual TPMs do, where the policy allows first use too. */
 function byFirstUse(claimed: EnrolledNode): EnrolledNode {
   if (claimed.bound !== 'vendor' || claimed.enrolledFrom === undefined) return claimed;
   return { ...claimed, bound: 'first-use', enrolledBy: 'node' };

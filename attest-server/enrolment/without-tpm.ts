@@ -13,7 +13,7 @@ export interface UnsupportedNode {
 
 export interface UnsupportedPorts {
   readonly store: Pick<EnrolmentStore, 'machinesWithoutTpm' | 'saveMachinesWithoutTpm'>;
-  /** The word of the policy in force; null where it says nothing of the sort about this name. */
+  /** The word of the policy in force; null if it says nothing of the sort about this name. */
   absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -59,8 +59,8 @@ export class MachinesWithoutTpm {
   }
 
   /**
-   * Notes a machine that says it has no TPM; false where policy does not expect that of it.
-   * @param source where it comes from; null where its token says which Node of the cluster it is
+   * Notes a machine that says it has no TPM; false if policy does not expect that of it.
+   * @param source where it comes from; null if its token says which Node of the cluster it is
    */
   note(node: string, source: string | null): boolean {
     const now = this.#ports.now();
@@ -106,7 +106,7 @@ export class MachinesWithoutTpm {
     this.#claimed.delete(node);
   }
 
-  /** What was not written stays to be written. */
+  /** Entries that could not be written are kept for the next time. */
   async flush(): Promise<void> {
     this.#fade();
     if (this.#changed.size === 0) return;

@@ -1,6 +1,6 @@
 import { Rejection } from '../wire/rejection.ts';
 
-/** What an answer that is looked at may need at least: rows of a verdict, of history and audit log. */
+/** Least bytes that a judged answer may need: rows of a verdict, of history and of the audit log. */
 const leastBytes = 4096;
 /** Bytes that a node may make us keep at once: some hundred answers of honest size. */
 const usualBurst = 4 * 1024 * 1024;
@@ -33,7 +33,7 @@ export class DiskBudget {
   /**
    * To be asked before an answer is looked at, which costs more time than to refuse it; nothing is taken.
    * @param at milliseconds since the epoch
-   * @throws Rejection `too_large` where the node has filled its share
+   * @throws Rejection `too_large` if the node has filled its share
    */
   check(at: number): void {
     this.#with(leastBytes, at);
@@ -42,7 +42,7 @@ export class DiskBudget {
   /**
    * To be asked once the answer is proven, where something of it stays: nobody else fills a node's share.
    * @param bytes all that stays, with the rows of history and audit log
-   * @throws Rejection `too_large` where the node would fill more than its share; then nothing is taken
+   * @throws Rejection `too_large` if the node would fill more than its share; then nothing is taken
    */
   take(bytes: number, at: number): void {
     this.#spent = this.#with(bytes, at);

@@ -7,7 +7,7 @@ import { type QuotePcrs, valuesByPcr } from './quote-values.ts';
 
 /** Per bank the quoted values in ascending order of their PCR, concatenated, base64. */
 const values = z.partialRecord(z.enum(pcrBanks), z.string());
-type Values = z.infer<typeof values>;
+type EarlierValues = z.infer<typeof values>;
 
 const { tpmClass, labels } = bundle.shape.context.unwrap().shape;
 
@@ -116,7 +116,7 @@ async function valuesOf(
 }
 
 /** From one concatenation a bank to one value a PCR. */
-function byPcr(concatenated: Values, masks: Earlier['masks']): QuotePcrs {
+function byPcr(concatenated: EarlierValues, masks: Earlier['masks']): QuotePcrs {
   const banks: QuotePcrs = {};
   for (const bank of pcrBanks) {
     const own = concatenated[bank];

@@ -15,20 +15,20 @@ export interface HeldParts {
   readonly share: number;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   monotonic(): number;
 }
 
-/** What keys, PCR values and the answer itself take at most. */
+/** Most bytes that keys, PCR values and the answer itself take. */
 const perAnswer = 128 * 1024;
 /** As much gives way at once as makes room for many answers: to find it takes time. */
 const roomMade = 1 / 8;
-/** The store is asked anew after so many, so that what is only reckoned never strays far from what is held. */
+/** The store is asked again after so many answers, so that the estimate stays close to what is held. */
 const answersPerLook = 16;
-/** Milliseconds until is looked again for what may give way, where nothing was found. */
+/** Milliseconds until the next search for evidence that may give way, if the last one found none. */
 const lookAgainAfter = 600_000;
 
-/** What is known of one node since its store was asked, so that most answers need not ask it. */
+/** Latest reply of the store about one node, so that most answers need not ask it. */
 interface Look {
   /** Bytes that were held then. */
   readonly held: number;
@@ -38,9 +38,9 @@ interface Look {
 }
 
 /**
- * What is kept of one node takes a bounded part of the disk, whatever kinds of it there are and however often it boots. What it
- * holds is counted by the store, with each write; so a server that starts again knows it. Of what is over, its own latest
- * evidence gives way, but for what its present verdict rests on, and that by which it became untrusted.
+ * Evidence of one node takes a bounded part of the disk, whatever kinds of it there are and however often it boots. The
+ * store counts it with each write, so that a restarted server knows it. Above the bound, the node's own latest evidence
+ * gives way, except the evidence behind its present verdict, and that by which it became untrusted.
  */
 export class HeldByNode {
   readonly #parts: HeldParts;

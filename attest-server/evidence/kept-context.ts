@@ -12,7 +12,7 @@ export interface ContextTexts {
   readonly references: readonly unknown[];
 }
 
-/** Null where something of it is gone. */
+/** Null if something of it is gone. */
 export async function readContext(named: NamedContext, read: ReadBlob): Promise<ContextTexts | null> {
   const policy = await read(named.policy);
   const kept = await read(named.references);

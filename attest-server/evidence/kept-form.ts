@@ -56,17 +56,17 @@ export function blob(content: string | Buffer): Blob {
 export interface Opened {
   readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
   readonly keys: Keys;
-  /** What follows on all that a supplement's part lists. */
+  /** Bytes that follow after everything that a supplement's part lists. */
   readonly tails: Readonly<Partial<Record<SupplementName, Buffer>>>;
   /** Digests. */
   readonly policy: string;
   readonly references: string;
 }
 
-/** Gives what is kept under a digest; null where it is gone. */
+/** Gives what is kept under a digest; null if it is gone. */
 export type ReadBlob = (digest: string) => Promise<Buffer | null>;
 
-/** Null where it is no kept answer, but a log or a policy; or where something that it names is gone. */
+/** Null if it is no kept answer, but a log or a policy; or where something that it names is gone. */
 export async function openKept(value: unknown, read: ReadBlob): Promise<Opened | null> {
   const found = kept.safeParse(value).data;
   if (found === undefined) return null;

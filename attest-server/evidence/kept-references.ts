@@ -35,7 +35,7 @@ export function listsOfReferences(bytes: Buffer): readonly string[] {
   return line === '' ? [] : line.split(' ');
 }
 
-/** The references as they were; null where a list of them is gone. */
+/** The references as they were; null if a list of them is gone. */
 export async function readReferences(bytes: Buffer, read: ReadBlob): Promise<unknown[] | null> {
   const { line, json } = split(bytes);
   const kept = references.parse(JSON.parse(json));
@@ -57,7 +57,7 @@ export async function readReferences(bytes: Buffer, read: ReadBlob): Promise<unk
 const references = z.array(z.unknown());
 const withFiles = z.looseObject({ runtime: z.looseObject({ files: z.string() }) });
 
-/** What was kept before references listed files is JSON alone. */
+/** Splits the line from the JSON. Bytes from before references listed files are JSON alone. */
 function split(bytes: Buffer): { readonly line: string; readonly json: string } {
   const text = bytes.toString('utf8');
   if (!text.startsWith(keptReferencesHead)) return { line: '', json: text };

@@ -2,7 +2,7 @@ import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
 import { limits } from '../wire/limits.ts';
 import { Rejection } from '../wire/rejection.ts';
 
-/** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
+/** How many boot logs of one node and boot are kept: enough for an agent that restarts. */
 const logsPerBoot = 8;
 /** Bytes of logs that a node may bring at once, over all its boots: sixteen of the longest; then two of these an hour. */
 const share: ByteRate = { burst: 16 * limits.parts.boot, aDay: 48 * limits.parts.boot };
@@ -28,7 +28,7 @@ export class LogsPerBoot {
 
   /**
    * @param bytes of the log
-   * @param at milliseconds of a clock that nobody sets
+   * @param at monotonic milliseconds
    * @throws Rejection `too_large`
    */
   count(resetCount: number, digest: string, bytes: number, at: number): void {

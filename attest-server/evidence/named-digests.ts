@@ -18,7 +18,7 @@ export function namedDigests(
   return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
 }
 
-/** What answers name and names others itself: the parts that list supplements, and references that list files. */
+/** Blobs that answers name and that name others themselves: parts that list supplements, and references that list files. */
 export const namingBlobs: readonly NamingBlobs[] = [
   ...Object.values(supplementForms).map(({ head, listed }) => ({
     head: Buffer.from(head),

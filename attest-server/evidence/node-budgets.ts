@@ -2,7 +2,7 @@ import { limits } from '../wire/limits.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
 
-/** What one node may have us keep. */
+/** Bytes that one node may have us keep. */
 export class NodeBudgets {
   readonly answers: DiskBudget;
   /** Of files that its loader read. */

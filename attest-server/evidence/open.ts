@@ -9,26 +9,26 @@ import type { EvidencePorts } from './ports.ts';
 import { startRetention } from './retention.ts';
 import { unpackEvidence } from './unpack.ts';
 
-/** What nodes answered, as it is kept. */
+/** Evidence of nodes, as it is kept. */
 export interface EvidenceRoom extends AsyncDisposable {
   readonly packer: Packer;
-  /** What a node that is new here may have us keep: whoever owns the node holds it, and forgets it with the node. */
+  /** Budgets of a node that is new here. The owner of the node keeps them, and forgets them with the node. */
   budgetsOf(node: string): NodeBudgets;
-  /** What is kept of each node, of all kinds together. */
+  /** Evidence that is kept of each node, of all kinds together. */
   readonly share: HeldByNode;
   /** Holds in memory what will be kept, for whoever reads it before it is. */
   hold(digest: string, bytes: Buffer): void;
-  /** What is kept of a policy and references beside each answer that is judged by them. */
+  /** Policy and references as they are kept with each answer that is judged by them. */
   contextOf(policyText: string, references: readonly Reference[]): Context;
-  /** The texts of a policy and references of before, which kept evidence of this node names; null where they are gone. */
+  /** The texts of an earlier policy and references that kept evidence of this node names; null if they are gone. */
   context(named: NamedContext, node: string): Promise<ContextTexts | null>;
-  /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
+  /** The bytes of a part, or of something else that kept evidence of this node names; null if they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   /** The same of a piece of IMA's list, or of its index: it is read seldom, and takes no room in memory. */
   readPiece(digest: string, node: string): Promise<Buffer | null>;
   /** Digests of evidence of this node that begin with these hex digits: two at most. */
   named: EvidencePorts['store']['named'];
-  /** The evidence behind a verdict of this node, by its digest; null where it, or what it names, is gone. */
+  /** The evidence behind a verdict of this node, by its digest; null if it, or what it names, is gone. */
   bundle(node: string, digest: string): Promise<Bundle | null>;
 }
 

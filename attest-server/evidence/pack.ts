@@ -45,35 +45,35 @@ export interface AnsweringNode {
   readonly tpmClass?: TpmClass;
 }
 
-/** What an answer was, in the form in which it is kept. */
+/** An answer in the form in which it is kept. */
 export interface AnsweredEvidence {
   readonly nonce: Buffer;
   readonly channel: Buffer;
-  /** What its quotes sign besides; absent where nothing is asked for. */
+  /** Key request that its quotes sign as well; absent if none was made. */
   readonly keyRequest?: Buffer | undefined;
   /** Base64. */
   readonly quotes: readonly { readonly attest: string; readonly signature: string }[];
   readonly facts: string;
   /** Those with bytes came with it; the others were kept before. */
   readonly parts: Parts;
-  /** What is kept of supplements beside their parts. */
+  /** Kept supplements, besides their parts. */
   readonly supplements: readonly PackedSupplement[];
 }
 
 export interface PackedSupplement {
   readonly name: SupplementName;
-  /** What follows on all that its part lists; null for what does not grow. */
+  /** Bytes that follow after everything that its part lists; null for a supplement that does not grow. */
   readonly tail: Buffer | null;
   /** Of what the part lists, that which may not be kept yet. */
   readonly blobs: readonly Blob[];
 }
 
-/** What is true at the moment of an answer. */
+/** Circumstances at the moment of an answer. */
 export interface Moment {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly sentParts: readonly PartName[];
-  /** What the aspects remembered of the node before. */
+  /** Memory of the aspects about the node before this answer. */
   readonly memory: Readonly<Record<string, unknown>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly previous: Bundle['previous'];
@@ -104,7 +104,7 @@ interface SeenKeys {
   readonly digest: string;
 }
 
-/** What a node's PCR values were last. */
+/** Latest PCR values of a node. */
 interface SeenValues {
   readonly resetCount: number;
   readonly values: readonly SeenBank[];
@@ -117,8 +117,8 @@ interface SeenValues {
 /** Digest: of the quote that covers it. */
 type SeenBank = Pick<Proven['banks'][number], 'bank' | 'mask' | 'pcrDigest'>;
 
-/** What one attestation key showed last. */
-interface Seen {
+/** Latest keys and values shown under one attestation key. */
+interface SeenOfKey {
   keys: SeenKeys | null;
   values: SeenValues | null;
 }
@@ -131,7 +131,7 @@ const mostNodes = 131_072;
 /** Packs answers as they are kept. What it remembers saves hashes and rows, and changes nothing else. */
 export class Packer {
   /** By the name of the attestation key. */
-  readonly #seen = new LRUCache<string, Seen>(atMost(mostNodes));
+  readonly #seen = new LRUCache<string, SeenOfKey>(atMost(mostNodes));
 
   pack(
     node: AnsweringNode,
@@ -180,17 +180,17 @@ export class Packer {
     return { own: new SeldomWritten(hash('sha256', text, 'hex'), () => text), shared };
   }
 
-  #seenOf(akName: string): Seen {
+  #seenOf(akName: string): SeenOfKey {
     const known = this.#seen.get(akName);
     if (known !== undefined) return known;
-    const fresh: Seen = { keys: null, values: null };
+    const fresh: SeenOfKey = { keys: null, values: null };
     this.#seen.set(akName, fresh);
     return fresh;
   }
 }
 
-/** Hashed anew where the certificate, or how a root vouches for it, is another one than before. */
-function keysOf(seen: Seen, node: AnsweringNode, at: number): Blob {
+/** Hashed again if the certificate, or its path to a root, has changed. */
+function keysOf(seen: SeenOfKey, node: AnsweringNode, at: number): Blob {
   const path = pathOf(node, at);
   const { ekDigest, ekCertificate: certificate } = node;
   const known = seen.keys;
@@ -210,7 +210,7 @@ function keysOf(seen: Seen, node: AnsweringNode, at: number): Blob {
 }
 
 /** The PCR values as one blob where they held still since the answer before; else null. */
-function valuesOf(seen: Seen, resetCount: number, banks: Proven['banks']): Blob | null {
+function valuesOf(seen: SeenOfKey, resetCount: number, banks: Proven['banks']): Blob | null {
   const before = seen.values;
   const heldStill = before !== null && areSameBanks(before.values, banks);
   const moved = before?.resetCount === resetCount ? before.moved + (heldStill ? 0 : 1) : 0;
@@ -283,7 +283,7 @@ function tailsOf(supplements: readonly PackedSupplement[]): Kept['tails'] {
 }
 
 /**
- * What the store has already, but for the first time; or what another takes the place of, often before it is written. Its
+ * A blob that the store already has, except the first time; or that another replaces, often before it is written. Its
  * bytes are made when they are asked for, and kept for no node.
  */
 class SeldomWritten implements Blob {

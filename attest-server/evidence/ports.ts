@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../formats/audit.ts';
 
-/** What the room needs of the rest; `server.ts` fills it. */
+/** Dependencies of the evidence room; `server.ts` supplies them. */
 export interface EvidencePorts {
   readonly store: EvidenceStore;
   /** Milliseconds since the epoch. */
@@ -12,12 +12,12 @@ export interface EvidencePorts {
   readonly challengeEvery: number;
   /** Bytes that may be kept of one node, of all kinds together. */
   readonly nodeShare: number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly fault: (error: unknown, where: string) => void;
 }
 
-/** What the store cannot know of the bytes that it keeps. */
+/** Facts about kept bytes that the store cannot know. */
 export interface UnusedRequest {
   /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
   readonly usedBefore: number;
@@ -37,7 +37,7 @@ export interface NamingBlobs {
   readonly named: (bytes: Buffer) => readonly string[];
 }
 
-/** What is kept of one TPM, under the name that it has, or had last. */
+/** Evidence that is kept of one TPM, under the name that it has, or had last. */
 export interface HeldEvidence extends Pick<UnusedRequest, 'named' | 'lists' | 'event'> {
   readonly node: string;
   readonly ekDigest: string;
@@ -54,13 +54,13 @@ export interface GivingWay extends HeldEvidence {
 /** Evidence that is kept, by its SHA-256, hex. */
 export interface EvidenceStore {
   /**
-   * What many verdicts share.
-   * @param node also what verdicts of this node were made from, and its latest answer, written or on its way to the disk
+   * A blob that many verdicts share. @param node also what verdicts of this node were made from, and its latest answer,
+   * written or on its way to the disk
    */
   read(digest: string, node?: string): Promise<Buffer | null>;
   /**
-   * What many verdicts share, written or on its way to the disk with an answer of this node. However long the node's
-   * history is, this takes no longer: who has proven nothing yet may name any digest.
+   * A blob that many verdicts share, written or on its way to the disk with an answer of this node. However long the
+   * node's history is, this takes no longer: who has proven nothing yet may name any digest.
    */
   readShared(digest: string, node: string): Promise<Buffer | null>;
   /**
@@ -72,7 +72,7 @@ export interface EvidenceStore {
   owners(): Promise<readonly string[]>;
   /**
    * Erases the evidence of a node's next verdicts that are older than `before`: `all` spares transitions, and the
-   * latest one is always spared. What they share stays. False where nothing is left to look at.
+   * latest one is always spared. What they share stays. False if nothing is left to look at.
    */
   erase(request: {
     readonly node: string;
@@ -83,7 +83,7 @@ export interface EvidenceStore {
   }): Promise<boolean>;
   /**
    * Erases what no kept answer names any longer.
-   * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
+   * @returns how many. @throws Error if an answer cannot be read: then nothing is erased
    */
   eraseUnused(request: UnusedRequest): Promise<number>;
   /**

@@ -7,7 +7,7 @@ import { bankBytes, type PcrBank, pcrBanks } from '../wire/messages.ts';
 export const quoteValues = z.partialRecord(
   z.enum(pcrBanks),
   z.strictObject({
-    /** Bit i is set where PCR i is in it. */
+    /** Bit i is set if PCR i is in it. */
     mask: z.int().min(0).max(0xffffff),
     bytes: z.base64(),
   }),

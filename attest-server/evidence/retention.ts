@@ -14,7 +14,7 @@ const batch = 100;
 const pauseMs = 20;
 /** A use is noted once a day: what is unused for this long is so for certain. */
 const useNotedWithin = 2 * day;
-/** What is of no node alone. */
+/** Owner of blobs that belong to no single node. */
 const shared = 'shared';
 
 /** Erases what is older than it may be: at the start, and once a day. */

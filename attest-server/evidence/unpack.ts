@@ -8,7 +8,7 @@ import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
 import { readReferences } from './kept-references.ts';
 
 /**
- * Makes the file that travels: everything that the verdict was made from. Null where a part of it is gone.
+ * Makes the file that travels: everything that the verdict was made from. Null if a part of it is gone.
  * @param readPiece reads a piece of IMA's list, which nobody else reads: as `read` unless given
  */
 export async function unpackEvidence(
@@ -50,7 +50,7 @@ export async function unpackEvidence(
   };
 }
 
-/** IMA's list in pieces, of which the tail is the last one; null where the part is none, or is a list by itself. */
+/** IMA's list in pieces, of which the tail is the last one; null if the part is none, or is a list by itself. */
 async function wholeList(
   part: Bundle['parts']['ima'],
   tail: Buffer,

@@ -22,7 +22,7 @@ export interface HealthParts {
   readonly report: {
     /** A write failed. @param isNew not for the cause for which the one before failed */
     storageFailed(cause: StorageCause, error: unknown, isNew: boolean): void;
-    /** What is written is stored again. */
+    /** Writes reach the disk again. */
     storageWorks(before: StorageState): void;
   };
 }
@@ -32,11 +32,11 @@ export interface HealthParts {
  * is tried each second, and the room that is kept for people is taken again.
  */
 export interface Health extends WriteWatch, AsyncDisposable {
-  /** What `/readyz` says of it. */
+  /** Answer of `/readyz` about it. */
   ready(): { readonly ok: boolean; readonly reason: string | null };
-  /** Why nothing can be stored; null where all works. */
+  /** Why nothing can be stored; null if all works. */
   fault(): StorageFault | null;
-  /** What a person does about such a fault. */
+  /** Advice to a person about such a fault. */
   advice(cause: FaultCause): string;
   /** Opens what needs a little room; where there is none, once more with the room that is kept. */
   opening<T>(open: () => Promise<T>): Promise<T>;

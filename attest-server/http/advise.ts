@@ -7,16 +7,16 @@ import type { ApiPorts } from './ports.ts';
 export interface AdviceParts {
   /** The word of the reason's aspect, or of the protocol. */
   nextStep(reason: ReasonView, known: AdviceContext): Advice;
-  /** Why the node's latest answer came to nothing; null where that was no fault of ours. */
+  /** Why the node's latest answer came to nothing; null if that was no fault of ours. */
   serverFault(node: string): FaultCause | null;
   faultAdvice(cause: FaultCause): string;
   /** Whether a signed directory says what the reference of this name is. */
   isDeclared(reference: string): boolean;
-  /** That directory; null where there is none. */
+  /** That directory; null if there is none. */
   readonly directory: string | null;
 }
 
-/** What a person does next about a reason: a fault of ours by its cause, else the step by all that is known. */
+/** Advice on a reason: for a fault of ours by its cause, otherwise the next step from all that is known. */
 export function createAdvise(parts: AdviceParts): ApiPorts['advise'] {
   return (reason, known) =>
     reason.code === 'server_fault' && known.node != null

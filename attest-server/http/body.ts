@@ -26,7 +26,7 @@ export async function readBody<T extends z.ZodType>(
   return parseShape(schema, value, 'body');
 }
 
-/** False where a request has none at all: its length is not said, or is zero. */
+/** False if a request has none at all: its length is not said, or is zero. */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }

@@ -5,7 +5,7 @@ import type { ListedNode } from './node-list.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 
-interface Part {
+interface PageBounds {
   /** Only nodes behind this name. */
   readonly after: string | undefined;
   readonly most: number;
@@ -19,7 +19,7 @@ export function chooseNodes(
   listed: readonly Pick<ListedNode, 'name' | 'view'>[],
   { state, reason, group, selector }: NodeFilter,
   ports: Pick<ApiPorts, 'labelsOf' | 'policy'>,
-  { after, most }: Part,
+  { after, most }: PageBounds,
 ): readonly NodeView[] {
   const hasLabels = labelTest(selector, ports);
   if (group !== undefined) checkGroups(group, ports, () => listed.flatMap(({ view }) => view().group ?? []));
@@ -50,7 +50,7 @@ function labelTest(
 
 /**
  * A misspelt group would otherwise look like one in which no node has a fault.
- * @param shown groups of verdicts of before another policy came
+ * @param shown groups of verdicts from an earlier policy
  * @throws HttpProblem 400
  */
 export function checkGroups(

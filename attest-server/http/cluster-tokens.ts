@@ -5,15 +5,15 @@ import { HttpProblem } from './problem.ts';
 import type { Caller } from './roles.ts';
 
 /**
- * What a Bearer token may be made of (RFC 6750, section 2.1). Ours begin with `assay.` or `assay-join.`, or have letters,
- * digits, `_` and `-` alone: also one that is good no longer, or is for another door, is shown to nobody else.
+ * Characters of a Bearer token (RFC 6750, section 2.1). Ours begin with `assay.` or `assay-join.`, or have letters,
+ * digits, `_` and `-` alone: also one that is good no longer, or is for another admission, is shown to nobody else.
  */
 const form = /^Bearer (?!assay(?:-join)?\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]+=*)$/i;
 const longest = 'Bearer '.length + limits.apiToken;
 
 /** People and programs by their token of the cluster. */
 export interface ClusterTokens {
-  /** Null where the cluster does not vouch for it. @throws HttpProblem where the cluster gave no answer */
+  /** Null if the cluster does not vouch for it. @throws HttpProblem if the cluster gave no answer */
   authenticate(authorization: string | undefined, address: string | undefined): Promise<Caller | null>;
 }
 

@@ -4,7 +4,7 @@ import { HttpProblem } from './problem.ts';
 /**
  * The moment that a request says, in milliseconds since the epoch, as `now` is.
  * @param longest seconds
- * @throws HttpProblem 400 where it is over already, or too far away
+ * @throws HttpProblem 400 if it is over already, or too far away
  */
 export function endOf({ until, forSeconds = 0 }: Ending, now: number, longest: number): number {
   const end = until === undefined ? now + forSeconds * 1000 : Date.parse(until);

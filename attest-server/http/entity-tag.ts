@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-/** What changes where an answer does: of its bytes, so that nobody must know what it was made from. */
+/** A tag that changes with the answer. It is made of the bytes, so that nobody must know their sources. */
 export function entityTag(text: string): string {
   return `"${hash('sha256', text, 'base64url').slice(0, 27)}"`;
 }

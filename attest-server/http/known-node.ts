@@ -294,7 +294,7 @@ function counted(claims: readonly KnownClaim[], one: string, many: (count: numbe
   return `${keys === 1 ? one : many(keys)}: ${occasionsOf(claims)}`;
 }
 
-/** What the server said at the last one. */
+/** The server's text at the latest refusal. */
 function refusalOf(code: ReasonCode, claims: readonly KnownClaim[]): string {
   const latest = claims.toSorted((a, b) => b.lastSeen - a.lastSeen)[0];
   return `${latest?.text ?? code} (${occasionsOf(claims)}).`;

@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
-import type { Door } from '../door/door.ts';
+import type { Admission } from '../door/admission.ts';
 import { tlsOfListeners } from '../wire/tls.ts';
 
 /** PEM. */
@@ -26,7 +26,7 @@ const bounds: ServerOptions = {
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   keepAliveTimeout: 5_000,
-  // How often the three above are looked at; until the first request the door has a deadline of its own.
+  // How often the three above are looked at; until the first request, admission has a deadline of its own.
   connectionsCheckingInterval: 2_000,
   maxHeaderSize: 16 * 1024,
 };
@@ -38,13 +38,13 @@ export async function listenSecurely(
   listener: RequestListener,
   tls: Certified,
   address: Address,
-  door: Door,
+  admission: Admission,
 ): Promise<Listening & { renew(tls: Certified): void }> {
   const server = createSecureServer(
     { ...bounds, ...tls, ...tlsOfListeners },
-    oneRequestOfStrangers(listener, door),
+    oneRequestOfStrangers(listener, admission),
   );
-  const listening = await listen(server, address, door);
+  const listening = await listen(server, address, admission);
   return {
     port: listening.port,
     renew: ({ key, cert }) => server.setSecureContext({ key, cert, ...tlsOfListeners }),
@@ -53,21 +53,25 @@ export async function listenSecurely(
 }
 
 /** Without TLS: for metrics and probes on loopback. */
-export function listenPlainly(listener: RequestListener, address: Address, door: Door): Promise<Listening> {
-  return listen(createServer(bounds, oneRequestOfStrangers(listener, door)), address, door);
+export function listenPlainly(
+  listener: RequestListener,
+  address: Address,
+  admission: Admission,
+): Promise<Listening> {
+  return listen(createServer(bounds, oneRequestOfStrangers(listener, admission)), address, admission);
 }
 
 /**
  * Who has proven nothing has one request in a connection: how many he may make is bounded with his connections. Attack:
  * thousands in one piece, each of which is parsed and answered before anybody else is heard.
  */
-function oneRequestOfStrangers(listener: RequestListener, door: Door): RequestListener {
+function oneRequestOfStrangers(listener: RequestListener, admission: Admission): RequestListener {
   const asked = new WeakSet<Socket>();
   return (message, response) => {
     const { socket } = message;
     // Its other requests came in the same piece.
     if (socket.destroyed) return;
-    const visitor = door.visitor(socket);
+    const visitor = admission.visitor(socket);
     if (visitor !== null) {
       if (asked.has(socket)) {
         socket.destroy();
@@ -80,8 +84,8 @@ function oneRequestOfStrangers(listener: RequestListener, door: Door): RequestLi
   };
 }
 
-function listen(server: Server, { host, port }: Address, door: Door): Promise<Listening> {
-  door.guard(server);
+function listen(server: Server, { host, port }: Address, admission: Admission): Promise<Listening> {
+  admission.guard(server);
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

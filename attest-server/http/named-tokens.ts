@@ -7,7 +7,7 @@ const reserved: readonly string[] = ['admin', 'reader'];
 
 /** `assay.<id>.<secret>`: found by the id, proven by the secret. */
 const form = /^Bearer assay\.([A-Za-z0-9_-]{12})\.([A-Za-z0-9_-]{43})$/i;
-/** What an unknown id is compared with, so that it takes as long as a known one. */
+/** Hash that stands in for an unknown id, so that comparing takes as long as for a known one. */
 const nobody = sha256('');
 
 export function createNamedTokens(store: TokenStore, now: () => number): NamedTokens {

@@ -8,7 +8,7 @@ import type { Absence } from '../presence/ports.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Reason } from '../wire/verdict.ts';
 
-/** What people and scripts see of a node. @param fault as in `nodeStanding` */
+/** A node as people and scripts see it. @param fault as in `nodeStanding` */
 export function nodeView(
   status: NodeStatus | null,
   enrolled: EnrolledNode,
@@ -104,7 +104,7 @@ export function withAbsence(view: NodeView, absence: Absence | null): NodeView {
   return { ...view, missingSince: rfc3339(missingSince), goneSince: rfc3339(goneAt) };
 }
 
-/** Null where only an earlier program knew it. */
+/** Null if only an earlier program knew it. */
 function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): number | null {
   if (status === null) return enrolledAt;
   return status.since ?? (status.verdict === null && status.state === 'pending' ? enrolledAt : null);
@@ -129,7 +129,7 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
   };
 }
 
-/** What a view tells besides the record and the status of its node. */
+/** Members of a view beyond the record and the status of its node. */
 const unsaid = {
   address: null,
   connectedAt: null,

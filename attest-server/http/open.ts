@@ -1,4 +1,4 @@
-import type { Doors } from '../door/open.ts';
+import type { Admissions } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../formats/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -40,7 +40,7 @@ export interface HttpParts extends Omit<ApiPorts, MadeHere> {
   readonly statuses: Statuses;
   /** Null: the server is in no cluster. */
   readonly clusterUsers: ClusterUsers | null;
-  /** The evidence behind a verdict of this node, by its digest; null where none is kept. */
+  /** The evidence behind a verdict of this node, by its digest; null if none is kept. */
   readonly bundle: (node: string, digest: string) => Promise<Bundle | null>;
   /** Digests of evidence of this node that begin with these hex digits. */
   readonly evidenceNamed: (node: string, digits: string) => Promise<readonly string[]>;
@@ -54,7 +54,7 @@ export interface HttpParts extends Omit<ApiPorts, MadeHere> {
 export interface Http extends AsyncDisposable {
   readonly apiPort: number;
   readonly metricsPort: number;
-  /** Shows another certificate to whoever connects from now on. @throws Error where the key is not its own */
+  /** Shows another certificate to whoever connects from now on. @throws Error if the key is not its own */
   renew(certificate: ShownCertificate): void;
   /** Reads the token files again; what is faulty leaves the old tokens in force. @throws Error */
   readTokens(): void;
@@ -64,7 +64,7 @@ export interface Http extends AsyncDisposable {
 export async function openHttp(
   { stateDir, host, apiPort, metricsPort, scrapeKeptFor }: HttpConfig,
   { chain, key }: ShownCertificate,
-  doors: Pick<Doors, 'api' | 'metrics'>,
+  admissions: Pick<Admissions, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
   const { statuses, metrics, bundle, evidenceNamed, clusterUsers, advice, readiness, ...rest } = parts;
@@ -86,7 +86,7 @@ export async function openHttp(
         store,
         bundle: latestOr(bundle, evidenceNamed, statuses),
         namedTokens,
-        known: (socket) => doors.api.visitor(socket)?.prove(),
+        known: (socket) => admissions.api.visitor(socket)?.prove(),
         tokens: {
           authenticate: async (header, address) =>
             tokens.authenticate(header) ??
@@ -96,14 +96,14 @@ export async function openHttp(
       }),
       { key, cert: chain },
       { host, port: apiPort },
-      doors.api,
+      admissions.api,
     ),
   );
   const probes = opened.use(
     await listenPlainly(
       createProbes({ ...ports, store, metrics, scrapeKeptFor }),
       { host, port: metricsPort },
-      doors.metrics,
+      admissions.metrics,
     ),
   );
   const open = opened.move();

@@ -16,7 +16,7 @@ import {
 } from '../wire/verdict.ts';
 import { nothing, type Route } from './route.ts';
 
-/** What answers are made of, by the name that a client knows it by. What is not here has the name of its operation. */
+/** Schemas of answers, by the name that a client knows. Any other has the name of its operation. */
 const answered: readonly (readonly [string, z.ZodType])[] = [
   ['Aspect', aspectSchema],
   ['AspectResults', aspectResultsSchema],

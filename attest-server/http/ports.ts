@@ -8,7 +8,7 @@ import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
-import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
+import type { EnrolledNode, JoinToken, Pin, ProvenConnection } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
 import type { Bundle } from '../formats/bundle.ts';
@@ -33,14 +33,14 @@ import type { ApiRole, Caller } from './roles.ts';
 /** Whom the cluster knows. */
 export interface ClusterUsers {
   /**
-   * Null where the cluster does not vouch for the token; the role is `none` where it grants nothing here.
+   * Null if the cluster does not vouch for the token; the role is `none` where it grants nothing here.
    * @param source from where it comes
-   * @throws an error named ClusterError where the cluster gave no answer
+   * @throws an error named ClusterError if the cluster gave no answer
    */
   whoIs(token: string, source: string): Promise<Pick<Caller, 'name' | 'role'> | null>;
 }
 
-/** What the API needs of the rest of the server; `server.ts` fills it. */
+/** Dependencies of the API; `server.ts` supplies them. */
 export interface ApiPorts {
   readonly store: ShownStore;
   readonly tokens: {
@@ -53,11 +53,11 @@ export interface ApiPorts {
   known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolment: EnrolmentPorts;
-  /** The proven connection of a node's agent; null where there is none. */
+  /** The proven connection of a node's agent; null if there is none. */
   connected(node: string): Connected | null;
   /** Milliseconds until this node is asked again, where it has spent what judging it may cost; else 0. */
   waits(node: string): number;
-  /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
+  /** Who brought the reference of this name, and when (RFC 3339); null if nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Nodes that are gone from the cluster. */
   readonly presence: {
@@ -67,34 +67,34 @@ export interface ApiPorts {
     /** The same of any node, also an archived one. */
     readAbsence(node: string): Promise<Absence | null>;
   };
-  /** The labels of nodes in their cluster; null where the server is in none. */
+  /** The labels of nodes in their cluster; null if the server is in none. */
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
-  /** The marks of the cluster, and what people decide about them; null where the server is in none. */
+  /** The marks of the cluster, and what people decide about them; null if the server is in none. */
   readonly cluster: Control | null;
   readonly references: ReferencePorts;
   /**
-   * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null where
-   * none is kept. @throws HttpProblem 400 where several begin so
+   * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null if
+   * none is kept. @throws HttpProblem 400 if several begin so
    */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
-  /** Null where there is none. */
+  /** Null if there is none. */
   readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
-  /** What of ours turned the verdict of a node; null where nothing did. */
+  /** Change of ours that turned the verdict of a node; null if none did. */
   turned(node: string): ShownTurn | null;
-  /** What a person does next about a reason, finished as far as the node is known. */
+  /** Advice on a reason, as complete as knowledge of the node allows. */
   advise(reason: ReasonView, known: AdviceContext): Advice;
-  /** What a person does about a fault of the server. */
+  /** Advice on a fault of the server. */
   faultAdvice(cause: FaultCause): string;
-  /** Why nothing can be stored at present; null where all works. */
+  /** Why nothing can be stored at present; null if all works. */
   storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   readonly policyHistory: PolicyHistoryPorts;
   ready(): Readiness;
   readonly server: ServerPort;
-  /** Has this node asked for evidence now. @returns false where it is not connected */
+  /** Has this node asked for evidence now. @returns false if it is not connected */
   challengeNow(node: string): boolean;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -113,8 +113,8 @@ export interface EnrolmentPorts {
   mayEnrol(node: string, by: EnrolmentMethod): boolean;
   /** Who came under which name and was refused; nothing of it is proven. */
   claims(): ReadonlyMap<string, readonly KnownClaim[]>;
-  /** From where a node's agent last came; null where that is not known. */
-  lastSeen(node: string): Seen | null;
+  /** From where a node's agent last came; null if that is not known. */
+  lastSeen(node: string): ProvenConnection | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
   /** Names of machines that say they have no TPM, where policy expects one. */
@@ -124,7 +124,7 @@ export interface EnrolmentPorts {
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
   /** By the time at which they end, the latest first. */
   joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
-  /** False where there is none of that id that was not used. */
+  /** False if there is none of that id that was not used. */
   revokeJoinToken(id: string, actor: string): Promise<boolean>;
 }
 
@@ -148,20 +148,20 @@ interface CaptureOrder {
 export interface ReferencePorts {
   /**
    * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
-   * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
+   * @throws Rejection if there is nothing to capture; an error named CaptureError or NotNow says why not
    */
   capture(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
   /** The same, and stores none of them. @throws as `capture` does */
   draft(request: CaptureOrder): Promise<CaptureDraft>;
   readonly life: ReferenceLifePort;
-  /** What nodes show and no reference in force has. */
+  /** Boots that nodes show and no active reference has. */
   candidates(filter: {
     readonly group?: string | undefined;
     readonly kind?: ReferenceKind | undefined;
   }): Promise<ReferenceCandidates>;
 }
 
-/** What the API and the metrics show of what is remembered. */
+/** Stored state that the API and the metrics show. */
 export interface ShownStore extends HistoryStore {
   node(name: string): Promise<EnrolledNode | null>;
   /** By name, without those that are archived. */
@@ -183,12 +183,12 @@ export interface HistoryStore {
 
 /** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
 export interface NamedTokens {
-  /** Takes the `Authorization` header; null where it carries no token of ours. */
+  /** Takes the `Authorization` header; null if it carries no token of ours. */
   authenticate(authorization: string | undefined): Promise<Caller | ExpiredToken | null>;
-  /** Gives the token's text, which is stored nowhere; null where a token of that name holds. */
+  /** Gives the token's text, which is stored nowhere; null if a token of that name holds. */
   create(request: TokenRequest): Promise<{ readonly text: string; readonly expiresAt: number | null } | null>;
   list(): Promise<readonly ApiToken[]>;
-  /** False where there is none of that name. */
+  /** False if there is none of that name. */
   revoke(name: string, actor: string): Promise<boolean>;
 }
 
@@ -236,7 +236,7 @@ export interface TokenStore {
 
 /** Reference values over their life; an error named NotNow says what their state does not allow. */
 export interface ReferenceLifePort {
-  /** Null where there is none of that name. */
+  /** Null if there is none of that name. */
   change(
     name: string,
     action: ReferenceAction,
@@ -248,7 +248,7 @@ export interface ReferenceLifePort {
     /** Active ones that affirm what was revoked. */
     readonly sharedWith: readonly SharedReference[];
   } | null>;
-  /** Null where there is none of that name. @param change.until milliseconds since the epoch */
+  /** Null if there is none of that name. @param change.until milliseconds since the epoch */
   announce(
     name: string,
     change: { readonly nodes: readonly string[] | null; readonly reason: string; readonly until: number },
@@ -256,7 +256,7 @@ export interface ReferenceLifePort {
   ): Promise<Reference | null>;
   endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
-  /** False where there is none of that name. */
+  /** False if there is none of that name. */
   remove(name: string, reason: string, actor: string): Promise<boolean>;
 }
 
@@ -271,7 +271,7 @@ interface SimulatedPage {
   readonly next: string | null;
 }
 
-/** What a step of a reference's life would do. */
+/** Effect that a step of a reference's life would have. */
 export interface ReferenceTrial {
   readonly reference: Reference;
   /** The state that the step leads to. */
@@ -285,7 +285,7 @@ export interface ReferenceTrial {
   readonly next: string | null;
 }
 
-/** What can be asked about policies and references other than those in force. Nothing of it is stored. */
+/** Trials of policies and references other than the active ones. Nothing is stored. */
 export interface PolicyPorts {
   /** The groups of the policy in force, as JSON: as a file has them, defaults filled in. */
   groups(): readonly object[];
@@ -298,9 +298,9 @@ export interface PolicyPorts {
     page: NodePage,
   ): Promise<SimulatedPage & { readonly latched: readonly PolicyFault[]; readonly refusedShare: number }>;
   /**
-   * The same by the policy in force, as the references are and as they would be after this action; null where there is
+   * The same by the policy in force, as the references are and as they would be after this action; null if there is
    * none of that name.
-   * @throws an error named NotNow where its state does not allow the action, or TooManyTrials
+   * @throws an error named NotNow if its state does not allow the action, or TooManyTrials
    */
   simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /**
@@ -308,7 +308,7 @@ export interface PolicyPorts {
    * @param andTrusted also those that would turn trusted @throws an error named TooManyTrials
    */
   simulateAdded(added: readonly Reference[], page: NodePage, andTrusted: boolean): Promise<SimulatedPage>;
-  /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
+  /** Observations from the latest evidence of a page of nodes. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];
     readonly unseen: readonly string[];
@@ -316,20 +316,20 @@ export interface PolicyPorts {
   }>;
 }
 
-/** What the API shows of policies that were in force, and what an administrator decides about them. */
+/** Policies that were active, for the API, and an administrator's decisions about them. */
 export interface PolicyHistoryPorts {
   /** Every one that is kept: the one in force, then the others, the latest to end first. */
   list(): Promise<readonly PolicyRevision[]>;
-  /** By the first digits of its digest. @throws an error named NotNow where none is kept, or several begin so */
+  /** By the first digits of its digest. @throws an error named NotNow if none is kept, or several begin so */
   kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
   /** Null: what file or directory give is in force. */
   rollback(): Rollback | null;
-  /** What is compared with the policy in force at present; null: none. */
+  /** Policy that is being compared with the active one; null: none. */
   comparing(): { readonly policy: string; readonly judged: number } | null;
   /**
    * Puts an earlier policy in force until file or directory give another text.
    * @param digits the first ones of its digest
-   * @throws an error named NotNow where none is kept, several begin so, or it is in force; PolicyError where the latch, or this
+   * @throws an error named NotNow if none is kept, several begin so, or it is in force; PolicyError where the latch, or this
    * version, refuses it
    */
   goBack(
@@ -339,7 +339,7 @@ export interface PolicyHistoryPorts {
   /**
    * Lets one policy come into force, however many nodes it makes untrusted: at once where it was refused for that.
    * @param digits of its digest, 12 at least
-   * @throws an error named NotNow where it is in force
+   * @throws an error named NotNow if it is in force
    */
   allow(
     digits: string,
@@ -347,12 +347,12 @@ export interface PolicyHistoryPorts {
   ): Promise<{
     readonly digest: string;
     readonly isInForce: boolean;
-    /** What else speaks against it; null: nothing, or it was not refused yet. */
+    /** Another objection to it; null: none, or it was not refused yet. */
     readonly refused: string | null;
   }>;
 }
 
-/** What the API shows of the audit log, and what an administrator may do with it. */
+/** The audit log for the API, and an administrator's actions on it. */
 export interface AuditPorts {
   /** A page may be shorter than `limit`: `isLast` says whether more are there. */
   entries(page: { after: number; limit: number }): Promise<{
@@ -369,15 +369,15 @@ export interface AuditPorts {
   keys(): AuditOrigin & { readonly earlier: readonly AuditOrigin[] };
   /** Signs the head where something changed. */
   sign(): Promise<void>;
-  /** What is wrong with the log until a person resolves it; null where nothing is. */
+  /** Fault of the log until a person resolves it; null if there is none. */
   rollback(): string | null;
   rotate(actor: string): Promise<{ readonly keyId: string }>;
-  /** A person says why the log is another one than was signed; false where nothing was reported. */
+  /** A person says why the log is another one than was signed; false if nothing was reported. */
   resolve(actor: string, reason: string): Promise<boolean>;
   backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
 
-/** What the API shows of the server's authority; a text says why nothing was done. */
+/** The server's authority for the API. A text says why nothing was done. */
 export interface AuthorityPorts {
   view(): Promise<AuthorityView>;
   rotate(actor: string): Promise<AuthorityView | string>;
@@ -390,9 +390,9 @@ export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
   readonly trial: boolean;
-  /** What the server's policy is read from, as `assay policy check` takes it. */
+  /** Source of the server's policy, as `assay policy check` takes it. */
   policySource(): string;
-  /** The signed directory of the settings; null where there is none. */
+  /** The signed directory of the settings; null if there is none. */
   declared(): ShownDirectory | null;
   policySince(): number;
   /** Parts of the configuration whose old form is in force, since the new one has faults. */
@@ -408,13 +408,13 @@ export interface ServerPort {
       readonly untrusted: number;
     } | null;
   }[];
-  /** Bytes on the file system of the state folder; null where it does not say. */
+  /** Bytes on the file system of the state folder; null if it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
   store(): { readonly schema: number; readonly bytes: number };
   certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   connections(): readonly {
     readonly port: 'agents' | 'api' | 'metrics';
-    /** Null where those who proved themselves are not counted. */
+    /** Null if those who proved themselves are not counted. */
     readonly proven: number | null;
     readonly unproven: number;
   }[];

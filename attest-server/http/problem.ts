@@ -10,9 +10,9 @@ export class HttpProblem extends Error {
   override readonly name: string = 'HttpProblem';
   readonly status: number;
   readonly code: ProblemCode;
-  /** What is wrong of the request. */
+  /** Part of the request that is wrong. */
   readonly field: string | undefined;
-  /** What a person does about it; a line of two blanks is a command. */
+  /** Advice for a person; a line indented by two blanks is a command. */
   readonly next: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
@@ -66,7 +66,7 @@ export class Denial extends HttpProblem {
   }
 }
 
-/** @throws Denial where this caller may not do what needs that role */
+/** @throws Denial if this caller may not do what needs that role */
 export function checkRole(caller: Caller, role: Exclude<ApiRole, 'none'>): void {
   if (allows(caller.role, role)) return;
   throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
@@ -79,8 +79,8 @@ export function checkRole(caller: Caller, role: Exclude<ApiRole, 'none'>): void 
 }
 
 /**
- * What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, storage that fails as 507 or
- * 503, the API of a cluster as 502, anything else as a bare 500.
+ * Problem to answer for an error: a problem as it is, a Rejection by its code, a full queue as 429, storage that fails
+ * as 507 or 503, the API of a cluster as 502, anything else as a bare 500.
  */
 export function problemOf(error: unknown, advise: (cause: StorageCause) => string): HttpProblem {
   if (error instanceof HttpProblem) return error;

@@ -5,7 +5,7 @@ interface Open {
 }
 
 /**
- * The path to the first member that an object of this JSON has twice, such as `groups.0.name`; null where there is none. RFC
+ * The path to the first member that an object of this JSON has twice, such as `groups.0.name`; null if there is none. RFC
  * 8259, section 4, leaves to each reader which of them counts, so what one person reads is not what another program does.
  * @param text valid JSON
  */

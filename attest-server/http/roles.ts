@@ -1,8 +1,8 @@
-/** What a caller may do; each role may do what those before it may. `none` asks for no credentials. */
+/** Roles of a caller; each may do all that those before it may. `none` asks for no credentials. */
 export const roles = ['none', 'reader', 'operator', 'admin'] as const;
 export type ApiRole = (typeof roles)[number];
 
-/** What a cluster grants on its virtual resource `attestations.assay.dev`. */
+/** Verbs that a cluster grants on its virtual resource `attestations.assay.dev`. */
 export const verbOf: Readonly<Record<Exclude<ApiRole, 'none'>, string>> = {
   reader: 'read',
   operator: 'operate',

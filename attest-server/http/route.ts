@@ -21,7 +21,7 @@ export interface RouteAnswer {
   readonly text?: string;
 }
 
-/** What a row says of itself; `/openapi.json` is made of it. */
+/** Description of a route; `/openapi.json` is made of it. */
 interface Described {
   /** Unique, and never changed: generated clients have a method of this name. */
   readonly operation: string;

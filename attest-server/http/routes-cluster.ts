@@ -11,7 +11,7 @@ import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 
-/** What people see of the marks of their cluster, and decide about them. */
+/** Routes on which people see the marks of their cluster, and decide about them. */
 export const clusterRoutes: readonly Route[] = [
   route('GET', '/v1/cluster', 'reader', {
     operation: 'getCluster',
@@ -180,7 +180,7 @@ export const clusterRoutes: readonly Route[] = [
   }),
 ];
 
-/** @throws HttpProblem 409 where the server is in no cluster */
+/** @throws HttpProblem 409 if the server is in no cluster */
 function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
   if (cluster === null)
     throw new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
@@ -189,7 +189,7 @@ function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
   return cluster;
 }
 
-/** @throws HttpProblem 409 where no copy of the key that signs now is shown: one disk would end what cannot be taken back */
+/** @throws HttpProblem 409 if no copy of the key that signs now is shown: one disk would end what cannot be taken back */
 function checkCopy({ audit }: Pick<ApiPorts, 'audit'>, copy: AuditKeyCopy | undefined): void {
   const fault = copy === undefined ? 'none was shown' : faultOfCopy(audit.keys(), copy);
   if (fault === null) return;

@@ -206,7 +206,7 @@ function nameIn({ name }: Readonly<Record<string, string>>): string {
   return plainName.safeParse(name).data ?? '';
 }
 
-/** @throws HttpProblem 404 where there is no reference of that name, 409 where it cannot be now */
+/** @throws HttpProblem 404 if there is no reference of that name, 409 where it cannot be now */
 async function existing<T>(step: Promise<T | null>): Promise<T> {
   const made = await step.catch(notNow);
   if (made === null) throw noReference();
@@ -217,12 +217,12 @@ function noReference(): HttpProblem {
   return new HttpProblem(404, 'there is no such reference');
 }
 
-/** What stands there in the path of another route could not be read. */
+/** Refuses a name that is a word in the path of another route: it could not be read back. */
 function checkWord(name: string): void {
   if (name === 'candidates') throw new HttpProblem(409, `${name} is a word of this API: choose another name`);
 }
 
-/** @throws HttpProblem where a node is not known, or the name is a word of this API */
+/** @throws HttpProblem if a node is not known, or the name is a word of this API */
 async function captureOrder(
   {
     node,
@@ -258,7 +258,7 @@ async function captureOrder(
   };
 }
 
-/** What cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
+/** Evidence that cannot become a reference, or a state that does not allow it, is not a fault of ours: the message says why. */
 function notNow(error: unknown): never {
   if (error instanceof Error && (error.name === 'CaptureError' || error.name === 'NotNow'))
     throw new HttpProblem(409, error.message);

@@ -6,7 +6,7 @@ import type { ReferenceStore } from '../references/ports.ts';
 import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 
-/** What was last found of nodes, as the server has it in memory. */
+/** Latest statuses of nodes, as the server has them in memory. */
 export interface Statuses {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
@@ -14,7 +14,7 @@ export interface Statuses {
   serverFault(name: string): FaultCause | null;
 }
 
-/** What the API and the metrics show of the store. */
+/** The store as the API and the metrics show it. */
 export function shownStore(
   store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;

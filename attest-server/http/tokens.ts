@@ -5,7 +5,7 @@ import { readPrivate, writePrivate } from '../state/private-file.ts';
 import type { Caller } from './roles.ts';
 
 export interface Tokens {
-  /** Takes the `Authorization` header; null where it carries no token of ours. */
+  /** Takes the `Authorization` header; null if it carries no token of ours. */
   authenticate(authorization: string | undefined): Caller | null;
 }
 

@@ -3,11 +3,11 @@ import type { ShownTurn } from '../attest/turns.ts';
 import { declareActive } from '../formats/declared.ts';
 import type { Advice } from '../wire/advice.ts';
 
-/** What counts for the way back. */
+/** Circumstances that decide the way back. */
 interface TurnedWhere {
   /** Taints of its group wait, or would. */
   readonly isMarked: boolean;
-  /** The signed directory that says what some references are; null where there is none. */
+  /** The signed directory that says what some references are; null if there is none. */
   readonly directory: string | null;
 }
 

@@ -4,9 +4,9 @@ import type { Agent } from 'node:http';
 export interface Access {
   /** Of the API; a path in it stands before those of requests. */
   readonly url: URL;
-  /** The namespace in which the server itself runs; null where nothing says so. */
+  /** The namespace in which the server itself runs; null if nothing says so. */
   readonly namespace: string | null;
-  /** Read anew: tokens and certificates are replaced by others within the hour. @throws Error */
+  /** Read each time: tokens and certificates are replaced within the hour. @throws Error */
   credentials(): Promise<Credentials>;
 }
 

@@ -55,7 +55,7 @@ const binding = z.object({
     })),
 });
 
-/** What the cluster has of admission policies and their bindings. */
+/** Reads the cluster's admission policies and their bindings. */
 export function createAdmissionReader({
   requests,
 }: {

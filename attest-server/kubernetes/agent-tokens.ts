@@ -10,7 +10,7 @@ export interface AgentTokenParts {
   readonly account: { readonly namespace: string; readonly name: string };
 }
 
-/** What the API says of a token that is bound to a pod, by default since 1.30: the Node on which that pod runs. */
+/** Claim of a token that is bound to a pod, by default since 1.30: the Node on which that pod runs. */
 const nodeName = 'authentication.kubernetes.io/node-name';
 
 /** On which node the agent with this token runs. */

@@ -4,19 +4,19 @@ import type { ClusterError } from '../marking/ports.ts';
 import type { NodeWatchParts } from './node-watch.ts';
 import type { RequestEvents, Verb } from './requests.ts';
 
-/** What the room counts. */
+/** Metrics of the room. */
 export interface ClusterMetrics {
   /** @param code HTTP status; null: no answer */
   clusterAsked(verb: Verb, resource: string, code: number | null): void;
   clusterWatchRestarted(reason: WatchRestartReason): void;
-  /** What is wrong at present. */
+  /** Faults at present. */
   clusterFaults(faults: ReadonlySet<ClusterFault>): void;
 }
 
 export interface ApiHealthParts {
   readonly logger: Logger;
   readonly metrics: ClusterMetrics;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   /** Host and port of the API. */
   readonly api: string;
@@ -27,7 +27,7 @@ export interface ApiHealth {
   readonly asked: RequestEvents['asked'];
   readonly watch: NodeWatchParts['on'];
   fault(): ClusterError | null;
-  /** What is wrong at present, a sentence each: the Nodes cannot be read, a right is missing. */
+  /** Faults at present, a sentence each: the Nodes cannot be read, a right is missing. */
   faults(): readonly string[];
   text(): string;
 }

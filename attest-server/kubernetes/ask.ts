@@ -19,7 +19,7 @@ export async function askFor<T>(
   );
 }
 
-/** Null where the cluster has no such object. */
+/** Null if the cluster has no such object. */
 export async function orNull<T>(asked: Promise<T>): Promise<T | null> {
   try {
     return await asked;

@@ -12,7 +12,7 @@ export interface ConfigMapPlace {
 }
 
 export interface ConfigMaps {
-  /** Null where there is none. @throws ClusterError */
+  /** Null if there is none. @throws ClusterError */
   read(place: ConfigMapPlace): Promise<Readonly<Record<string, string>> | null>;
   /**
    * Sets these keys and leaves all else as it is.

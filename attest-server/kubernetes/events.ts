@@ -11,7 +11,7 @@ export interface EventParts {
   readonly now: () => number;
 }
 
-interface Told {
+interface PublishedEvent {
   readonly name: string;
   readonly at: number;
   readonly count: number;
@@ -27,7 +27,7 @@ const longestMessage = 1024;
 
 /** Events on Nodes, in core/v1, as `kubectl describe` shows them. */
 export function createEvents({ requests, now }: EventParts): ClusterWriter['event'] {
-  const told = new LRUCache<string, Told>(atMost(remembered));
+  const told = new LRUCache<string, PublishedEvent>(atMost(remembered));
   return async (node, event) => {
     const key = `${node.uid} ${event.reason} ${event.message}`;
     const before = told.get(key);
@@ -48,8 +48,8 @@ export function createEvents({ requests, now }: EventParts): ClusterWriter['even
     told.set(key, { name, at, count: 1 });
   };
 
-  /** False where it is not there any more: the API forgets Events after an hour. */
-  async function again({ name, count }: Told, at: number): Promise<boolean> {
+  /** False if it is not there any more: the API forgets Events after an hour. */
+  async function again({ name, count }: PublishedEvent, at: number): Promise<boolean> {
     const path = `${events}/${encodeURIComponent(name)}`;
     const body = [
       { op: 'add', path: '/count', value: count + 1 },

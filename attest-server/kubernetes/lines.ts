@@ -1,7 +1,7 @@
 /** The longest: an object of etcd is at most 1.5 MiB, JSON makes six bytes of one in texts, and a watch tells one a line. */
 const mostBytes = 16 * 1024 * 1024;
 
-/** Lines of a stream, as they are complete. @throws Error where one is too long */
+/** Lines of a stream, as they are complete. @throws Error if one is too long */
 export async function* linesOf(stream: AsyncIterable<unknown>): AsyncGenerator<string> {
   const begun: Buffer[] = [];
   let length = 0;

@@ -1,11 +1,11 @@
 import type { ClusterNode, ClusterNodes } from '../marking/ports.ts';
 
-type Listener = Parameters<ClusterNodes['onChange']>[0];
+type NodeListener = Parameters<ClusterNodes['onChange']>[0];
 
 /** The Nodes as the API last told them. */
 export class NodeCache {
   readonly #nodes = new Map<string, ClusterNode>();
-  readonly #listeners: Listener[] = [];
+  readonly #listeners: NodeListener[] = [];
 
   get(name: string): ClusterNode | null {
     return this.#nodes.get(name) ?? null;
@@ -15,7 +15,7 @@ export class NodeCache {
     return this.#nodes.values();
   }
 
-  onChange(listener: Listener): void {
+  onChange(listener: NodeListener): void {
     this.#listeners.push(listener);
   }
 
@@ -38,7 +38,7 @@ export class NodeCache {
     for (const name of [...this.#nodes.keys()]) if (!names.has(name)) this.remove(name);
   }
 
-  #tell(...[name, after, before]: Parameters<Listener>): void {
+  #tell(...[name, after, before]: Parameters<NodeListener>): void {
     for (const listener of this.#listeners) listener(name, after, before);
   }
 }

@@ -5,11 +5,11 @@ import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
 const second = 1 / 86_400;
 const rate = (burst: number, perSecond: number): ByteRate => ({ burst, aDay: perSecond / second });
 /**
- * What the text of one Node's events may be, so that it is read at once: a Node has 10 to 60 KiB, and is written every ten
- * seconds at most. A MiB takes some 30 ms of the server's one thread.
+ * Bytes of one Node's events that are read at once: a Node has 10 to 60 KiB, and is written every ten seconds at most.
+ * A MiB takes some 30 ms of the server's one thread.
  */
 const usual = rate(512 * 1024, 8 * 1024);
-/** What is more than that, of one Node and of all. */
+/** Rates beyond that, of one Node and of all. */
 const ofOne = rate(4 * 1024 * 1024, 64 * 1024);
 const ofAll = rate(32 * 1024 * 1024, 2 * 1024 * 1024);
 
@@ -22,7 +22,7 @@ const retryAfter = 10_000;
 export interface NodeReadingParts {
   /** Reads the Node as it is now. */
   readonly read: (name: string) => Promise<void>;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
 }
 
@@ -118,7 +118,7 @@ function budgetIn(
   return budget;
 }
 
-/** What the begin of a watch's line says. */
+/** Beginning of a line of a watch. */
 export interface EventHead {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
   readonly name: string;
@@ -129,7 +129,7 @@ export interface EventHead {
 const head =
   /^\{"type":"(ADDED|MODIFIED|DELETED)","object":\{(?:"(?:kind|apiVersion)":"[A-Za-z0-9]+",){0,2}"metadata":\{"name":"([a-z0-9.-]{1,253})",(?:"[A-Za-z]+":"[^"\\]{0,253}",)*?"resourceVersion":"([^"\\]{1,64})"/;
 
-/** Null where it begins otherwise: then the line is to be read as a whole. */
+/** Null if it begins otherwise: then the line is to be read as a whole. */
 export function eventHead(line: string): EventHead | null {
   const [, type, name, resourceVersion] = head.exec(line.slice(0, 4096)) ?? [];
   if (name === undefined || resourceVersion === undefined) return null;

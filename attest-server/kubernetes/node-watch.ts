@@ -12,11 +12,11 @@ import type { Requests } from './requests.ts';
 export interface NodeWatchParts {
   readonly requests: Pick<Requests, 'json' | 'stream'>;
   readonly cache: NodeCache;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly on: {
     readonly restarted: (reason: WatchRestartReason) => void;
-    /** What cannot be read or reached; null: it works. */
+    /** Called with what cannot be read or reached; null: it works. */
     readonly fault: (fault: ClusterError | null) => void;
     /** A Node that is none by the rules of the API. */
     readonly unreadable: (error: unknown) => void;

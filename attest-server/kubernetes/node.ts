@@ -60,7 +60,7 @@ const node = z.object({
 });
 
 /**
- * What of a Node is held: its images alone are ten times as much.
+ * Keeps the few members of a Node that are used: its images alone are ten times as much.
  * @throws z.ZodError
  */
 export function parseNode(object: unknown): ClusterNode {

@@ -36,7 +36,7 @@ export interface KubernetesParts {
   readonly metrics: ClusterMetrics;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
 }
 
@@ -52,16 +52,16 @@ export interface Kubernetes extends AsyncDisposable {
   readonly admission: AdmissionReader;
   /** Of the audit log. */
   readonly checkpoints: CheckpointKeeper;
-  /** Of the authorities of the server; null where they are kept nowhere. */
+  /** Of the authorities of the server; null if they are kept nowhere. */
   readonly authorities: AuthorityKeeper | null;
   readonly cluster: Cluster;
   /** Null: the cluster makes nobody an operator here. */
   readonly operators: Operators | null;
   /** The server's own. */
   readonly namespace: string;
-  /** Why the cluster is not known at present; null where it is. */
+  /** Why the cluster is not known at present; null if it is. */
   fault(): ClusterError | null;
-  /** What is wrong at present, a sentence each. */
+  /** Faults at present, a sentence each. */
   faults(): readonly string[];
 }
 
@@ -69,7 +69,7 @@ const usualNamespace = 'assay';
 
 /**
  * Begins to read the cluster; an API that is not there is waited for by nobody.
- * @throws Error where nothing says which API is meant, or with what right
+ * @throws Error if nothing says which API is meant, or with what right
  */
 export async function openKubernetes(
   config: KubernetesConfig,

@@ -11,8 +11,8 @@ import type { TokenReviews, TokenUser } from './token-reviews.ts';
 export interface Operators {
   /**
    * @param token as it came, of whatever form
-   * @returns null where the API does not vouch for it
-   * @throws ClusterError where the API gave no answer
+   * @returns null if the API does not vouch for it
+   * @throws ClusterError if the API gave no answer
    */
   whoIs(token: string, source: string): Promise<Operator | null>;
 }
@@ -29,7 +29,7 @@ export interface OperatorParts {
   readonly requests: Pick<Requests, 'json'>;
   /** For whom tokens of operators are made; null: for the API itself. */
   readonly audience: string | null;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
 }
 

@@ -14,7 +14,7 @@ const mounted = '/var/run/secrets/kubernetes.io/serviceaccount';
 /**
  * The API as a pod sees it, by the files of its service account. These three need no client library, which would cost
  * the server 90 MB of memory.
- * @throws Error where the pod has no service account
+ * @throws Error if the pod has no service account
  */
 export async function podAccess({ host, port, folder = mounted }: PodParts): Promise<Access> {
   const read = async (name: string) => {

@@ -10,7 +10,7 @@ export interface AccessConfig {
   readonly port: number;
 }
 
-/** @throws Error where the files are not there or do not say which API is meant */
+/** @throws Error if the files are not there or do not say which API is meant */
 export function readAccess({ api, host, port }: AccessConfig): Promise<Access> {
   return api === 'pod' ? podAccess({ host, port }) : kubeconfigAccess(api);
 }

@@ -31,7 +31,10 @@ export interface ClusterRequest {
   readonly lane: LaneName;
 }
 
-/** What waits for nothing else: marks, resources of nodes, tokens of agents, of strangers and of people, lists, and Events last. */
+/**
+ * Requests that do not wait for those of another lane: marks, resources of nodes, tokens of agents, of strangers and of
+ * people, lists, and Events last.
+ */
 const lanes = {
   marks: { atOnce: 8, mayWait: 4096 },
   resources: { atOnce: 8, mayWait: 4096 },
@@ -54,7 +57,7 @@ export interface RequestEvents {
 export interface RequestParts {
   readonly access: Access;
   readonly on: RequestEvents;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   /** Milliseconds to wait for one's turn, and again for the answer. */
   readonly within?: number;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
 
-/** What the API answers instead of what was asked for, as far as it is looked at. */
+/** Members that are read of the API's answer to a request that failed. */
 const statusSchema = z.object({
   message: z.string().optional().catch(undefined),
   details: z
@@ -56,7 +56,7 @@ function waitOf(header: string | undefined, seconds: number | undefined): number
   return asked === undefined || !(asked > 0) ? null : Math.min(asked, longestWait) * 1000;
 }
 
-/** What the API says may hold what others wrote. */
+/** Makes the API's words printable: they may quote what others wrote. */
 export function printable(text: string, most = 300): string {
   return text.replace(/[^\x20-\x7e]/g, '?').slice(0, most);
 }

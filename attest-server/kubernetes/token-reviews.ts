@@ -19,7 +19,7 @@ export interface TokenReviewParts {
   readonly requests: Pick<Requests, 'json'>;
   /** Agents and people wait for each other nowhere, and agents for nobody who shows many tokens, or is not known. */
   readonly lane: 'agents' | 'people';
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
 }
 
@@ -32,7 +32,7 @@ const mostKept = 16 * 1024 * 1024;
 /** RFC 6750, section 2.1. What is none is shown to nobody, else one token would have as many forms as one likes. */
 const form = /^[A-Za-z0-9._~+/-]+=*$/;
 
-type Lane = 'agents' | 'strangers' | 'people';
+type ReviewLane = 'agents' | 'strangers' | 'people';
 
 const anonymous = 'system:anonymous';
 
@@ -53,7 +53,7 @@ const review = z.object({
     .default({ authenticated: false }),
 });
 
-interface Held {
+interface CachedReview {
   readonly at: number;
   readonly answer: Promise<TokenUser | null>;
   /** Null until it is there. */
@@ -66,7 +66,7 @@ export class TokenReviews {
   readonly #requests: TokenReviewParts['requests'];
   readonly #lane: TokenReviewParts['lane'];
   readonly #monotonic: () => number;
-  readonly #held = new LRUCache<string, Held>({
+  readonly #held = new LRUCache<string, CachedReview>({
     max: most,
     maxSize: mostKept,
     sizeCalculation: ({ size }) => size,
@@ -84,8 +84,8 @@ export class TokenReviews {
 
   /**
    * @param audience for whom the token must be; null: the API
-   * @returns null where the API does not vouch for it
-   * @throws ClusterError where it gave no answer, or was not asked because too much is asked
+   * @returns null if the API does not vouch for it
+   * @throws ClusterError if it gave no answer, or was not asked because too much is asked
    */
   async whoseIs(token: string, audience: string | null, bearer: TokenBearer): Promise<TokenUser | null> {
     if (!form.test(token)) return null;
@@ -95,7 +95,7 @@ export class TokenReviews {
     if (held !== undefined && now - held.at < keptFor[held.isGood === false ? 'bad' : 'good'])
       return held.answer;
     const answer = this.#turn(key, bearer).then((lane) => this.#ask(token, audience, lane));
-    const entry: Held = { at: now, answer, isGood: null, size: 1 };
+    const entry: CachedReview = { at: now, answer, isGood: null, size: 1 };
     this.#held.set(key, entry);
     try {
       const user = await answer;
@@ -114,7 +114,7 @@ export class TokenReviews {
     }
   }
 
-  async #turn(key: string, bearer: TokenBearer): Promise<Lane> {
+  async #turn(key: string, bearer: TokenBearer): Promise<ReviewLane> {
     const turn = this.#shares.take(bearer, this.#wereGood.has(key), this.#monotonic());
     if (turn === null)
       throw new ClusterError(
@@ -124,7 +124,7 @@ export class TokenReviews {
     return turn === 'behind' && this.#lane === 'agents' ? 'strangers' : this.#lane;
   }
 
-  async #ask(token: string, audience: string | null, lane: Lane): Promise<TokenUser | null> {
+  async #ask(token: string, audience: string | null, lane: ReviewLane): Promise<TokenUser | null> {
     const answer = review.safeParse(
       await this.#requests.json({
         verb: 'create',

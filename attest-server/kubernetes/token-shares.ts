@@ -54,7 +54,7 @@ export class TokenShares {
   readonly #known: Rate;
   readonly #strangers: Rate;
 
-  /** @param now milliseconds of a clock that nobody sets, as everywhere here */
+  /** @param now monotonic milliseconds, as everywhere here */
   constructor(now: number) {
     this.#good = new Rate(bounds.inAll, now);
     this.#known = new Rate(bounds.inAll, now);
@@ -63,7 +63,7 @@ export class TokenShares {
 
   /**
    * @param wasGood the token was good before
-   * @returns whether it may go before others, as it is of somebody who is known and shows few; null where the share of whoever shows
+   * @returns whether it may go before others, as it is of somebody who is known and shows few; null if the share of whoever shows
    * it, or of all like him, is used up
    */
   take(bearer: TokenBearer, wasGood: boolean, now: number): 'first' | 'behind' | null {

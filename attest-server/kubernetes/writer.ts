@@ -76,7 +76,7 @@ const daemonSet = about.extend({
 });
 const pod = about.extend({ spec: z.object({ tolerations }) });
 
-/** What the server changes in the cluster. */
+/** Writes the server's changes to the cluster. */
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = createConfigMaps({ requests });

@@ -9,7 +9,7 @@ export interface AdmissionGap {
   readonly text: string;
 }
 
-/** What a policy must look at, as manifests/base/admission has it. */
+/** Objects that a policy must cover, as in manifests/base/admission. */
 interface Protection {
   readonly rules: readonly Pick<AdmissionRule, 'apiGroups' | 'operations' | 'resources'>[];
   /** Names of its own matchConditions. Each other one makes an exception. */

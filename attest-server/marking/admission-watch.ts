@@ -4,7 +4,7 @@ import { type AdmissionReader, ClusterError } from './ports.ts';
 
 export interface AdmissionWatchParts {
   readonly admission: AdmissionReader;
-  /** What this server writes at present, and others must not; none where it does not mark. */
+  /** Objects that this server writes at present and others must not; none if it does not mark. */
   readonly atStake: () => readonly ProtectedThing[];
   /** Monotonic milliseconds. */
   readonly monotonic: () => number;
@@ -38,7 +38,7 @@ export class AdmissionWatch implements Disposable {
     return this.#gaps;
   }
 
-  /** What is wrong at present, a sentence each. */
+  /** Faults at present, a sentence each. */
   faults(): readonly string[] {
     return this.#gaps.map(sentenceOf);
   }

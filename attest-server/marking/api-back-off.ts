@@ -1,7 +1,7 @@
 import { type Clock, ClusterError } from './ports.ts';
 
-/** What the API is asked for. Each kind waits by itself: where no mark is taken, a resource may be. */
-type Kind = 'marks' | 'lists' | 'resources' | 'events';
+/** Kinds of requests to the API. Each waits by itself: while marks are refused, a resource may be accepted. */
+type RequestKind = 'marks' | 'lists' | 'resources' | 'events';
 
 const first = 1000;
 const longest = 60_000;
@@ -24,11 +24,11 @@ export class ApiBackOff {
   }
 
   /** When this kind may be asked for again, in monotonic milliseconds. */
-  opensAt(kind: Kind): number {
+  opensAt(kind: RequestKind): number {
     return Math.max(this.#aloneUntil, this.#kinds[kind].until);
   }
 
-  isOpen(kind: Kind): boolean {
+  isOpen(kind: RequestKind): boolean {
     return this.#clock.monotonic() >= this.opensAt(kind);
   }
 
@@ -39,27 +39,27 @@ export class ApiBackOff {
   }
 
   /** In a row. */
-  failuresOf(kind: Kind): number {
+  failuresOf(kind: RequestKind): number {
     return this.#kinds[kind].failures;
   }
 
-  answered(kind: Kind): void {
+  answered(kind: RequestKind): void {
     this.#kinds[kind].failures = 0;
   }
 
   /** It took an object as it should be: what it refused before was no refusal of all. */
-  accepted(kind: Kind): void {
+  accepted(kind: RequestKind): void {
     this.answered(kind);
     this.#kinds[kind].refused.clear();
   }
 
   /** There is no such object any more. */
-  forget(kind: Kind, name: string): void {
+  forget(kind: RequestKind, name: string): void {
     this.#kinds[kind].refused.delete(name);
   }
 
   /** @param all how many objects there are */
-  areManyRefused(kind: Kind, all: number): boolean {
+  areManyRefused(kind: RequestKind, all: number): boolean {
     return this.#kinds[kind].refused.size >= Math.max(refusedOfAll, all / 10);
   }
 
@@ -68,7 +68,7 @@ export class ApiBackOff {
    * @returns whether it is no matter of this one object
    */
   failed(
-    kind: Kind,
+    kind: RequestKind,
     error: ClusterError,
     of: { readonly name: string; readonly all: number } | null,
   ): boolean {

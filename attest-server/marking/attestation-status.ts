@@ -86,7 +86,7 @@ function trustedStatus({ state, group }: Pick<NodeToMark, 'state' | 'group'>): T
   return state === 'untrusted' ? 'False' : 'Unknown';
 }
 
-/** What of it is a transition: all else waits for the hourly refresh. */
+/** The members whose change is a transition: all else waits for the hourly refresh. */
 export function transitionOf({ state, code, group }: NodeToMark, marks: Marks): string {
   const { taints, label, suppressed } = marks;
   const trusted = trustedStatus({ state, group });

@@ -4,7 +4,7 @@ import { SortedList } from './sorted-list.ts';
 /** A node as the breaker sees it. */
 export interface BreakerNode {
   readonly group: Pick<MarkedGroup, 'name'>;
-  /** Set where drift alone counts against it, or a change of ours. */
+  /** Set if drift alone counts against it, or a change of ours. */
   readonly drift: Drift | null;
   /** Whether it carries a taint for that. */
   readonly isTainted: boolean;
@@ -29,7 +29,7 @@ export interface FailingEntry extends BreakerEntry {
   readonly drift: Drift;
 }
 
-/** The nodes of one group. What is counted of them follows each change, and is never counted anew. */
+/** The nodes of one group. Its counts follow each change, and are never counted again from the start. */
 export class BreakerGroup {
   readonly name: string;
   readonly nodes = new Map<string, BreakerEntry>();

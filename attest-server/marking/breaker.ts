@@ -11,11 +11,11 @@ export const breakerWindow = 10 * 60_000;
 /** After which an undecided hold gives way, where the server is set so. */
 const undecidedFor = 30 * 60_000;
 
-/** How many nodes must fail alike to open it; how many taints of drift a group may get in a window, and may carry. */
+/** How many nodes must fail the same way to open it; how many taints of drift a group may get in a window, and may carry. */
 export const opensAt = (nodes: number): number => Math.max(3, nodes * 0.2);
 export const tenthOf = (nodes: number): number => Math.max(1, Math.floor(nodes * 0.1));
 
-/** What waits for a person. */
+/** Identity of a hold that waits for a person. */
 export type HeldKey = Pick<Hold, 'group' | 'code' | 'value'>;
 
 /** Of so many nodes the latest taint is remembered, beyond the life of their Nodes. */
@@ -49,8 +49,8 @@ export class Breaker {
   #holds = new Map<string, KnownHold>();
   #inDoubt = false;
   /**
-   * By node: the latest taint of drift that was put. Attack: the Node is deleted and made anew to shed it, which makes it no
-   * new one: nobody's place is taken, and nobody is asked again.
+   * By node: the latest taint of drift that was put. Attack: the Node is deleted and created again to shed it, which
+   * does not make it a new taint: it takes no further place, and nobody is asked again.
    */
   readonly #taints = new LRUCache<string, string>(atMost(mostTaints));
 
@@ -93,7 +93,7 @@ export class Breaker {
     group.placed.push(at);
   }
 
-  /** What people decided. */
+  /** Takes over the decisions of people. */
   decide(holds: readonly Hold[], at: number): void {
     this.#holds = new Map(
       holds.map((hold) => {
@@ -110,7 +110,7 @@ export class Breaker {
     this.#inDoubt = isInDoubt;
   }
 
-  /** Why the taint of this node waits; null where it does not. */
+  /** Why the taint of this node waits; null if it does not. */
   delayOf(name: string, at: number): Delay | null {
     const group = this.#groupOf.get(name);
     const node = group?.nodes.get(name);
@@ -135,7 +135,7 @@ export class Breaker {
     );
   }
 
-  /** What opened and nobody knows of yet: whoever asks keeps it, and tells people. */
+  /** Holds that opened and nobody knows of yet: the caller stores them, and tells people. */
   opened(at: number): readonly HeldKey[] {
     const opened = new Map<string, HeldKey>();
     for (const group of this.#groups.values())
@@ -161,7 +161,7 @@ export class Breaker {
     return ended;
   }
 
-  /** What fails, by group, code and value. */
+  /** Failures, by group, code and value. */
   failing(at: number): readonly FailingAlike[] {
     return [...this.#groups.values()].flatMap((group) => {
       const delayed = new Set(

@@ -11,11 +11,11 @@ interface ContestedNode {
   readonly resource: ContestedWrites;
 }
 
-/** More nodes than a cluster has; of still more, some begin anew. */
+/** More nodes than a cluster has; beyond that, some are forgotten and start again. */
 const mostNodes = 65_536;
-/** After which those who change our marks begin anew. */
+/** Milliseconds of peace after which those who change our marks are counted again from zero. */
 const peaceAfter = 600_000;
-/** After which marks are put back at the latest, and what takes trust away: a fight must not load the API. */
+/** Most milliseconds until marks, and those that take trust away, are restored: a fight must not load the API. */
 const latest = 300_000;
 const latestOfDistrust = 5000;
 
@@ -30,7 +30,7 @@ export class ContestedNodes {
     return fresh;
   }
 
-  /** The Node is another one, or none: nobody changed its marks. Its resource may be the one of before. */
+  /** The Node is another one, or gone: nobody changed its marks. Its resource may still be the earlier one. */
   renewed(name: string): void {
     const known = this.#nodes.get(name);
     if (known !== undefined) known.marks = new ContestedMarks();
@@ -59,7 +59,7 @@ class ContestedWrites {
 export class ContestedMarks extends ContestedWrites {
   /** When somebody last changed them, in milliseconds since the epoch; null: nobody did. */
   tamperedAt: number | null = null;
-  /** When what somebody changed is put back; null where nobody did. No further change prolongs the wait. */
+  /** When what somebody changed is put back; null if nobody did. No further change prolongs the wait. */
   putBackAt: number | null = null;
   #changes = 0;
   #changedAt = Number.NEGATIVE_INFINITY;
@@ -75,7 +75,7 @@ export class ContestedMarks extends ContestedWrites {
     this.putBackAt = at + Math.min(latest, 5000 * 2 ** this.#change(at));
   }
 
-  /** What takes trust away is put back soon, even in a fight. */
+  /** Marks that take trust away are restored soon, even in a fight. */
   hasten(at: number): void {
     if (this.putBackAt !== null) this.putBackAt = Math.min(this.putBackAt, at + latestOfDistrust);
   }

@@ -19,11 +19,11 @@ export interface ControlParts {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
   readonly keys: TaintKeys;
-  /** What fails alike, and who marks. */
+  /** Nodes that fail the same way, and the server that marks. */
   readonly marking: {
     failing(): readonly FailingAlike[];
     lease(): { readonly holder: string; readonly isOurs: boolean } | null;
-    /** Null where the cluster has no Node of that name, or nobody looked at it yet. */
+    /** Null if the cluster has no Node of that name, or nobody looked at it yet. */
     shown(node: string): LookedNode | null;
   };
   /** Of the policy in force. */
@@ -38,7 +38,7 @@ export interface ControlParts {
   readonly committed: Pick<Committed, 'status'>;
   /** The Node that this server runs on; null: not known. */
   readonly ownNode: string | null;
-  /** What is wrong with the API of the cluster at present, a sentence each. */
+  /** Faults of the API of the cluster at present, a sentence each. */
   readonly clusterFaults: () => readonly string[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -51,7 +51,7 @@ export interface GroupShown {
   readonly nodes: number;
 }
 
-/** Nodes that fail alike, and what was decided about them. */
+/** Nodes that fail the same way, and the decision about them. */
 export interface FailingShown extends Omit<FailingAlike, 'isMass'> {
   readonly hold: Hold | null;
 }
@@ -59,7 +59,7 @@ export interface FailingShown extends Omit<FailingAlike, 'isMass'> {
 export interface ClusterShown {
   readonly uid: string | null;
   readonly synced: boolean;
-  /** What is wrong with the API of the cluster at present, a sentence each. */
+  /** Faults of the API of the cluster at present, a sentence each. */
   readonly apiFaults: readonly string[];
   readonly nodes: number;
   readonly lease: { readonly holder: string; readonly isOurs: boolean } | null;
@@ -70,21 +70,21 @@ export interface ClusterShown {
   readonly exemptions: readonly Exemption[];
 }
 
-/** What people see of the marks of a cluster, and what they decide about them. */
+/** The marks of a cluster as people see them, and decisions of people about them. */
 export interface Control {
   shown(): Promise<ClusterShown>;
   exemption(node: string): Exemption | null;
-  /** What its Node has and is to have; null where that is not known. */
+  /** Marks that its Node has and is to have; null if that is not known. */
   marksOf(node: string): ShownMarks | null;
   pause(by: string, reason: string): Promise<Pause>;
   resume(by: string): Promise<boolean>;
-  /** Those that were decided; none where nothing is meant. */
+  /** Those that were decided; none if nothing is meant. */
   decide(
     decision: 'held' | 'released',
     meant: HoldsMeant,
     person: { readonly by: string; readonly reason: string },
   ): Promise<readonly FailingShown[]>;
-  /** Null where no node of that name is known. */
+  /** Null if no node of that name is known. */
   exempt(exemption: Pick<Exemption, 'node' | 'reason' | 'by' | 'until'>): Promise<Exemption | null>;
   endExemption(node: string, by: string): Promise<boolean>;
   /** @throws ClusterError */
@@ -97,7 +97,7 @@ export interface Control {
     groups: readonly string[],
     person: { readonly by: string; readonly copyOf: string },
   ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
-  /** What a Node would be marked with by this verdict; null where the cluster has none of that name. */
+  /** Marks that a Node would get by this verdict; null if the cluster has none of that name. */
   tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
   tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
   /**
@@ -224,7 +224,7 @@ export function createControl(parts: ControlParts): Control {
   };
 }
 
-/** What was covered stays so. */
+/** The wider of both latches: groups that were covered stay so. */
 function widened(before: Latch | null, wanted: Latch): Latch {
   if (before === null || wanted.groups.length === 0) return wanted;
   if (before.groups.length === 0) return { ...wanted, groups: [] };

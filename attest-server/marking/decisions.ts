@@ -2,7 +2,7 @@ import pLimit from 'p-limit';
 import type { AuditAction, AuditEvent } from '../formats/audit.ts';
 import type { Decisions, Exemption, Hold, Latch, MarkingStore, Pause } from './ports.ts';
 
-/** What is about the cluster and not one node or group has this subject in the audit log. */
+/** Subject in the audit log of a decision about the cluster rather than one node or group. */
 const wholeCluster = 'cluster';
 
 export interface DecisionsParts {
@@ -17,15 +17,15 @@ export interface HoldsMeant {
   readonly code: string | null;
 }
 
-/** What people decided: read from memory, and kept before it counts. */
+/** Decisions of people: read from memory, and stored before they count. */
 export interface KeptDecisions extends Decisions {
   exemptions(): readonly Exemption[];
   latch(): Latch | null;
   setPause(by: string, reason: string): Promise<Pause>;
-  /** False where nothing was paused. */
+  /** False if nothing was paused. */
   resume(by: string): Promise<boolean>;
   exempt(exemption: Pick<Exemption, 'node' | 'reason' | 'by' | 'until'>): Promise<Exemption>;
-  /** False where there is none. */
+  /** False if there is none. */
   endExemption(node: string, by: string, reason?: string): Promise<boolean>;
   /** Ends what is over by the clock. */
   endDue(): Promise<void>;
@@ -35,7 +35,7 @@ export interface KeptDecisions extends Decisions {
     meant: HoldsMeant,
     person: { readonly by: string; readonly reason: string },
   ): Promise<readonly Hold[]>;
-  /** @throws Error where it would shrink */
+  /** @throws Error if it would shrink */
   setLatch(
     latch: Latch,
     action: 'trust.enable' | 'trust.restore',
@@ -45,7 +45,7 @@ export interface KeptDecisions extends Decisions {
   unmarked(by: string, detail: AuditEvent['detail']): Promise<void>;
 }
 
-/** @throws Error where the store cannot be read: what was decided must not be forgotten */
+/** @throws Error if the store cannot be read: what was decided must not be forgotten */
 export async function loadDecisions({ store, now }: DecisionsParts): Promise<KeptDecisions> {
   const [pause, latch, holds, exemptions] = await Promise.all([
     store.pause(),
@@ -67,7 +67,7 @@ class LoadedDecisions implements KeptDecisions {
   readonly #store: MarkingStore;
   readonly #now: () => number;
   readonly #listeners: ((node: string | null) => void)[] = [];
-  /** What a person and the reconciler decide in one moment is decided one after the other. */
+  /** Decisions that a person and the reconciler make at the same moment are made one after the other. */
   readonly #oneByOne = pLimit(1);
   readonly #holds: Map<string, Hold>;
   readonly #exemptions: Map<string, Exemption>;

@@ -20,7 +20,7 @@ export interface MarkingFigures {
   /** Resources of Nodes that are not as they should be, by what they show. */
   readonly wrongResources: ReadonlyMap<WrongResource, number>;
   readonly open: ReadonlySet<BreakerScope>;
-  /** By code: the most nodes of one group that fail alike within ten minutes, where that opens the breaker. */
+  /** By code: the most nodes of one group that fail the same way within ten minutes, if that opens the breaker. */
   readonly mass: ReadonlyMap<ReasonCode, number>;
   /** How admission may let others change what this server writes. */
   readonly gaps: readonly AdmissionGap[];

@@ -4,7 +4,7 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Reason, Verdict } from '../wire/verdict.ts';
 
-/** What marking reads of a group of the policy in force. */
+/** Members of a group of the active policy that marking reads. */
 export interface MarkedGroup extends Pick<PolicyGroup, 'name' | 'mode' | 'tpm' | 'require'> {
   /** The server is on trial. */
   readonly trial?: true;
@@ -13,28 +13,28 @@ export interface MarkedGroup extends Pick<PolicyGroup, 'name' | 'mode' | 'tpm' |
 /** A change that an update makes too, or that is ours: its taint may wait, by its code and value. */
 export interface Drift {
   readonly code: ReasonCode;
-  /** Stage and strongest digest, null where no one thing differs; or what of ours changed. */
+  /** Stage and strongest digest, null if no one thing differs; or what of ours changed. */
   readonly value: string | null;
-  /** Policy, references or server are others, and by those of before the node would not be tainted: a person decides. */
+  /** Policy, references or server have changed, and by the earlier ones the node would not be tainted: a person decides. */
   readonly isOurs?: true;
 }
 
-/** What marks are made from: a node as it is shown at this moment, under the policy that is in force now. */
+/** The node that marks are made for, as it is shown at this moment, under the active policy. */
 export interface NodeToMark {
   readonly group: MarkedGroup;
   readonly state: NodeState;
-  /** The first reason; null where there is none. */
+  /** The first reason; null if there is none. */
   readonly code: ReasonCode | null;
   readonly text: string | null;
-  /** Of the TPM that it was judged by; null where no node of this name is enrolled. */
+  /** Of the TPM that it was judged by; null if no node of this name is enrolled. */
   readonly ekDigest: string | null;
   /** Null before the first verdict. */
   readonly verdict: Verdict | null;
   /** When it was last found trusted, in milliseconds since the epoch; null: never. */
   readonly trustedAt: number | null;
-  /** Its current boot was never found trusted, not by the earlier rules either, and the TPM says that it began anew. */
+  /** Its current boot was never found trusted, not by the earlier rules either, and the TPM says that it is a new boot. */
   readonly isReproving: boolean;
-  /** Set where nothing but drift counts against it, or nothing at all by the rules by which it was last trusted. */
+  /** Set if nothing but drift counts against it, or nothing at all by the rules by which it was last trusted. */
   readonly drift: Drift | null;
   /** Since when it is in this state; the latest proof. Milliseconds since the epoch; null before the first. */
   readonly since: number | null;
@@ -72,7 +72,10 @@ export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: n
   };
 }
 
-/** What proved itself here is one of those only once it was judged by a policy that says so: a slip of ours taints no fleet. */
+/**
+ * Whether the node counts as one without a TPM. One that proved itself here does so only once a policy that says so has
+ * judged it: a slip of ours must not taint a fleet.
+ */
 function isWithoutTpm(status: NodeStatus | null, { tpm }: MarkedGroup): boolean {
   return tpm === 'absent' && (status?.trustedBy == null || status.state === 'unsupported');
 }

@@ -7,7 +7,7 @@ import { type Marks, marksFor, sparedAs } from './marks.ts';
 import { marksOn } from './marks-on-node.ts';
 import type { Clock, ClusterNode, Committed, Decisions } from './ports.ts';
 
-/** What a Node is worth, and what it is to carry. */
+/** Verdict on a Node, and the marks that it is to carry. */
 export interface MarkJudgement {
   readonly judged: NodeToMark;
   readonly marks: Marks;

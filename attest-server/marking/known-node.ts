@@ -4,7 +4,7 @@ import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNode } from './ports.ts';
 import { Steadiness } from './steadiness.ts';
 
-/** What the reconciler remembers of one Node while it runs. Moments are monotonic milliseconds. */
+/** The reconciler's memory of one Node while it runs. Moments are monotonic milliseconds. */
 export class KnownNode {
   readonly uid: string;
   readonly steadiness: Steadiness;
@@ -19,10 +19,10 @@ export class KnownNode {
   minorAt = Number.NEGATIVE_INFINITY;
   /** When it is reconciled again by itself. */
   dueAt = Number.POSITIVE_INFINITY;
-  /** What was asked for when it last had what was asked; null before. */
+  /** Marks that were asked for when it last had all of them; null before. */
   asked: string | null = null;
 
-  /** A Node that is made anew is the same machine: what it was known for stays with it. */
+  /** A Node that is created again is the same machine: its history stays with it. */
   constructor(uid: string, before: KnownNode | undefined) {
     this.uid = uid;
     this.steadiness = before?.steadiness ?? new Steadiness();

@@ -42,7 +42,7 @@ export function createLatchKeeper(parts: LatchKeeperParts): LatchKeeper {
     if (told !== error.message) report.latchUnkept(error.message);
     told = error.message;
   };
-  /** Null where the cluster gives no answer. */
+  /** Null if the cluster gives no answer. */
   const read = async () => {
     try {
       return { latch: await writer.readLatch() };

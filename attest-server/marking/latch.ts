@@ -24,7 +24,7 @@ function ofCluster({ groups, by, enabledAt }: ClusterLatch): Latch {
   return { groups, by, at: Number.isFinite(at) ? at : 0 };
 }
 
-/** Why a latched cluster is not unmarked; null where it may be. */
+/** Why a latched cluster is not unmarked; null if it may be. */
 export function refusedUnmarking(
   latch: Latch | null,
   given: { readonly clusterUid: string | null; readonly reason: string | null },

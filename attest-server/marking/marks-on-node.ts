@@ -1,12 +1,12 @@
 import { type TaintKeys, trustedCondition, trustedLabel } from '../formats/marks.ts';
 import type { ClusterNode, NodeCondition } from './ports.ts';
 
-/** What of a Node is ours, as it is now. */
+/** Our marks on a Node, as they are now. */
 export interface MarksOnNode {
   readonly taints: readonly MarkTaint[];
   /** Taints with a key of ours that no mark of ours looks like: another effect, or one too many. */
   readonly foreignForm: boolean;
-  /** The value of the label; null where there is none. */
+  /** The value of the label; null if there is none. */
   readonly label: string | null;
   readonly condition: NodeCondition | null;
 }
@@ -14,7 +14,7 @@ export interface MarksOnNode {
 /** A taint of ours; its effect is `NoSchedule`, always. */
 export interface MarkTaint {
   readonly key: string;
-  /** Empty where it has none. */
+  /** Empty if it has none. */
   readonly value: string;
 }
 

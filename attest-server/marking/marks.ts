@@ -5,14 +5,14 @@ import type { NodeToMark } from './judged-node.ts';
 import { type MarksOnNode, type MarkTaint, marksOn } from './marks-on-node.ts';
 import type { ClusterNode, Exemption } from './ports.ts';
 
-/** What a Node is to carry. */
+/** Marks that a Node is to carry. */
 export interface Marks {
   readonly taints: readonly MarkTaint[];
   /** Whether the label says `true`; else it is not there. */
   readonly label: boolean;
   /** Null: none. */
   readonly condition: MarkCondition | null;
-  /** Why the Node lacks a mark that its verdict asks for, or keeps one that it does not; null where it is as the verdict says. */
+  /** Why the Node lacks a mark that its verdict asks for, or keeps one that it does not; null if it is as the verdict says. */
   readonly suppressed: Suppression | null;
 }
 
@@ -23,17 +23,17 @@ export interface MarkCondition {
   readonly message: string;
 }
 
-/** What counts besides the verdict. */
+/** Circumstances that count besides the verdict. */
 export interface Circumstances {
   readonly keys: TaintKeys;
   /** A person stopped all marking. */
   readonly paused: boolean;
   readonly exemption: Exemption | null;
-  /** Why its taint of drift must wait; null where it need not. */
+  /** Why its taint of drift must wait; null if it need not. */
   readonly delay: Delay | null;
   /** It lost its trust again and again, and has not kept it for long enough since. */
   readonly isSettling: boolean;
-  /** The Node that this server runs on; null where that is not known. */
+  /** The Node that this server runs on; null if that is not known. */
   readonly ownNode: string | null;
 }
 
@@ -108,7 +108,7 @@ function taintsOf(
   { keys, delay, isSettling }: Circumstances,
 ): Pick<Marks, 'taints' | 'suppressed'> {
   const unproven: MarkTaint = { key: trustedAt !== null ? keys.reproving : keys.pending, value: '' };
-  /** Attack: the Node is deleted and made anew to shed its taint. The API tells whole seconds, so that one counts as later. */
+  /** Attack: the Node is deleted and created again to shed its taint. The API tells whole seconds, so that one counts as later. */
   const withShed = (known: number | null): readonly MarkTaint[] =>
     there.taints.length === 0 && node.createdAt + 1000 > (known ?? 0) ? [unproven] : there.taints;
   switch (state) {
@@ -173,7 +173,7 @@ function asItIs({ condition }: MarksOnNode): MarkCondition | null {
   return { status: status === 'True' || status === 'False' ? status : 'Unknown', reason, message };
 }
 
-/** For people. It says what the label says: never True where that is missing. */
+/** For people. It says what the label says: never True if that is missing. */
 function conditionOf({ state, code, text, verdict }: NodeToMark, by: Circumstances): MarkCondition {
   const until = by.exemption === null ? '' : ` Exempt until ${new Date(by.exemption.until).toISOString()}.`;
   if (state === 'trusted' && by.isSettling)

@@ -38,7 +38,7 @@ export class NodeMarks {
     this.#parts = parts;
   }
 
-  /** Writes what differs. @returns false where that has to wait, until `known.dueAt` */
+  /** Writes what differs. @returns false if that has to wait, until `known.dueAt` */
   async apply(
     node: ClusterNode,
     known: KnownNode,
@@ -168,7 +168,7 @@ function takesTrust({ actions }: NodePatch): boolean {
   return actions.some((action) => action === 'label_remove' || action === 'taint_add');
 }
 
-/** What a verdict asks for; in which words does not count. */
+/** The marks that a verdict asks for, whatever their wording. */
 function askedOf({ taints, label }: Marks): string {
   return JSON.stringify([taints.map(({ key }) => key).sort(), label]);
 }

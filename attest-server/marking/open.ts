@@ -19,7 +19,7 @@ export interface MarkingConfig {
   readonly keys: TaintKeys;
   /** The Node that this server runs on, which is never touched; null: not known. */
   readonly ownNode: string | null;
-  /** What becomes of taints that wait for a person who does not come. */
+  /** Outcome for taints that wait for a person who does not come. */
   readonly onExpiry: 'hold' | 'taint';
 }
 
@@ -70,7 +70,7 @@ export interface MarkingTimings {
 }
 const usualTimings: MarkingTimings = { resyncEvery: 1000, renewEvery, latchEvery: 60_000 };
 
-/** @throws Error where what people decided cannot be read */
+/** @throws Error if what people decided cannot be read */
 export async function openMarking(
   config: MarkingConfig,
   parts: MarkingParts,

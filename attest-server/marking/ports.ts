@@ -44,7 +44,7 @@ export interface ClusterNode {
   readonly createdAt: number;
 }
 
-/** What the cluster has; kept up to date by a watch, so that reading it costs no request. */
+/** Nodes of the cluster; kept up to date by a watch, so that reading them costs no request. */
 export interface ClusterNodes {
   /**
    * False until the first whole list is there, and again where nothing was heard for three minutes: nothing may be
@@ -53,7 +53,7 @@ export interface ClusterNodes {
   synced(): boolean;
   get(name: string): ClusterNode | null;
   all(): Iterable<ClusterNode>;
-  /** `after` is null once it is gone; a Node that is made anew has another uid. */
+  /** `after` is null once it is gone; a Node that is created again has another uid. */
   onChange(listener: (name: string, after: ClusterNode | null, before: ClusterNode | null) => void): void;
 }
 
@@ -69,7 +69,7 @@ export class ClusterError extends Error {
    * told before cannot be continued, list all again.
    */
   readonly reason: ClusterErrorReason;
-  /** Milliseconds for which the API wants to be left alone; null where it says nothing. */
+  /** Milliseconds for which the API wants to be left alone; null if it says nothing. */
   readonly retryAfter: number | null;
 
   constructor(
@@ -84,7 +84,7 @@ export class ClusterError extends Error {
   }
 }
 
-/** What marking does in the cluster. Each method rejects with a ClusterError, and waits for no longer than its bound. */
+/** Marking's writes to the cluster. Each method rejects with a ClusterError, and waits for no longer than its bound. */
 export interface ClusterWriter {
   /** JSON patch of the Node. Gives the Node as it is afterwards. */
   patchNode(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
@@ -107,11 +107,11 @@ export interface ClusterWriter {
   removeAttestation(name: string): Promise<void>;
   /** An Event on the Node. */
   event(node: ClusterNode, event: ClusterEvent): Promise<void>;
-  /** The latch as the cluster has it; null where there is none. */
+  /** The latch as the cluster has it; null if there is none. */
   readLatch(): Promise<ClusterLatch | null>;
   /** Makes it, or adds groups to it: it never shrinks. */
   applyLatch(latch: ClusterLatch): Promise<void>;
-  /** A ConfigMap in the server's namespace; null where there is none. */
+  /** A ConfigMap in the server's namespace; null if there is none. */
   readConfig(name: string): Promise<Readonly<Record<string, string>> | null>;
   /** A key of a ConfigMap in the server's namespace, which is made where there is none. */
   writeConfig(name: string, data: Readonly<Record<string, string>>): Promise<void>;
@@ -119,11 +119,11 @@ export interface ClusterWriter {
   workloads(): Promise<Workloads>;
   /** The uid of the namespace kube-system, which is that of the cluster. */
   uid(): Promise<string>;
-  /** The lease of servers in the server's own namespace; null where there is none. */
+  /** The lease of servers in the server's own namespace; null if there is none. */
   readLease(): Promise<ClusterLease | null>;
   /**
    * Makes it, or replaces the one that was read, and gives it as it is then.
-   * @throws ClusterError `conflict` where another one is there by now
+   * @throws ClusterError `conflict` if another one is there by now
    */
   writeLease(lease: ClusterLease): Promise<ClusterLease>;
 }
@@ -139,7 +139,7 @@ export interface ClusterLease {
   /** Null: it was given back. */
   readonly holder: string | null;
   readonly durationSeconds: number;
-  /** RFC 3339; null where nobody said. */
+  /** RFC 3339; null if nobody said. */
   readonly renewedAt: string | null;
   readonly acquiredAt: string | null;
   readonly transitions: number;
@@ -223,7 +223,7 @@ export interface AdmissionReader {
   binding(name: string): Promise<AdmissionBinding | null>;
 }
 
-/** What is decided about nodes, as it was committed; `attest` fills it. */
+/** Committed verdicts on nodes; `attest` supplies them. */
 export interface Committed {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
@@ -231,10 +231,10 @@ export interface Committed {
   onRecorded(listener: (entry: HistoryEntry, from: NodeStatus['state'] | null) => void): void;
 }
 
-/** What people decided, as marking reads it: kept in memory, so that reading costs nothing. */
+/** Decisions of people, as marking reads them: kept in memory, so that reading costs nothing. */
 export interface Decisions {
   pause(): Pause | null;
-  /** Null where there is none, or it has ended. */
+  /** Null if there is none, or it has ended. */
   exemption(node: string): Exemption | null;
   holds(): readonly Hold[];
   /** Opens them: from now on `holds` has them, and they are kept. */
@@ -266,7 +266,7 @@ export interface Hold {
   /** Group of the policy. */
   readonly group: string;
   readonly code: string;
-  /** Strongest digest of what differs; null where there is none. */
+  /** Strongest digest of what differs; null if there is none. */
   readonly value: string | null;
   readonly at: number;
   /** `held`: a person said so, and it stays. `released`: those nodes are tainted. `open`: nobody decided yet. */
@@ -282,14 +282,14 @@ export interface Latch {
   readonly at: number;
 }
 
-/** What people decided about marks. A resolved promise of a writing method means: committed, with its audit entry. */
+/** Store of the decisions of people about marks. A resolved promise of a writing method means: committed, with its audit entry. */
 export interface MarkingStore {
   /** One that cannot be read any more is a pause: no mark is added. */
   pause(): Promise<Pause | null>;
   setPause(pause: Pause | null, audit: AuditEvent): Promise<void>;
   /** One that cannot be read any more covers all groups. */
   latch(): Promise<Latch | null>;
-  /** @throws Error where it would shrink */
+  /** @throws Error if it would shrink */
   setLatch(latch: Latch, audit: AuditEvent): Promise<void>;
   holds(): Promise<readonly Hold[]>;
   /** Each replaces the one of its group, code and value; all or none. */

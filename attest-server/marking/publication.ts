@@ -46,8 +46,8 @@ const patience = 3;
 const mostLists = 3;
 
 /**
- * What the cluster is told of nodes for people and other programs: a resource and Events of each Node. It never goes before
- * marks, and one that is refused keeps no other waiting. `resync` is to be called each second.
+ * Publishes nodes in the cluster for people and other programs: a resource and Events of each Node. It never goes
+ * before marks, and one that is refused keeps no other waiting. `resync` is to be called each second.
  */
 export class Publication {
   readonly events: NodeEvents;
@@ -66,7 +66,7 @@ export class Publication {
     this.events = new NodeEvents(parts);
   }
 
-  /** What is known of this Node was looked at anew. */
+  /** This Node was judged again. */
   judged(name: string): void {
     const its = this.#of(name);
     if (its.lastApplied !== this.#desired(name)) its.dueAt = Number.NEGATIVE_INFINITY;
@@ -99,7 +99,7 @@ export class Publication {
     this.events.resync();
   }
 
-  /** Null where the resource of this Node is as it should be, or another server writes it. */
+  /** Null if the resource of this Node is as it should be, or another server writes it. */
   wrong(name: string): WrongAttestation | null {
     const its = this.#published.get(name);
     if (its === undefined || !this.#parts.isLeader()) return null;
@@ -116,7 +116,7 @@ export class Publication {
     return counts;
   }
 
-  /** What the API refuses at present, a sentence each. */
+  /** Refusals of the API at present, a sentence each. */
   faults(): readonly string[] {
     if (!this.#parts.isLeader()) return [];
     const faults =
@@ -168,7 +168,7 @@ export class Publication {
     return judgement && transitionOf(judgement.judged, judgement.marks);
   }
 
-  /** What is there is asked once: a resource of an earlier server may say what is no more, or be of a Node that is gone. */
+  /** Lists existing resources once: one of an earlier server may be outdated, or be of a Node that is gone. */
   async #list(): Promise<void> {
     const { writer, backOff, monotonic, report } = this.#parts;
     const asked = monotonic();
@@ -265,7 +265,7 @@ export class Publication {
     its.dueAt = desired === this.#desired(name) ? next : Number.NEGATIVE_INFINITY;
   }
 
-  /** What was told before is no more: it says what the API takes of the truth, or nothing. */
+  /** Replaces an outdated resource by as much of the truth as the API accepts, or removes it. */
   async #reduce(
     node: ClusterNode,
     its: PublishedResource,

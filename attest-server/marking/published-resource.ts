@@ -8,7 +8,7 @@ export interface WrongAttestation {
   readonly fault: ClusterError | null;
 }
 
-/** What the cluster has of the resource of one Node. Moments are monotonic milliseconds. */
+/** State of the resource of one Node in the cluster. Moments are monotonic milliseconds. */
 export class PublishedResource {
   isThere = false;
   /** The transition that it tells of; null: not known. */
@@ -20,7 +20,7 @@ export class PublishedResource {
   /** Why it is not as it should be; null: it was never refused, or has been written since. */
   fault: ClusterError | null = null;
 
-  /** Null where it is as it should be. @param desired null: nobody looked at its Node yet */
+  /** Null if it is as it should be. @param desired null: nobody looked at its Node yet */
   wrong(isGone: boolean, desired: string | null): WrongAttestation | null {
     const { isThere, lastApplied, isWhole, fault } = this;
     if (isGone) return isThere ? { shows: 'old', fault } : null;

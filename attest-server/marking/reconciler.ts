@@ -94,7 +94,7 @@ export class Reconciler {
     return this.#queue.length;
   }
 
-  /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
+  /** Marks that a Node has and is to have, and why they differ; null if the cluster has none of that name. */
   shown(name: string): (LookedNode & MarkJudgement) | null {
     const node = this.#observed(name);
     const judgement = this.#judgementOf(name);
@@ -179,7 +179,7 @@ export class Reconciler {
     }
   }
 
-  /** One Node, from how it is to how it should be. @returns false where that waits */
+  /** One Node, from how it is to how it should be. @returns false if that waits */
   async #reconcile(name: string): Promise<boolean> {
     const { nodes, isLeader, writer, monotonic } = this.#parts;
     if (!nodes.synced() || !this.#isAssessed) return false;
@@ -208,7 +208,7 @@ export class Reconciler {
     }
   }
 
-  /** What this Node is worth and to carry now; readers learn of it, and of a transition. */
+  /** Judges which marks this Node is to carry now; readers learn of it, and of a transition. */
   #judge(node: ClusterNode, known: KnownNode): MarkJudgement {
     const { name } = node;
     const judgement = judge(node, known, this.#parts);

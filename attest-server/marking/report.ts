@@ -2,7 +2,7 @@ import type { Doubt, EnforcementAction, Suppression } from '../formats/marking.t
 import type { HeldKey } from './breaker.ts';
 import type { ClusterError } from './ports.ts';
 
-/** What marking tells of itself. */
+/** Events that marking reports. */
 export interface MarkingReport {
   acted(action: EnforcementAction, isDone: boolean): void;
   /** A mark that a verdict asks for is not set, or not removed, from now on. */

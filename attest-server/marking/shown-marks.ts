@@ -3,14 +3,14 @@ import type { Marks } from './marks.ts';
 import { type MarksOnNode, taintText } from './marks-on-node.ts';
 import type { WrongAttestation } from './published-resource.ts';
 
-/** What people see of the marks of one Node. */
+/** Marks of one Node, as people see them. */
 export interface ShownMarks {
   readonly there: Carried;
   readonly wanted: Carried;
   readonly suppressed: Suppression | null;
   /** When somebody last changed them, in milliseconds since the epoch; null: nobody since this server started. */
   readonly tamperedAt: number | null;
-  /** Null where its resource is as it should be. */
+  /** Null if its resource is as it should be. */
   readonly resource: WrongAttestation | null;
 }
 

@@ -25,7 +25,7 @@ export class Steadiness {
     this.#isKnown = true;
   }
 
-  /** Until when a trusted node has to wait; null where it need not. */
+  /** Until when a trusted node has to wait; null if it need not. */
   settlesAt(at: number): number | null {
     const first = this.#losses.at(-lossesOfFlapping);
     if (this.#since === null || first === undefined || this.#since - first > within) return null;

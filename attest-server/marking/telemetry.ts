@@ -17,7 +17,7 @@ import type { MarkingParts } from './open.ts';
 /** Of one reason, a line of the log in this time: each Node that cannot be marked would be one else. */
 const lineEvery = 60_000;
 
-/** What marking does, and what keeps it from that. */
+/** Reports the actions of marking, and whatever prevents them. */
 export function markingReport(reporting: Reporting): MarkingParts['report'] {
   const { figures, logger, now, refused, fault } = reporting;
   const actions = figures.counter(
@@ -208,7 +208,7 @@ const none: MarkingFigures = {
   gaps: [],
 };
 
-/** The codes of which the breaker counts nodes that fail alike. */
+/** Codes by which the breaker counts nodes that fail the same way. */
 const drift = reasonCodes.filter((code) => classOf(code) === 'drift');
 
 const doubtText = {

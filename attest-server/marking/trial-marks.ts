@@ -5,7 +5,7 @@ import { judgedNode, type MarkedGroup } from './judged-node.ts';
 import { marksFor } from './marks.ts';
 import type { ClusterNode, Exemption } from './ports.ts';
 
-/** What somebody tries to make of a node. */
+/** Verdict that somebody tries on a node. */
 export interface TriedVerdict {
   readonly state: NodeState;
   readonly group: string;

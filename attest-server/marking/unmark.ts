@@ -14,7 +14,7 @@ export interface UnmarkParts {
   readonly wait: (ms: number) => Promise<void>;
 }
 
-/** What of a Node is ours, by the prefix of its key: of whatever version put it there. */
+/** Our marks on a Node, by the prefix of their keys, whichever version put them there. */
 export interface OursOnNode {
   readonly node: string;
   readonly labels: readonly string[];
@@ -60,7 +60,7 @@ export function oursOn(nodes: Iterable<ClusterNode>, keys: readonly string[]): r
 /**
  * Removes all marks: the label of every Node first, and only then what keeps pods away, so that no Node is free and
  * trusted in between. Done again, it changes nothing.
- * @throws UnmarkFailed where a Node still carries something of ours
+ * @throws UnmarkFailed if a Node still carries something of ours
  */
 export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
   const { nodes, writer, keys, wait } = parts;

@@ -16,7 +16,7 @@ export class WorkQueue {
     this.#workers = workers;
   }
 
-  /** What waits, and what is under way. */
+  /** Number of keys that wait or are under way. */
   get length(): number {
     return this.#waiting.size + this.#running.size;
   }

@@ -1,6 +1,6 @@
 import type { PresenceDoubt } from '../formats/cluster.ts';
 
-/** By a clock that nobody sets, in milliseconds. */
+/** Monotonic milliseconds. */
 export interface Away {
   /** Since when the node is missed; null: it is not. */
   readonly missingAt: number | null;
@@ -13,7 +13,7 @@ export interface Sight {
   readonly isProven: boolean;
   /** Its latest verdict still counts. */
   readonly isJudged: boolean;
-  /** What the cluster does not have is not there. */
+  /** A Node that the cluster does not list may be taken for absent. */
   readonly mayConclude: boolean;
 }
 

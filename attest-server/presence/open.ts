@@ -16,7 +16,7 @@ export interface PresenceRoom extends AsyncDisposable {
   /** A node has proven itself. */
   proven(name: string): void;
   figures(): PresenceFigures;
-  /** Looks from now on, until it is disposed of. `connected` gives null where a node's agent has no proven connection. */
+  /** Looks from now on, until it is disposed of. `connected` gives null if a node's agent has no proven connection. */
   begin(
     nodes: Omit<PresentNodes, 'isConnected'>,
     agents: { connected(node: string): object | null },

@@ -3,7 +3,7 @@ import type { AuditEvent } from '../formats/audit.ts';
 import type { PresenceDoubt } from '../formats/cluster.ts';
 import type { ClusterNodes } from '../marking/ports.ts';
 
-/** What the room needs of the rest; `server.ts` fills it. */
+/** Dependencies of the presence room; `server.ts` supplies them. */
 export interface PresencePorts {
   readonly store: PresenceStore;
   /** Null: the server is in no cluster, and nobody is ever gone. */
@@ -12,7 +12,7 @@ export interface PresencePorts {
   readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly report: PresenceReport;
 }
@@ -21,7 +21,7 @@ export interface PresencePorts {
 export interface PresentNodes {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
-  /** Takes a node that was archived, or never judged, into memory again; null where none is enrolled. */
+  /** Takes a node that was archived, or never judged, into memory again; null if none is enrolled. */
   recall(name: string): Promise<NodeStatus | null>;
   /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it names afterwards. */
   archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void>;
@@ -47,7 +47,7 @@ export interface PresenceReport {
   fault(error: unknown, where: string): void;
 }
 
-/** What came back: the Node in the cluster, or the TPM with a proof. */
+/** Cause of a return: the Node in the cluster, or the TPM with a proof. */
 export type ReturnedBy = 'node' | 'tpm';
 
 export interface KeptPresence {
@@ -61,7 +61,7 @@ export interface KeptPresence {
 export interface PresenceStore {
   /** Enrolled nodes of which the cluster has or had a Node, without those that are archived. */
   load(): Promise<readonly KeptPresence[]>;
-  /** Of one node, also an archived one; null where the cluster never had its Node. */
+  /** Of one node, also an archived one; null if the cluster never had its Node. */
   read(name: string): Promise<KeptPresence | null>;
   /** Which of these names are of enrolled nodes, also of archived ones. */
   enrolledAmong(names: readonly string[]): Promise<readonly string[]>;

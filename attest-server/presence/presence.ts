@@ -20,7 +20,7 @@ export interface PresenceFigures {
 }
 
 /** A node of which the cluster has or had a Node. */
-interface Known {
+interface NodePresence {
   readonly ekDigest: string;
   away: Away;
   /** Milliseconds since the epoch. */
@@ -37,17 +37,17 @@ interface Return {
 
 /** In one transaction: others must not wait for it. */
 const batch = 50;
-/** What could not be written is tried again after this, in milliseconds. */
+/** Milliseconds until a failed write is tried again. */
 const retryAfter = 60_000;
 
 /**
- * Which nodes are gone. It looks at how all is now, each second, and needs nothing that it was told: who leaves is gone
- * once that is written down, who comes back is there at once.
+ * Which nodes are gone. It looks at the present state each second and relies on no events: a node that leaves is gone
+ * once that is written, and one that comes back is there at once.
  */
 export class Presence {
   readonly #ports: PresencePorts;
   readonly #config: PresenceConfig;
-  readonly #known = new Map<string, Known>();
+  readonly #known = new Map<string, NodePresence>();
   /** Returns that are not written down yet. */
   readonly #returns = new Map<string, Return>();
   /** Archived nodes that were recalled. */
@@ -222,7 +222,7 @@ export class Presence {
   }
 
   /** There at once, and written down as soon as it can be. */
-  #comeBack(name: string, known: Known, by: ReturnedBy): void {
+  #comeBack(name: string, known: NodePresence, by: ReturnedBy): void {
     const { now, report } = this.#ports;
     const { ekDigest, goneAt } = known;
     known.away = here;

@@ -13,29 +13,29 @@ import { closeToVolumeGroup, type OpenedToGroup } from './volume-group.ts';
 /** The state folder, ours alone until this is disposed of or the process dies. */
 export interface State extends AsyncDisposable {
   readonly dir: string;
-  /** When a server last ran here: milliseconds since the epoch; null where none ran yet. */
+  /** When a server last ran here: milliseconds since the epoch; null if none ran yet. */
   readonly lastAlive: number | null;
   /** Notes that a server runs. @param now milliseconds since the epoch */
   beat(now: number): Promise<void>;
   /**
-   * Milliseconds for which this version has been the one of this folder; null where no other one ran here before.
+   * Milliseconds for which this version has been the one of this folder; null if no other one ran here before.
    * @param now milliseconds since the epoch
    */
   upgradedFor(version: string, now: number): number | null;
-  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  /** Files that a kubelet had opened to the group of its volume, now closed again; null if there were none. */
   readonly wasOpened: OpenedToGroup | null;
   /** Room that is kept for the time when the disk is full. */
   readonly reserve: Reserve;
   /** Bytes that may be kept of one node: a twentieth of the file system, 1 MiB at least. @param most as it is configured */
   nodeShare(most: number): number;
-  /** Bytes on its file system, free for us and in all; null where it does not say. */
+  /** Bytes on its file system, free for us and in all; null if it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
 }
 
 /**
  * Makes the folder, or checks that the one found is private, and locks it: two servers on one folder would each keep
  * half of the truth.
- * @throws StateInUse where another process has it; Error where it is open to others; ToolError
+ * @throws StateInUse if another process has it; Error where it is open to others; ToolError
  */
 export async function openState(dir: string): Promise<State> {
   const wasOpened = closeToVolumeGroup(dir);
@@ -68,7 +68,7 @@ const leastShare = 1024 * 1024;
 export class StateInUse extends Error {
   override readonly name = 'StateInUse';
   readonly dir: string;
-  /** Null where it is not known. */
+  /** Null if it is not known. */
   readonly pid: number | null;
 
   constructor(dir: string, pid: number | null, cause: unknown) {

@@ -74,7 +74,7 @@ export function writePrivate(path: string, text: string, how: 'new' | 'replace')
 /** At most this much: none of our private texts is longer. */
 const longestText = 1024 * 1024;
 
-/** @throws Error where it is no file of this user alone, or too long; of Node.js's own where it cannot be opened */
+/** @throws Error if it is no file of this user alone, or too long; of Node.js's own where it cannot be opened */
 export function readPrivate(path: string): string {
   // O_NONBLOCK: a pipe that waits under this name must not hold us.
   const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

@@ -32,7 +32,7 @@ const most = 4 * 1024 * 1024;
 /** Left to people: an eighth of the file system at most. */
 const mostForPeople = 64 * 1024 * 1024;
 
-/** @throws Error where the file is open to others */
+/** @throws Error if the file is open to others */
 export function openReserve(dir: string): Reserve {
   const path = join(dir, 'reserve');
   checkPrivateFile(path);

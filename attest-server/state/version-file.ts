@@ -3,7 +3,7 @@ import { storageCauseOf } from '../formats/server-fault.ts';
 import { readPrivate, writePrivate } from './private-file.ts';
 
 /**
- * For how long this version has run on a state folder, in milliseconds; null where no other one did. Versions of before
+ * For how long this version has run on a state folder, in milliseconds; null if no other one did. Earlier versions
  * wrote no such file.
  * @param ranBefore whether any server ran here
  */
@@ -21,7 +21,7 @@ export function upgradedFor(dir: string, version: string, now: number, ranBefore
   return since === null ? null : 0;
 }
 
-/** Null where there is none. What nobody can read is of no version. */
+/** Null if there is none. What nobody can read is of no version. */
 function readVersion(
   file: string,
 ): { readonly version: string | null; readonly since: number | null } | null {

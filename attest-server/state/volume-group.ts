@@ -10,10 +10,10 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** What a kubelet had opened to the group of its volume. */
+/** Files that a kubelet had opened to the group of its volume. */
 export interface OpenedToGroup {
   readonly group: number;
-  /** What was private before and is so again, as paths. Whoever is in that group could read and change it. */
+  /** Paths that were private before and are so again. Whoever is in that group could read and change them. */
   readonly paths: readonly string[];
 }
 
@@ -26,8 +26,8 @@ const deepest = 8;
  * `OnRootMismatch`: private files then are 0660, folders 2770. Closes them again, where they are this user's and the
  * group is one of this process. Everywhere else nothing is changed, and what is open stays for others to refuse.
  * @param folder that is to be private, in such a volume or anywhere
- * @returns null where nothing was open
- * @throws Error where another user owns something in it: who may write there may have put it there
+ * @returns null if nothing was open
+ * @throws Error if another user owns something in it: who may write there may have put it there
  */
 export function closeToVolumeGroup(folder: string): OpenedToGroup | null {
   const group = groupOfVolume(dirname(folder));
@@ -40,7 +40,7 @@ export function closeToVolumeGroup(folder: string): OpenedToGroup | null {
   return paths.length === 0 ? null : { group, paths };
 }
 
-/** Files and folders in it. @throws Error where one belongs to another user, or they are too many */
+/** Files and folders in it. @throws Error if one belongs to another user, or they are too many */
 function allIn(folder: string, group: number): readonly string[] {
   const all: string[] = [];
   const left = [{ path: folder, depth: 0 }];
@@ -60,7 +60,7 @@ function allIn(folder: string, group: number): readonly string[] {
   return all;
 }
 
-/** Null where the folder is no root of a volume as a kubelet makes it: root's or another's, setgid, of a group of ours. */
+/** Null if the folder is no root of a volume as a kubelet makes it: root's or another's, setgid, of a group of ours. */
 function groupOfVolume(folder: string): number | null {
   const found = lstatSync(folder, { throwIfNoEntry: false });
   if (found === undefined || !found.isDirectory()) return null;
@@ -76,7 +76,7 @@ function isOurs({ uid }: Stats): boolean {
   return uid === process.geteuid?.();
 }
 
-/** What was readable by all stays so: it never was private. */
+/** Closes a file to the group. One that everybody can read stays so: it never was private. */
 function close(path: string, group: number, closed: string[]): void {
   const handle = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {

@@ -1,6 +1,6 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 
-/** What is in the file, or which names are in the folder, is on disk. */
+/** Returns once the content of the file, or the names in the folder, are on the disk. */
 export async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
@@ -27,7 +27,7 @@ export async function writeWhole(path: string, text: string): Promise<void> {
   await rename(temporary, path);
 }
 
-/** Null where there is no such file. */
+/** Null if there is no such file. */
 export async function readOrNull(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');

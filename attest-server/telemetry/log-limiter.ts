@@ -8,7 +8,7 @@ export class LogLimiter {
   #omitted = 0;
   readonly #said = new Set<string>();
 
-  /** @returns how often something was not said since the last time; null where this is not said either */
+  /** @returns how often something was not said since the last time; null if this is not said either */
   take(what: string, now: number): number | null {
     if (now - this.#since >= period || now < this.#since) {
       this.#since = now;

@@ -17,12 +17,12 @@ export interface TelemetryParts {
   readonly now: () => number;
 }
 
-/** What the outside is told of what happens inside. It holds nothing that must be closed. */
+/** Metrics, logs and audit events of the server. It holds nothing that must be closed. */
 export interface Telemetry extends AsyncDisposable {
   readonly reporting: Reporting;
   /** Where events go that belong into the audit log; those that came before wait for it. */
   auditTo(audit: AuditPort): void;
-  /** What a scrape tells of all rooms, and of the nodes. */
+  /** Metrics of all rooms, and of the nodes, at a scrape. */
   scraped(sources: FleetSources): ProbePorts['metrics'];
 }
 

@@ -7,7 +7,7 @@ import { type ReasonCode, reasonCodes } from '../wire/reasons.ts';
 import type { Figures } from './figures.ts';
 import { LogLimiter } from './log-limiter.ts';
 
-/** What a room reports with: in its `telemetry.ts` each says what an event does to metrics, log and audit log. */
+/** Means by which a room reports: its `telemetry.ts` says what an event does to metrics, log and audit log. */
 export interface Reporting {
   readonly figures: Figures;
   readonly logger: Logger;
@@ -49,7 +49,7 @@ export interface StorageTrouble {
   readonly late: number;
   /** Those that found no room here either. */
   readonly lost: number;
-  /** Writes those that wait, and begins to count anew. */
+  /** Writes those that wait, and restarts the count. */
   ends(): void;
 }
 

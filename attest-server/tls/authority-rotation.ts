@@ -30,7 +30,7 @@ export interface AuthorityRotation {
   /** Of the authority in force. */
   readonly digest: string;
   /**
-   * What an agent that has just proven itself is told, once a connection for each change.
+   * Announcement to an agent that has just proven itself, once per connection for each change.
    * @param told what this gave for the connection before; null at first
    */
   announce(node: string, hello: Introduction | null, told: string | null): AuthorityAnnouncement;
@@ -42,15 +42,15 @@ export interface AuthorityRotation {
   renewIfDue(): Promise<void>;
   /** The same where another server changed the authorities that it shares with this one; that is in the audit log, too. */
   follow(): Promise<void>;
-  /** What is shown now. */
+  /** Identity that is shown now. */
   readonly identity: ServerIdentity;
   readonly ports: AuthorityPorts;
 }
 
 export interface AuthorityAnnouncement {
-  /** Of which authorities the connection was told; null where its agent says nothing of authorities. */
+  /** Of which authorities the connection was told; null if its agent says nothing of authorities. */
   readonly told: string | null;
-  /** Null where there is nothing to tell. */
+  /** Null if there is nothing to tell. */
   readonly authorities: AnnouncedAuthority[] | null;
 }
 

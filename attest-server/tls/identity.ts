@@ -20,7 +20,7 @@ export interface ServerIdentity {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
-  /** Until when the one was good whose place it has just taken; null where it was there, or is the first. */
+  /** Until when the one was good whose place it has just taken; null if it was there, or is the first. */
   readonly replaced: number | null;
   /** Of the authority in force. Milliseconds since the epoch. */
   readonly authorityNotAfter: number;
@@ -30,8 +30,8 @@ export interface ServerIdentity {
 }
 
 /**
- * Reads the authority, and the server's certificate from the state folder; makes what is missing, and makes the server's
- * certificate anew when its names or its authority changed, or it is due.
+ * Reads the authority, and the server's certificate from the state folder; makes what is missing, and renews the
+ * server's certificate when its names or its authority changed, or it is due.
  * @param names host names and addresses under which agents reach the server
  * @throws Error for a folder or key that is open to others; CertificateFault where only the new certificate failed
  */
@@ -68,7 +68,7 @@ export async function ensureIdentity(
 /** The certificate of the server could not be made. */
 export class CertificateFault extends Error {
   override readonly name = 'CertificateFault';
-  /** With the one that is due; null where there is none that can be shown. */
+  /** With the one that is due; null if there is none that can be shown. */
   readonly kept: ServerIdentity | null;
 
   constructor(cause: unknown, kept: ServerIdentity | null) {

@@ -10,15 +10,15 @@ import { type AuthorityKeeper, PublishedAuthorities } from './published-authorit
 export interface TlsParts {
   readonly stateDir: string;
   readonly keys: AuthorityKeys;
-  /** After how many milliseconds it is looked whether another server changed them; null where no other one has them. */
+  /** After how many milliseconds it is looked whether another server changed them; null if no other one has them. */
   readonly followEvery: number | null;
   /** Host names and addresses in the server's certificate. */
   readonly names: readonly string[];
   readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
   readonly audit: Pick<AuditStore, 'append'>;
-  /** Where agents of the cluster get the authorities; null where they get them otherwise. */
+  /** Where agents of the cluster get the authorities; null if they get them otherwise. */
   readonly keeper: AuthorityKeeper | null;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -30,14 +30,14 @@ export interface TlsParts {
   readonly report: {
     /** Another certificate took the place of one that was good until `before`. Milliseconds since the epoch. */
     certificateRenewed(before: number, until: number): void;
-    /** It is due, and could not be made anew: the old one is shown until it is. */
+    /** Renewal is due and failed: the old certificate is shown until it succeeds. */
     certificateNotRenewed(error: unknown, until: number): void;
   };
 }
 
-/** The server's authority and its certificate, which is made anew before it ends. */
+/** The server's authority and its certificate, which is renewed before it ends. */
 export interface Tls extends Omit<AuthorityRotation, 'renewIfDue' | 'follow'>, AsyncDisposable {
-  /** Not where the certificate has ended: nobody who looks at it comes in. */
+  /** Not if the certificate has ended: nobody who looks at it comes in. */
   ready(): Readiness;
   /** When what is shown at present ends. Milliseconds since the epoch. */
   expiries(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
@@ -50,7 +50,7 @@ export interface Tls extends Omit<AuthorityRotation, 'renewIfDue' | 'follow'>, A
 /** Milliseconds between two looks whether the authorities are others than those that agents get. */
 const publishEvery = 1000;
 
-/** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
+/** @throws Error if keys and certificates of the state folder do not belong together; ToolError of openssl */
 export async function openTls(parts: TlsParts): Promise<Tls> {
   const { stateDir, keys, followEvery, names, keeper, now, monotonic, lookEvery, logger, expire, report } =
     parts;

@@ -8,7 +8,7 @@ export interface Authorities {
   readonly inForce: string;
   /** The one that follows, or the one that went before. */
   readonly other: string | null;
-  /** The word of the one in force for the one that follows, base64; null where none does. */
+  /** The word of the one in force for the one that follows, base64; null if none does. */
   readonly signature: string | null;
 }
 
@@ -16,7 +16,7 @@ export interface Authorities {
 export interface AuthorityKeys {
   /** The certificates, the one in force first: what agents and callers of the API are given as a file. */
   readonly caFile: string;
-  /** Makes the first one where there is none. @throws Error where keys and certificates do not belong together */
+  /** Makes the first one where there is none. @throws Error if keys and certificates do not belong together */
   read(): Promise<Authorities>;
   /** Another text where the authorities are others: no key is read for it. */
   look(): Promise<string>;
@@ -26,7 +26,7 @@ export interface AuthorityKeys {
    * @throws ToolError
    */
   issue(folder: string, order: CertificateOrder): Promise<void>;
-  /** Makes the authority that will follow. False where the stage is another one, as for each of these. */
+  /** Makes the authority that will follow. False if the stage is another one, as for each of these. */
   prepareNext(): Promise<boolean>;
   /** Puts the next authority in the place of the one in force, whose key is gone after that. */
   putNextInForce(): Promise<boolean>;

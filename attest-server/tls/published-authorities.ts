@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 export interface AuthorityKeeper {
   /** `NAMESPACE/NAME`. */
   readonly place: string;
-  /** Null where there is none. */
+  /** Null if there is none. */
   read(): Promise<Readonly<Record<string, string>> | null>;
   /** Sets these keys of it, and never makes it. */
   write(data: Readonly<Record<string, string>>): Promise<void>;
@@ -15,7 +15,7 @@ export interface PublishedAuthoritiesParts {
   readonly keeper: AuthorityKeeper;
   /** PEM of all that agents are to trust at present. */
   readonly wanted: () => string;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
@@ -31,9 +31,9 @@ const againAfter = 10_000;
 /** Keeps the authorities of the server where its agents get them, whatever anybody makes of that place. */
 export class PublishedAuthorities {
   readonly #parts: PublishedAuthoritiesParts;
-  /** What this server last saw or put there. */
+  /** Content that this server last saw or put there. */
   #own: string | null = null;
-  /** By the monotonic clock. */
+  /** Monotonic milliseconds. */
   #lookAt = Number.NEGATIVE_INFINITY;
   #fault: string | null = null;
   #working: Promise<void> | null = null;
@@ -42,7 +42,7 @@ export class PublishedAuthorities {
     this.#parts = parts;
   }
 
-  /** Why agents may not get them at present; null where they do. */
+  /** Why agents may not get them at present; null if they do. */
   get fault(): string | null {
     return this.#fault;
   }
@@ -55,7 +55,7 @@ export class PublishedAuthorities {
     return this.#working;
   }
 
-  /** What is under way may take as long as the API of the cluster does. */
+  /** Waits for work under way, which may take as long as the API of the cluster does. */
   async close(within = 2000): Promise<void> {
     await Promise.race([this.#working, delay(within, undefined, { ref: false })]);
   }

@@ -13,7 +13,7 @@ const life = 365 * day;
 const before = 3_600_000;
 
 /**
- * True where another one is to be made: a third of its life is left, or it was made when the clock was ahead. Who is
+ * True if another one is to be made: a third of its life is left, or it was made when the clock was ahead. Who is
  * earlier than the authority has a wrong clock now.
  * @param now milliseconds since the epoch
  */
@@ -30,8 +30,8 @@ function renewAt(certificate: X509Certificate, authority: X509Certificate): numb
 }
 
 /**
- * The certificate with its key, PEM; null where one of them is missing. Completes a renewal that was cut off.
- * @throws Error where they are not of each other
+ * The certificate with its key, PEM; null if one of them is missing. Completes a renewal that was cut off.
+ * @throws Error if they are not of each other
  */
 export async function readCertificate(
   dir: string,
@@ -74,7 +74,7 @@ function isWhole(pem: string): boolean {
   }
 }
 
-/** True where it is for all of these host names and addresses. */
+/** True if it is for all of these host names and addresses. */
 export function isFor(certificate: X509Certificate, names: readonly string[]): boolean {
   return names.every(
     (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,

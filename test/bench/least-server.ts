@@ -1,6 +1,6 @@
 import { randomBytes, verify } from 'node:crypto';
 import type { WebSocket, WebSocketServer } from 'ws';
-import { Alarms } from '../../attest-server/channel/alarms.ts';
+import { TimerWheel } from '../../attest-server/channel/timer-wheel.ts';
 import { askedParts } from '../../attest-server/policy/aspects.ts';
 import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
@@ -18,7 +18,7 @@ const everyPcr = Array.from({ length: 24 }, (_, pcr) => pcr);
  * again. It looks at nothing else, judges nothing and keeps nothing. @param answered is called once for each answer
  */
 export function answerLeast(sockets: WebSocketServer, everyMs: number, answered: () => void): void {
-  const alarms = new Alarms(() => performance.now());
+  const timerWheel = new TimerWheel(() => performance.now());
   const say = (socket: WebSocket, message: ServerMessage) => socket.send(JSON.stringify(message));
   sockets.on('connection', (socket) => {
     let ak: AttestationKey | null = null;
@@ -38,7 +38,7 @@ export function answerLeast(sockets: WebSocketServer, everyMs: number, answered:
         }
         answered();
         say(socket, trusted);
-        alarms.at(performance.now() + everyMs * (0.95 + Math.random() * 0.1), { wake: ask });
+        timerWheel.at(performance.now() + everyMs * (0.95 + Math.random() * 0.1), { wake: ask });
       }
     });
   });

@@ -18,12 +18,12 @@ export interface NodeList {
   /** Proven bytes behind these, and the short pieces that its begin is kept in: longer ones take their place. */
   tail: Buffer;
   short: readonly ImaPiece[];
-  /** By the clock that nobody sets. */
+  /** Monotonic milliseconds. */
   sealAgainAt: number;
-  /** What came behind the tail and is not proven, and its bytes. */
+  /** Pieces that came after the tail and are not proven, and their bytes. */
   came: readonly Buffer[];
   waiting: number;
-  /** What is here is not known to be the list that was proven last. */
+  /** The list here is not known to be the one that was proven last. */
   isAnew: boolean;
   /** Of the list that was here before it came again: what it has not met yet. */
   known: (Pick<NodeList, 'tail' | 'short'> & { readonly pieces: readonly ImaPiece[] }) | null;
@@ -43,7 +43,7 @@ export interface ListProblem {
   readonly said: ImaProblem;
   /** The index of what failed. */
   readonly part: Part | null;
-  /** When it is asked for again, by the clock that nobody sets; null: not in this boot. */
+  /** When it is asked for again, in monotonic milliseconds; null: not in this boot. */
   readonly until: number | null;
 }
 

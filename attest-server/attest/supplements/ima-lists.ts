@@ -41,13 +41,13 @@ import { WaitingLists } from './waiting-lists.ts';
 
 export interface ImaListParts {
   readonly verifier: Pick<Verifier, 'imaProven'>;
-  /** The bytes of an index, or of a piece, of this node's list; null where they are gone. */
+  /** The bytes of an index, or of a piece, of this node's list; null if they are gone. */
   readPiece(digest: string, node: string): Promise<Buffer | null>;
   /** Bytes that are kept of one node and boot. */
   readonly most: number;
   /** Milliseconds in which a list that moves all the time gets one piece that is short. */
   readonly sealEvery: number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   monotonic(): number;
 }
 
@@ -60,7 +60,7 @@ const longestPause = 3_600_000;
 const boots = 4;
 const bootEvery = 3_600_000;
 
-/** What is to be proven of a list, and lies in memory until then. */
+/** Pieces of a list that are yet to be proven, and are in memory until then. */
 interface ShownList {
   readonly tail: ImaTail;
   readonly done: () => void;
@@ -96,7 +96,7 @@ export class ImaLists implements Supplement {
     this.#lists.set(name, list);
   }
 
-  /** Where a node's list is to go on; null where none is asked for at present: it cannot be proven, or is too long. */
+  /** Where a node's list is to go on; null if none is asked for at present: it cannot be proven, or is too long. */
   ask(node: string): SupplementPlace | null {
     const list = this.#lists.get(node);
     if (list === undefined) return { of: [], from: 0, bootId: null };
@@ -249,7 +249,7 @@ export class ImaLists implements Supplement {
     return isOver ? null : problem;
   }
 
-  /** Null where a piece is gone. */
+  /** Null if a piece is gone. */
   async #shown(
     node: string,
     list: NodeList,
@@ -348,8 +348,8 @@ export class ImaLists implements Supplement {
 }
 
 /**
- * Nothing of the list came, and PCR 10 is where it was: what was judged before counts still, and the answer names it. Null
- * where nothing rests on it.
+ * Nothing of the list came, and PCR 10 is unchanged: the list judged earlier still counts, and the answer names it.
+ * Null if nothing rests on it.
  */
 function standingStill(
   list: NodeList | undefined,

@@ -7,13 +7,13 @@ export interface QueueOptions {
   readonly patience: number;
   /** Milliseconds for which a node is thought to be there after it was heard of. */
   readonly aliveFor: number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   monotonic(): number;
   /** It is this node's turn. */
   called(node: string): void;
 }
 
-/** What became of an image for one node. */
+/** State of an image for one node. */
 export type Standing =
   /** It is to send this image. @param since when its turn began */
   | { readonly is: 'sending'; readonly since: number }
@@ -24,7 +24,7 @@ export type Standing =
   /** It could not be had of this node, which is left alone for so many milliseconds. */
   | { readonly is: 'failed'; readonly why: string; readonly again: number };
 
-interface Waiting {
+interface WaitingNode {
   seenAt: number;
   failures: number;
   /** Why it is left alone, and until when. */
@@ -34,11 +34,11 @@ interface Waiting {
 }
 
 interface Image {
-  readonly waiting: Map<string, Waiting>;
-  sender: Sender | null;
+  readonly waiting: Map<string, WaitingNode>;
+  sender: ImageSender | null;
 }
 
-interface Sender {
+interface ImageSender {
   readonly node: string;
   readonly timer: NodeJS.Timeout;
   since: number;
@@ -47,7 +47,7 @@ interface Sender {
 }
 
 /** An image that nobody sends, and the node that can send it now. */
-interface Candidate {
+interface QueuedImage {
   readonly digest: string;
   readonly image: Image;
   readonly node: string;
@@ -98,7 +98,7 @@ export class ImageQueue {
     this.#assign();
   }
 
-  /** Null where the node does not wait for this image. */
+  /** Null if the node does not wait for this image. */
   standing(node: string, digest: string): Standing | null {
     const image = this.#images.get(digest);
     const waiting = image?.waiting.get(node);
@@ -221,7 +221,7 @@ export class ImageQueue {
     }
   }
 
-  #next(): Candidate | null {
+  #next(): QueuedImage | null {
     const [quick, slow] = [this.#first(0, 0), this.#first(1)];
     const slowOnes = this.#slowSenders().length;
     const isTheirs = this.#hasSlowPlace && slowOnes === 0 && this.#turns.size >= this.#options.atOnce - 1;
@@ -229,8 +229,8 @@ export class ImageQueue {
   }
 
   /** The first one in the order: of the lowest rank, and of these the one that waits for longest. */
-  #first(from: number, to = Number.POSITIVE_INFINITY): Candidate | null {
-    let first: Candidate | null = null;
+  #first(from: number, to = Number.POSITIVE_INFINITY): QueuedImage | null {
+    let first: QueuedImage | null = null;
     for (const [digest, image] of this.#images) {
       if (image.sender !== null) continue;
       const node = this.#ready(image);
@@ -250,15 +250,15 @@ export class ImageQueue {
     return [...this.#turns.keys()].filter((node) => this.#limits.rank(node) > 0);
   }
 
-  #turnOf({ since, bytes }: Sender): UploadTurn {
+  #turnOf({ since, bytes }: ImageSender): UploadTurn {
     return { lasted: this.#options.monotonic() - since, bytes };
   }
 
   /**
-   * The lowest rank of those who wait for the image, or for its sender's place; null where nobody does. The one sender who has the place of
+   * The lowest rank of those who wait for the image, or for its sender's place; null if nobody does. The one sender who has the place of
    * the slow ones stands in the way of slow ones alone.
    */
-  #standsInTheWayOf(image: Image, { node }: Sender): number | null {
+  #standsInTheWayOf(image: Image, { node }: ImageSender): number | null {
     const ready = this.#ready(image);
     const isSlow = this.#hasSlowPlace && this.#slowSenders()[0] === node;
     const first = this.#first(isSlow ? 1 : 0);

@@ -21,7 +21,7 @@ import type {
 } from './supplement.ts';
 
 export interface InitrdParts extends KeptParts, PartialOptions {
-  /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
+  /** The bytes of a list, or of a manifest, that evidence of this node may name; null if they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   readonly verifier: Pick<Verifier, 'missing'>;
   /** Milliseconds for an answer, and for which a verdict holds. */
@@ -245,7 +245,7 @@ export class Initrds implements Supplement {
       );
   }
 
-  /** Dropped first: whoever has the next turn is to begin anew. */
+  /** Drops the image first, so that the node with the next turn begins again. */
   #fail(node: string, digest: string, why: string): void {
     this.#partials.drop(digest);
     this.#queue.failed(node, digest, why);

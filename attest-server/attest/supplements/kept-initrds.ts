@@ -13,7 +13,7 @@ export interface KeptParts {
   now(): number;
 }
 
-interface Known {
+interface CachedInitrd {
   /** As it is stored. */
   kept: KeptInitrd;
   /** When it was used last: milliseconds since the epoch. */
@@ -28,7 +28,7 @@ const usedIsNotedEvery = 86_400_000;
 export class KeptInitrds {
   readonly #parts: KeptParts;
   /** By each digest of the image. */
-  readonly #images = new Map<string, Known>();
+  readonly #images = new Map<string, CachedInitrd>();
   #bytes = 0;
 
   constructor(parts: KeptParts) {
@@ -45,7 +45,7 @@ export class KeptInitrds {
     return this.#bytes;
   }
 
-  /** What is known of the image that was measured so; null where nothing is. */
+  /** Kept content of the image with this measurement; null if there is none. */
   of(component: BootComponent): KeptInitrd | null {
     const digest = imageDigest(component);
     const kept = digest === null ? undefined : this.#images.get(digest)?.kept;
@@ -53,7 +53,7 @@ export class KeptInitrds {
   }
 
   /**
-   * False where there is no room for it.
+   * False if there is no room for it.
    * @param bytes of the packed manifest
    * @param ekDigest of the node that sent the image
    */
@@ -83,7 +83,7 @@ export class KeptInitrds {
     await this.#parts.store.keep(known.kept);
   }
 
-  /** Not where it came again meanwhile. */
+  /** Not if it came again meanwhile. */
   async forget(kept: KeptInitrd): Promise<void> {
     const { image, bytes } = kept;
     if (this.#images.get(image.sha256)?.kept !== kept) return;
@@ -106,7 +106,7 @@ export class KeptInitrds {
   #know(kept: KeptInitrd): void {
     // One that nodes measured by different banks comes once for each, and is kept once.
     this.#bytes += kept.bytes - (this.#images.get(kept.image.sha256)?.kept.bytes ?? 0);
-    const known: Known = { kept, usedAt: kept.usedAt };
+    const known: CachedInitrd = { kept, usedAt: kept.usedAt };
     for (const bank of imageBanks) this.#images.set(kept.image[bank], known);
   }
 

@@ -18,11 +18,11 @@ export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'
   takeFiles(node: string, bytes: number): void;
 }
 
-/** What was looked for to explain the boot that one log tells. */
+/** Search for the files that explain the boot of one log. */
 interface Search {
   /** SHA-256 of the log. */
   readonly log: string;
-  /** An agent that was started anew may read more. */
+  /** Channel value: a restarted agent may be able to read more. */
   readonly connection: Buffer;
   /** Digests that were looked for among what is kept. */
   readonly looked: Set<string>;
@@ -30,9 +30,9 @@ interface Search {
   readonly missing: Set<string>;
   /** How often the node was asked on this connection, for whichever log. */
   rounds: number;
-  /** What its next challenge is to ask for. */
+  /** Digests that its next challenge is to ask for. */
   next: readonly string[];
-  /** What it was asked for last, while no answer to that has come. */
+  /** Digests that it was asked for last, until the answer comes. */
   open: readonly string[];
   /** Asked one after the other, of which it answered none; on whichever connections. */
   unanswered: number;
@@ -290,7 +290,7 @@ function isInVain(search: Search, asked: readonly string[] | null, lacking: read
   );
 }
 
-/** Digests; null where the agent does not understand to be asked. */
+/** Digests; null if the agent does not understand to be asked. */
 function askedIn(answered: AnsweredSupplement | undefined): readonly string[] | null {
   return answered === undefined ? null : (answered.asked?.of ?? nothing);
 }

@@ -15,7 +15,7 @@ export interface PartialOptions {
   reader(): ImageReader;
   /** Images that are sent at a time, over all nodes. */
   readonly uploads: number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   monotonic(): number;
 }
 
@@ -27,7 +27,7 @@ export interface PartialImage {
   readonly by: Set<string>;
   /** Until it is held no longer. */
   readonly timer: NodeJS.Timeout;
-  /** What came is being read. */
+  /** The bytes that came are being read. */
   isRead: boolean;
 }
 
@@ -54,7 +54,7 @@ export class PartialImages {
   }
 
   /**
-   * Begun where nothing of it is here; null where the node has begun its share.
+   * Begun where nothing of it is here; null if the node has begun its share.
    * @param isSent whether somebody's turn it is to send that one: it gives way last
    */
   of(node: string, digest: string, isSent: (digest: string) => boolean): PartialImage | null {

@@ -21,13 +21,16 @@ export interface Supplement {
   open?(): Promise<void>;
   /** Goes on with what is stored of this node. */
   restore?(status: StoredPlace): Promise<void>;
-  /** What the node's next challenge is to ask for; null where nothing is. @param connection its channel value */
+  /** Where the node's next challenge is to continue; null if nothing is to be asked for. @param connection its channel value */
   ask(node: string, connection: Buffer): SupplementPlace | null;
-  /** What the node's boot was judged by before; at once, where nothing has to be read. @param digest of the part; undefined where there was none */
+  /**
+   * The supplement by which the node's boot was judged before; at once, if nothing has to be read. @param digest of the
+   * part; undefined if there was none
+   */
   held(node: string, digest: string | undefined): GivenSupplement | null | Promise<GivenSupplement | null>;
   /**
-   * Null where there is nothing to take, and nothing is lacking: as with most answers.
-   * @param answered undefined where the agent cannot be asked for it
+   * Null if there is nothing to take, and nothing is lacking: as with most answers.
+   * @param answered undefined if the agent cannot be asked for it
    * @param held as `held` gave it
    * @throws Rejection
    */
@@ -57,7 +60,7 @@ export interface SupplementFigures {
   readonly kept: number;
 }
 
-/** What a node's status says of what is kept. */
+/** Members of a node's status that say what is kept. */
 export type StoredPlace = Pick<NodeStatus, 'name' | 'parts' | 'resetCount' | 'restartCount' | 'bootId'>;
 
 /** An answer that is proven with what was known before. */
@@ -73,23 +76,23 @@ export interface LackingAnswer {
   judgedTo(): string | null;
 }
 
-/** What the server adds to an answer. */
+/** A supplement that the server adds to an answer. */
 export interface GivenSupplement {
   readonly name: SupplementName;
-  /** The part that lists it; null where it is verified otherwise. */
+  /** The part that lists it; null if it is verified otherwise. */
   readonly part: Part | null;
-  /** What that lists, by SHA-256, where the verifier needs the bytes. */
+  /** Files that the part lists, by SHA-256, if the verifier needs the bytes. */
   readonly files: ReadonlyMap<string, Buffer>;
-  /** What is verified as IMA's list. */
+  /** IMA's list to verify. */
   readonly list?: NonNullable<Evidence['ima']>;
-  /** What is kept of it, once the answer is proven with it; else that is the part, and what it lists. */
+  /** Bytes to keep once the answer is proven with it; if absent, the part and the files that it lists. */
   readonly kept?: (proven: Proven) => Promise<KeptSupplement | null>;
   /** The answer is proven, or will not be. */
   readonly done?: () => void;
 }
 
 export type TakenSupplement =
-  /** @param given null where nothing is known of it */
+  /** @param given null if nothing is known of it */
   | { readonly is: 'enough'; readonly given: GivenSupplement | null }
   /** The node is asked for more before it is judged. */
   | { readonly is: 'more' }
@@ -101,11 +104,14 @@ export type TakenSupplement =
       readonly asks: boolean;
     };
 
-/** What is kept of a supplement beside the verdict on it. */
+/** A supplement as it is kept beside the verdict on it. */
 export interface KeptSupplement {
   readonly name: SupplementName;
   readonly part: Part;
-  /** What follows on all that the part lists: it stands in the answer's own document. Null for what does not grow. */
+  /**
+   * Bytes that follow after everything that the part lists, kept in the answer's own document. Null for a supplement
+   * that does not grow.
+   */
   readonly tail: Buffer | null;
   /** Of what it lists, that which may not be on the disk yet. */
   readonly blobs: readonly Blob[];

@@ -21,7 +21,7 @@ export interface ProvenAnswer {
   readonly held: readonly (GivenSupplement | null)[];
 }
 
-/** What the rules in force, and those that a taint waits for, look at before they judge. */
+/** Work that the active rules, and those that a taint waits for, do ahead of judging. */
 export interface Ahead {
   judgedTo(): string | null;
   ahead(proven: Proven): Generator<void>;
@@ -31,7 +31,7 @@ export interface Ahead {
 export interface WholeAnswer {
   readonly proven: Proven;
   readonly kept: readonly KeptSupplement[];
-  /** Why something of it is not known, for a person; null where all is. */
+  /** Why something of it is not known, for a person; null if all is. */
   readonly wait: string | null;
   /** The node is asked for the rest at once. */
   readonly asks: boolean;
@@ -71,7 +71,7 @@ export class SupplementedAnswer implements LackingAnswer {
     return this.#rules?.judgedTo() ?? null;
   }
 
-  /** Of those for which others may have to be waited for; null where there are none to take. True: the node is asked for more first. */
+  /** Of those for which others may have to be waited for; null if there are none to take. True: the node is asked for more first. */
   takeBefore(): Promise<boolean> | null {
     let taking: Promise<boolean> | null = null;
     for (let i = 0; i < this.#list.length; i++)
@@ -131,7 +131,7 @@ export class SupplementedAnswer implements LackingAnswer {
     return { proven, kept, wait: this.#wait, asks: this.#asks };
   }
 
-  /** Null where there is nothing to take; true where the node is asked for more first. */
+  /** Null if there is nothing to take; true if the node is asked for more first. */
   #take(index: number): Promise<boolean> | null {
     const { answer, held } = this.#shown;
     const one = this.#list[index]!;
@@ -175,7 +175,7 @@ export class SupplementedAnswer implements LackingAnswer {
     return this.proven;
   }
 
-  /** What these hold may be long: it is looked at ahead, in steps. */
+  /** Whether there are initrds. Their contents may be long, and are examined ahead, in steps. */
   get #hasInitrds(): boolean {
     return (this.proven.boot?.initrds.length ?? 0) > 0;
   }
@@ -187,7 +187,7 @@ function bringsMore(given: GivenSupplement | null, held: GivenSupplement | null)
   return given.files.keys().some((digest) => held?.files.has(digest) !== true);
 }
 
-/** What is kept of something that does not grow; null where no part lists it. */
+/** The kept form of a supplement that does not grow; null if no part lists it. */
 function partOf({ name, part, files }: GivenSupplement): KeptSupplement | null {
   if (part === null) return null;
   const blobs = Array.from(files, ([digest, bytes]) => ({ digest, bytes }));

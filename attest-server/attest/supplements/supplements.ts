@@ -9,7 +9,7 @@ import type {
 } from './supplement.ts';
 import { type ProvenAnswer, SupplementedAnswer } from './supplemented-answer.ts';
 
-/** What was known of a node, in the order of the list. */
+/** Supplements held for a node, in the order of the list. */
 export type HeldSupplements = readonly (GivenSupplement | null)[];
 
 /** The one list of all supplements, and what is done with each of them. */
@@ -28,7 +28,7 @@ export class Supplements {
     for (const one of this.#all) await one.restore?.(status);
   }
 
-  /** What the node's next challenge is to ask for. @param connection its channel value */
+  /** Where the node's next challenge is to continue each supplement. @param connection its channel value */
   ask(node: string, connection: Buffer): SupplementPlaces {
     const places: { -readonly [Name in keyof SupplementPlaces]: SupplementPlaces[Name] } = {};
     for (const one of this.#all) {
@@ -38,7 +38,7 @@ export class Supplements {
     return places;
   }
 
-  /** What the node was judged by before; at once, where nothing has to be read for it. */
+  /** Supplements by which the node was judged before; at once, if nothing has to be read for them. */
   held(node: string, parts: NodeStatus['parts']): HeldSupplements | Promise<HeldSupplements> {
     const found = this.#all.map((one) => one.held(node, parts[one.name]));
     return found.some((one) => one instanceof Promise) ? Promise.all(found) : (found as HeldSupplements);

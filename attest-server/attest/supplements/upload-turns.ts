@@ -29,7 +29,7 @@ export class UploadTurns {
     this.#ranks.set(node, Math.min(highest, this.rank(node) + 1));
   }
 
-  /** What ended by itself: where it lasted for some time, it kept others waiting all the same. */
+  /** A turn ended by itself. If it lasted for some time, it still kept others waiting. */
   ended(node: string, { lasted }: UploadTurn): void {
     if (lasted > grace) this.gaveUp(node);
   }

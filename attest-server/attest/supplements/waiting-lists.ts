@@ -5,7 +5,7 @@ import { addPieces, bytesBetween, emptyIndex, type NodeList, none, sizeOf, views
 /** Bytes that wait for the rest of their list, of all nodes together. */
 const mostWaiting = 256 * 1024 * 1024;
 
-/** What came of lists and waits for the rest: bounded over all nodes. */
+/** Pieces of lists that wait for the rest: bounded over all nodes. */
 export class WaitingLists {
   /** Of which something waits; those that got more of it last are last. */
   readonly #ones = new Set<NodeList>();
@@ -61,8 +61,8 @@ export class WaitingLists {
   }
 
   /**
-   * What gives way is asked for again: it is that of the node which sent nothing for longest. Attack: nodes that send half a list,
-   * so that others find no room.
+   * The list of the node that sent nothing for longest gives way, and is asked for again. Attack: nodes that send half
+   * a list, so that others find no room.
    */
   makeRoom(newest: NodeList): void {
     for (const list of this.#ones) {

@@ -6,7 +6,7 @@ import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { type MadeAuthority, makeAuthority } from '../../agent/made-authority.ts';
 import { dial } from '../attacker.ts';
-import { quietDoor } from '../door/quiet-door.ts';
+import { quietAdmission } from '../door/quiet-admission.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 
 /** Stands for any code of a later version, of which this one has none yet. */
@@ -26,7 +26,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
       answerWithin: 30_000,
       helloWithin: 10_000,
     };
-    channel = await openChannel(config, { chain: cert, key }, quietDoor(), ports);
+    channel = await openChannel(config, { chain: cert, key }, quietAdmission(), ports);
   });
   after(async () => {
     await channel?.[Symbol.asyncDispose]();

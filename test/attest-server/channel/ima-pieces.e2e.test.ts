@@ -3,10 +3,10 @@ import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
-import { type Listener, listen } from '../../../attest-server/channel/listener.ts';
+import { type AgentListener, listen } from '../../../attest-server/channel/listener.ts';
 import type { ChannelPorts, Judgement } from '../../../attest-server/channel/ports.ts';
 import type { Action } from '../../../attest-server/channel/session.ts';
-import { openDoors } from '../../../attest-server/door/open.ts';
+import { openAdmissions } from '../../../attest-server/door/open.ts';
 import { askedParts } from '../../../attest-server/policy/aspects.ts';
 import { limits } from '../../../attest-server/wire/limits.ts';
 import {
@@ -29,7 +29,7 @@ const some = Buffer.from('some entries');
 describe("IMA's list in pieces, over a real connection", () => {
   let authority: MadeAuthority;
   let tls: { readonly key: string; readonly cert: string };
-  let listener: Listener;
+  let listener: AgentListener;
   let peers: Peer[] = [];
   /** What was handed on. */
   let answers: Extract<Action, { do: 'judge' }>[] = [];
@@ -76,7 +76,7 @@ describe("IMA's list in pieces, over a real connection", () => {
       now: () => now,
       wallClock: () => 0,
     };
-    const door = openDoors(
+    const admission = openAdmissions(
       { sources: { connections: 256, perSecond: 64, unprovenBytes: 32 * 1024 * 1024 }, helloWithin: 60_000 },
       { now: () => 0, turnedAway() {} },
     ).agents;
@@ -88,7 +88,7 @@ describe("IMA's list in pieces, over a real connection", () => {
         chain: tls.cert,
         key: tls.key,
         timings: { challengeEvery: 60_000, ...within },
-        door,
+        admission,
       },
       ports,
     );

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/api/api.ts';
 import { type Client, createClient, Refusal } from '../../../attest-server/cli/client.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import { quietDoor } from '../door/quiet-door.ts';
+import { quietAdmission } from '../door/quiet-admission.ts';
 import { identityIn } from '../tls/made-identity.ts';
 
 describe('what the command line makes of a problem', () => {
@@ -27,7 +27,7 @@ describe('what the command line makes of a problem', () => {
       },
       { key: identity.key, cert: identity.chain },
       { host: '127.0.0.1', port: 0 },
-      quietDoor(),
+      quietAdmission(),
     );
     client = createClient({
       server: new URL(`https://localhost:${listening.port}`),

@@ -10,7 +10,12 @@ import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/por
 import type { Connected } from '../../../attest-server/channel/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
 import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
-import type { EnrolledNode, JoinToken, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
+import type {
+  EnrolledNode,
+  JoinToken,
+  Pin,
+  ProvenConnection,
+} from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import type { Bundle } from '../../../attest-server/formats/bundle.ts';
 import type { Reference } from '../../../attest-server/formats/reference.ts';
@@ -36,7 +41,7 @@ import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { AuditOrigin } from '../../../attest-server/wire/audit-key.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import type { Reason, Verdict } from '../../../attest-server/wire/verdict.ts';
-import { quietDoor } from '../door/quiet-door.ts';
+import { quietAdmission } from '../door/quiet-admission.ts';
 import { identityIn, putIdentity } from '../tls/made-identity.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
@@ -179,7 +184,7 @@ export interface World {
   readonly connected: Map<string, Connected>;
   /** By node, milliseconds until it is asked again. */
   readonly waits: Map<string, number>;
-  readonly lastSeen: Map<string, Seen>;
+  readonly lastSeen: Map<string, ProvenConnection>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
   cluster: Control | null;
@@ -581,13 +586,13 @@ export async function startApi(world: World): Promise<ApiServer> {
   await putIdentity(dir, names);
   const identity = await identityIn(dir, names, Date.now());
   const tls = { key: identity.key, cert: identity.chain };
-  const door = quietDoor();
-  const api = createApi({ ...portsOf(world), known: (socket) => door.visitor(socket)?.prove() });
+  const admission = quietAdmission();
+  const api = createApi({ ...portsOf(world), known: (socket) => admission.visitor(socket)?.prove() });
   const answer: RequestListener = (message, response) => {
     if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
     api(message, response);
   };
-  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, door);
+  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, admission);
   return {
     url: `https://localhost:${listening.port}`,
     ca: identity.ca,

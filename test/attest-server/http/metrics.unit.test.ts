@@ -4,7 +4,7 @@ import { describe, it } from 'mocha';
 import { attestFigures, attestReport } from '../../../attest-server/attest/telemetry.ts';
 import { channelReport } from '../../../attest-server/channel/telemetry.ts';
 import { hitBounds } from '../../../attest-server/door/bounds.ts';
-import { doorReport } from '../../../attest-server/door/telemetry.ts';
+import { admissionReport } from '../../../attest-server/door/telemetry.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView, unsupportedView, withAbsence } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
@@ -12,7 +12,7 @@ import { httpReport } from '../../../attest-server/http/telemetry.ts';
 import { presenceFigures } from '../../../attest-server/presence/telemetry.ts';
 import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { nodeStates } from '../../../attest-server/wire/verdict.ts';
-import { quietDoor } from '../door/quiet-door.ts';
+import { quietAdmission } from '../door/quiet-admission.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
@@ -248,7 +248,7 @@ describe('the metrics', () => {
   it('have every counter of a closed list from the start', async () => {
     const { reporting } = madeTelemetry();
     attestReport(reporting, { recorded() {}, failed() {} });
-    doorReport(reporting);
+    admissionReport(reporting);
     const samples = parseSamples(await reporting.figures.text());
     const labelsOf = (metric: string, label: string) =>
       new Set(samples.filter(({ name }) => name === metric).map(({ labels }) => labels[label]));
@@ -275,7 +275,7 @@ describe('the metrics', () => {
     await using listening = await listenPlainly(
       createProbes({ ...ports, metrics, scrapeKeptFor: 600_000 }),
       { host: '127.0.0.1', port: 0 },
-      quietDoor(),
+      quietAdmission(),
     );
     const texts = await Promise.all(Array.from({ length: 20 }, () => get(listening.port, '/metrics')));
     assert.equal((await get(listening.port, '/metrics')).body, texts[0]?.body);
@@ -303,7 +303,7 @@ describe('the metrics', () => {
 
   it('are those of the program, all with the prefix assay_, and of its process; counters end in _total', async () => {
     const { reporting, scraped } = madeTelemetry();
-    for (const report of [httpReport, doorReport]) report(reporting);
+    for (const report of [httpReport, admissionReport]) report(reporting);
     attestReport(reporting, { recorded() {}, failed() {} });
     const text = await scraped.text();
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => ({
@@ -329,7 +329,7 @@ describe('the metrics', () => {
     await using listening = await listenPlainly(
       createProbes({ ...portsOf(world), metrics, scrapeKeptFor: 0 }),
       { host: '127.0.0.1', port: 0 },
-      quietDoor(),
+      quietAdmission(),
     );
     const text = await get(listening.port, '/metrics');
     assert.match(text.body, /^assay_nodes\{state="unknown"\} 1$/m);

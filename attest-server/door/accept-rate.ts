@@ -6,7 +6,7 @@ import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
 /** How many sources are remembered, each with what it may still open. */
 const mostSources = 8192;
 
-interface Source {
+interface SourceRate {
   readonly rate: Rate;
   /** Of these connections, those for which it counts as a newcomer. */
   readonly first: Rate;
@@ -21,13 +21,13 @@ interface Source {
  * Strangers' sources share one beside it, but the first connections of a source have another: whoever floods from some
  * addresses keeps out nobody from elsewhere.
  */
-export class Pace {
+export class AcceptRate {
   readonly #each: { readonly burst: number; readonly perSecond: number };
   readonly #now: () => number;
   readonly #strangers: Rate;
   readonly #newcomers: Rate;
   readonly #proven: Rate;
-  readonly #sources = new LRUCache<string, Source>(atMost(mostSources));
+  readonly #sources = new LRUCache<string, SourceRate>(atMost(mostSources));
   /** Sources from which somebody proved himself, and until when they count so. */
   readonly #known = new LRUCache<string, number>(atMost(mostSources));
 
@@ -39,7 +39,7 @@ export class Pace {
     this.#proven = new Rate(inAll.proven, now());
   }
 
-  /** @returns the bound that is in the way; null where the connection may come in */
+  /** @returns the bound that is in the way; null if the connection may come in */
   take(name: string): Extract<HitBound, 'rate' | 'rate_in_all'> | null {
     const now = this.#now();
     let source = this.#sources.get(name);

@@ -1,20 +1,20 @@
 import type { Server, Socket } from 'node:net';
 import { sourceOf } from '../wire/source.ts';
+import { AcceptRate } from './accept-rate.ts';
 import type { HitBound, SourceBounds } from './bounds.ts';
-import { Pace } from './pace.ts';
-import { type Place, Places } from './places.ts';
+import { type AdmissionSlot, Slots } from './slots.ts';
 
 /** A connection that was let in and has not proven itself. */
-export interface Visitor extends Omit<Place, 'touch'> {
+export interface Visitor extends Omit<AdmissionSlot, 'touch'> {
   readonly source: string;
   /** Its request came: the deadline is over. From now on `evict` ends it. */
   asked(evict?: (bound: HitBound) => void): void;
-  /** It proved itself: it holds no place any more, and its source is known. */
+  /** It proved itself: it holds no slot any more, and its source is known. */
   prove(): void;
 }
 
-/** What tells two connections to one listener apart. */
-interface Peer {
+/** Both ends of a socket, which tell two connections to one listener apart. */
+interface SocketEnds {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
   readonly localAddress?: string | undefined;
@@ -23,36 +23,36 @@ interface Peer {
 /** Who is turned away, and by which bound. */
 export type TurnedAway = (bound: HitBound, address: string) => void;
 
-/** What stands before the listener of one port. */
-export interface Door {
-  /** Asks the door before the server does anything for a connection, TLS included. @param turnedAway told too */
+/** Admission to one port, in front of its listener. */
+export interface Admission {
+  /** Admits or refuses each connection before the server does anything for it, TLS included. @param turnedAway is called as well */
   guard(server: Server, turnedAway?: TurnedAway): void;
-  /** Who is behind the socket of a request; null where that one is gone or needs no place any more. */
-  visitor(peer: Peer): Visitor | null;
+  /** Who is behind the socket of a request; null if that visitor is gone or no longer needs a slot. */
+  visitor(peer: SocketEnds): Visitor | null;
   /** A proven connection from this source ended. */
   left(source: string): void;
   readonly unproven: { readonly bytes: number; readonly connections: number };
 }
 
-export interface DoorParts {
+export interface AdmissionParts {
   readonly bounds: SourceBounds;
   /** Milliseconds from TCP to the request. */
   readonly within: number;
-  /** Milliseconds of a monotonic clock. */
+  /** Monotonic milliseconds. */
   readonly now: () => number;
-  /** Told of everybody who is turned away. */
+  /** Called for everybody who is turned away. */
   readonly turnedAway: (bound: HitBound, source: string) => void;
 }
 
-export function createDoor({ bounds, within, now, turnedAway: told }: DoorParts): Door {
-  const pace = new Pace(bounds, now);
-  const places = new Places(bounds);
+export function createAdmission({ bounds, within, now, turnedAway: told }: AdmissionParts): Admission {
+  const acceptRate = new AcceptRate(bounds, now);
+  const slots = new Slots(bounds);
   const visitors = new Map<string, Visitor>();
 
   function admit(socket: Socket, turnedAway: TurnedAway): boolean {
     const address = socket.remoteAddress ?? '';
     const source = sourceOf(address);
-    const refused = pace.take(source);
+    const refused = acceptRate.take(source);
     if (refused !== null) {
       told(refused, source);
       // Without a goodbye: it would cost more than the refusal.
@@ -68,29 +68,29 @@ export function createDoor({ bounds, within, now, turnedAway: told }: DoorParts)
       told(bound, source);
       evict(bound);
     };
-    const place = places.take(source, end);
+    const slot = slots.take(source, end);
     const deadline = setTimeout(() => end('deadline'), within);
     const key = keyOf(socket);
     const leave = () => {
       clearTimeout(deadline);
-      place.leave();
+      slot.leave();
       if (visitors.get(key) === visitor) visitors.delete(key);
     };
     const visitor: Visitor = {
       source,
-      grow: place.grow,
-      claim: place.claim,
-      free: place.free,
+      grow: slot.grow,
+      claim: slot.claim,
+      free: slot.free,
       leave,
       asked(by = drop) {
         clearTimeout(deadline);
-        place.touch();
+        slot.touch();
         evict = by;
       },
       prove() {
         leave();
         socket.off('close', leave);
-        pace.prove(source);
+        acceptRate.prove(source);
       },
     };
     visitors.set(key, visitor);
@@ -107,14 +107,14 @@ export function createDoor({ bounds, within, now, turnedAway: told }: DoorParts)
       });
     },
     visitor: (peer) => visitors.get(keyOf(peer)) ?? null,
-    left: (source) => pace.know(source),
+    left: (source) => acceptRate.know(source),
     get unproven() {
-      return { bytes: places.bytes, connections: places.strangers + places.claimants };
+      return { bytes: slots.bytes, connections: slots.strangers + slots.claimants };
     },
   };
 }
 
 /** The TLS socket of a request is another object than the TCP socket that was accepted; both ends are the same. */
-function keyOf({ remoteAddress, remotePort, localAddress }: Peer): string {
+function keyOf({ remoteAddress, remotePort, localAddress }: SocketEnds): string {
   return `${remoteAddress} ${remotePort} ${localAddress}`;
 }

@@ -1,4 +1,4 @@
-/** What one source says under one name. Times are milliseconds since the epoch. */
+/** Claim of one source under one name. Times are milliseconds since the epoch. */
 export interface Member {
   readonly node: string;
   readonly firstSeen: number;
@@ -13,11 +13,11 @@ const perNameAndSource = 4;
 export const inAll = 1024;
 
 /**
- * What strangers say under names, by a key of the owner's, in the order in which it was last said. Where room is needed,
- * whichever source takes most of it gives way, and of that whatever was said last the longest ago, but for whoever
- * claimed a name first. A flood costs memory of a fixed size.
+ * Claims of strangers under names, by a key that the owner chooses, in the order in which they were last made. Where
+ * room is needed, whichever source takes most of it gives way, and of its claims the one whose last repetition is
+ * longest ago, except the first claim of a name. A flood costs memory of a fixed size.
  */
-export class Crowd<T extends Member> {
+export class ClaimTable<T extends Member> {
   readonly #members = new Map<string, T>();
   readonly #dropped: (member: T, key: string) => void;
 
@@ -62,15 +62,15 @@ export class Crowd<T extends Member> {
     else if (all.length >= inAll) this.#dropOf(all);
   }
 
-  /** @param crowd in the order in which they were last said */
-  #dropOf(crowd: readonly (readonly [string, T])[]): void {
+  /** @param table in the order in which they were last said */
+  #dropOf(table: readonly (readonly [string, T])[]): void {
     const first = new Map<string, Member>();
     for (const member of this.#members.values()) {
       const known = first.get(member.node);
       if (known === undefined || member.firstSeen < known.firstSeen) first.set(member.node, member);
     }
     const isFirst = ([, member]: readonly [string, T]) => first.get(member.node) === member;
-    const [most = []] = heaviest(crowd).sort((a, b) => Number(a.every(isFirst)) - Number(b.every(isFirst)));
+    const [most = []] = heaviest(table).sort((a, b) => Number(a.every(isFirst)) - Number(b.every(isFirst)));
     const [key, member] = most.find((each) => !isFirst(each)) ?? most[0] ?? [];
     if (key === undefined || member === undefined) return;
     this.#members.delete(key);
@@ -79,8 +79,8 @@ export class Crowd<T extends Member> {
 }
 
 /** By source, those of it: of each source that has most. */
-function heaviest<E extends readonly [string, Member]>(crowd: readonly E[]): (readonly E[])[] {
-  const bySource = [...Map.groupBy(crowd, ([, { source }]) => source).values()];
+function heaviest<E extends readonly [string, Member]>(table: readonly E[]): (readonly E[])[] {
+  const bySource = [...Map.groupBy(table, ([, { source }]) => source).values()];
   const most = Math.max(...bySource.map(({ length }) => length));
   return bySource.filter(({ length }) => length === most);
 }

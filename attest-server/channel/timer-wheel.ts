@@ -13,7 +13,7 @@ const longestSleep = 40;
  * Wakes any number of sleepers with one timer, which runs only while there is somebody to wake. Nobody is taken off
  * the list again: who changes his mind finds that nothing is due.
  */
-export class Alarms {
+export class TimerWheel {
   readonly #now: () => number;
   readonly #slots = new Map<number, Sleeper[]>();
   #timer: NodeJS.Timeout | undefined;

@@ -1,51 +1,51 @@
 import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
 
-/** What one connection holds, from its first byte until it has proven itself, is refused or is gone. */
-export interface Place {
+/** Slot of one connection, from its first byte until it has proven itself, is refused or is gone. */
+export interface AdmissionSlot {
   /** It sent more. */
   grow(bytes: number): void;
   /** It asked for something: of its source it is the youngest again. */
   touch(): void;
   /** It said hello with enrolled keys: from now on it is counted among those who claim this node. */
   claim(node: string): void;
-  /** It is refused: its place is free, and what it sent counts until it leaves. */
+  /** It is refused: its slot is free, and what it sent counts until it leaves. */
   free(): void;
   leave(): void;
 }
 
-interface Held {
-  readonly source: Source;
+interface TakenSlot {
+  readonly source: SourceSlots;
   readonly evict: (bound: HitBound) => void;
-  /** In which its place is; null once that is free. */
-  within: Set<Held> | null;
+  /** The set that its slot is in; null once it is free. */
+  within: Set<TakenSlot> | null;
   /** Which node it claims; null for a stranger. */
   node: string | null;
   bytes: number;
   isGone: boolean;
 }
 
-interface Source {
+interface SourceSlots {
   readonly name: string;
-  /** Who was silent for longest comes first. */
-  readonly strangers: Set<Held>;
-  readonly claimants: Map<string, Set<Held>>;
-  /** Who sent something that still counts. */
-  readonly senders: Set<Held>;
+  /** The one that was silent for longest comes first. */
+  readonly strangers: Set<TakenSlot>;
+  readonly claimants: Map<string, Set<TakenSlot>>;
+  /** Those whose bytes still count. */
+  readonly senders: Set<TakenSlot>;
   claimed: number;
   bytes: number;
 }
 
 /**
- * The places of one port's unproven connections, and the bytes that they sent. There is one rule: where room is lacking,
- * the heaviest gives way. Among sources that is the one that has most; within a source, of the places that of the stranger who
- * was silent for longest, and of claimants the oldest of the node that is claimed most; of the bytes the stranger that sent most,
- * and only where strangers sent nothing the oldest of the node that is claimed with most.
+ * The slots of one port's unproven connections, and the bytes that they sent. There is one rule: where room is lacking,
+ * the heaviest gives way. Among sources that is the one that has most; within a source, the stranger who was silent for
+ * longest gives up its slot, and among claimants the oldest of the node that is claimed most; of the bytes the stranger
+ * that sent most, and only where strangers sent nothing the oldest of the node that is claimed with most.
  */
-export class Places {
+export class Slots {
   readonly #of: SourceBounds;
   /** Bytes of all sources: no fewer than one may send. */
   readonly #most: number;
-  readonly #sources = new Map<string, Source>();
+  readonly #sources = new Map<string, SourceSlots>();
   #strangers = 0;
   #claimants = 0;
   #bytes = 0;
@@ -69,9 +69,9 @@ export class Places {
   }
 
   /** @param evict ends the connection at once; told which bound it hit */
-  take(name: string, evict: (bound: HitBound) => void): Place {
+  take(name: string, evict: (bound: HitBound) => void): AdmissionSlot {
     const source = this.#source(name);
-    const held: Held = { source, evict, within: source.strangers, node: null, bytes: 0, isGone: false };
+    const held: TakenSlot = { source, evict, within: source.strangers, node: null, bytes: 0, isGone: false };
     if (source.strangers.size >= this.#of.connections) this.#evict(first(source.strangers), 'places');
     else if (this.#strangers >= inAll.connections) {
       const heaviest = this.#heaviest(source, ({ strangers }) => strangers.size);
@@ -90,7 +90,7 @@ export class Places {
     };
   }
 
-  #claim(held: Held, node: string): void {
+  #claim(held: TakenSlot, node: string): void {
     const { source } = held;
     if (held.node !== null || held.within === null) return;
     const { perSource, total } = inAll.claimants;
@@ -107,7 +107,7 @@ export class Places {
     held.node = node;
   }
 
-  #grow(held: Held, bytes: number): void {
+  #grow(held: TakenSlot, bytes: number): void {
     const { source } = held;
     if (held.isGone) return;
     const counted = bytes + inAll.pieceBytes;
@@ -116,18 +116,18 @@ export class Places {
     this.#bytes += counted;
     source.senders.add(held);
     while (source.bytes > this.#of.unprovenBytes) this.#evict(heaviestSender(source), 'bytes');
-    // Where nobody sent anything, the number of places is the bound.
+    // Where nobody sent anything, the number of slots is the bound.
     while (this.bytes > this.#most && this.#bytes > 0)
       this.#evict(heaviestSender(this.#heaviest(source, (each) => each.bytes)), 'bytes_in_all');
   }
 
-  #evict(held: Held | undefined, bound: HitBound): void {
+  #evict(held: TakenSlot | undefined, bound: HitBound): void {
     if (held === undefined) return;
     this.#leave(held);
     held.evict(bound);
   }
 
-  #leave(held: Held): void {
+  #leave(held: TakenSlot): void {
     const { source } = held;
     if (held.isGone) return;
     this.#held -= 1;
@@ -140,7 +140,7 @@ export class Places {
     if (source.strangers.size + source.claimed + source.senders.size === 0) this.#sources.delete(source.name);
   }
 
-  #free(held: Held): void {
+  #free(held: TakenSlot): void {
     const { source, within, node } = held;
     if (within === null) return;
     held.within = null;
@@ -154,7 +154,7 @@ export class Places {
     if (within.size === 0) source.claimants.delete(node);
   }
 
-  #source(name: string): Source {
+  #source(name: string): SourceSlots {
     return (
       this.#sources.get(name) ?? {
         name,
@@ -168,12 +168,12 @@ export class Places {
   }
 
   /** The newcomer's own source, unless another one has more. */
-  #heaviest(own: Source, weigh: (source: Source) => number): Source {
+  #heaviest(own: SourceSlots, weigh: (source: SourceSlots) => number): SourceSlots {
     return heaviestOf(this.#sources.values(), weigh, own);
   }
 }
 
-function touch(held: Held): void {
+function touch(held: TakenSlot): void {
   if (held.within?.delete(held)) held.within.add(held);
 }
 
@@ -186,7 +186,7 @@ function heaviestOf<T>(all: Iterable<T>, weigh: (each: T) => number, start: T): 
   return heaviest;
 }
 
-function oldestClaimant({ claimants }: Source): Held | undefined {
+function oldestClaimant({ claimants }: SourceSlots): TakenSlot | undefined {
   const start = first(claimants.values());
   return start && first(heaviestOf(claimants.values(), ({ size }) => size, start));
 }
@@ -196,9 +196,9 @@ function oldestClaimant({ claimants }: Source): Held | undefined {
  * them. Anybody can claim a node by its public keys and send a little less than it does: of these it counts which node is
  * claimed with most, and there the oldest goes.
  */
-function heaviestSender({ senders }: Source): Held | undefined {
-  let heaviest: Held | undefined;
-  const byNode = new Map<string, { readonly oldest: Held; bytes: number }>();
+function heaviestSender({ senders }: SourceSlots): TakenSlot | undefined {
+  let heaviest: TakenSlot | undefined;
+  const byNode = new Map<string, { readonly oldest: TakenSlot; bytes: number }>();
   for (const held of senders) {
     const { node, bytes } = held;
     if (node === null) {

@@ -1,6 +1,6 @@
-import type { Alarms, Sleeper } from './alarms.ts';
+import type { Sleeper, TimerWheel } from './timer-wheel.ts';
 
-/** What a connection does when its time has come. */
+/** Actions of a connection when one of its timers ends. */
 export interface Duties {
   /** The deadline passed. */
   tooLate(text: string): void;
@@ -12,9 +12,9 @@ const never = Number.POSITIVE_INFINITY;
 /** Milliseconds from one ping to the next. */
 const beatEvery = 30_000;
 
-/** What one connection has before it, in milliseconds: a deadline, the next challenge, the next ping. */
-export class Agenda implements Sleeper {
-  readonly #alarms: Alarms;
+/** The timers of one connection, in milliseconds: a deadline, the next challenge, the next ping. */
+export class ConnectionTimers implements Sleeper {
+  readonly #timerWheel: TimerWheel;
   readonly #now: () => number;
   /** Null once the connection is gone: an alarm that is still set must not keep it in memory. */
   #duties: Duties | null;
@@ -25,9 +25,9 @@ export class Agenda implements Sleeper {
   /** The earliest alarm that is set. */
   #alarm = never;
 
-  constructor(duties: Duties, alarms: Alarms, now: () => number) {
+  constructor(duties: Duties, timerWheel: TimerWheel, now: () => number) {
     this.#duties = duties;
-    this.#alarms = alarms;
+    this.#timerWheel = timerWheel;
     this.#now = now;
     this.#beat = now() + beatEvery;
     this.#set();
@@ -85,6 +85,6 @@ export class Agenda implements Sleeper {
     const due = Math.min(this.#deadline, this.#challenge, this.#beat);
     if (due >= this.#alarm) return;
     this.#alarm = due;
-    this.#alarms.at(due, this);
+    this.#timerWheel.at(due, this);
   }
 }
