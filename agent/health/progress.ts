@@ -1,3 +1,8 @@
+/**
+ * How far the agent has come, which `health-socket` tells to probes at a Unix socket; `ask-health` is how they
+ * ask.
+ */
+
 import type { Health } from './health-socket.ts';
 
 /**

@@ -1,3 +1,8 @@
+/**
+ * The chained log (`audit-log`, `chain`), its signed checkpoints, which are also kept in the cluster
+ * (`cluster-checkpoint`), and which refusals it holds (`refusals`).
+ */
+
 import type { Logger } from 'pino';
 import type { AuditEvent } from '../formats/audit.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';

@@ -1,3 +1,9 @@
+/**
+ * The keys of an installation by their names (`audit-key`, `authority-files`), in a folder that servers may
+ * share (`key-folder`). They sign here, and no other room has a private key of theirs. See docs/backup.md,
+ * *Keys in a folder of their own*.
+ */
+
 import type { AuditKeys } from '../audit/ports.ts';
 import type { OpenedToGroup } from '../state/volume-group.ts';
 import type { AuthorityKeys } from '../tls/ports.ts';

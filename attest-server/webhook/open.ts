@@ -1,3 +1,8 @@
+/**
+ * Tells one receiver what happens. The audit log is the queue (`deliveries`), and each event of it a signed
+ * message (`message`, `post`). See `docs/events.md`.
+ */
+
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditEvent } from '../formats/audit.ts';
