@@ -1,6 +1,6 @@
 /**
- * How far the agent has come, which `health-socket` tells to probes at a Unix socket; `ask-health` is how they
- * ask.
+ * How far the agent has come, which `health-socket` tells to probes at a Unix socket; they ask through
+ * `ask-health`.
  */
 
 import type { Health } from './health-socket.ts';

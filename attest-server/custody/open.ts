@@ -1,7 +1,6 @@
 /**
- * The keys of an installation by their names (`audit-key`, `authority-files`), in a folder that servers may
- * share (`key-folder`). They sign here, and no other room has a private key of theirs. See docs/backup.md,
- * *Keys in a folder of their own*.
+ * Signs with the keys of an installation (`audit-key`, `authority-files`), in a folder that servers may share
+ * (`key-folder`). See docs/backup.md, *Keys in a folder of their own*.
  */
 
 import type { AuditKeys } from '../audit/ports.ts';

@@ -1,5 +1,5 @@
 /**
- * One aspect: rules, judge, advice and memory of a firewall. `read-ruleset` makes one model of what nft and
+ * One aspect: rules, judge, doubts and advice of a firewall. `read-ruleset` makes one model of what nft and
  * iptables print (`nft-json`, `iptables-save`), `compare` tells differences, `walk` follows packets through
  * chains for openings (`opening`, `opened`), and `host-endpoint` and `marks` know Calico's.
  *

@@ -1,5 +1,5 @@
 /**
- * One aspect: rules, judge and advice of what a node says of itself, such as the kernel's `taints`; see
+ * One aspect: rules, judge, doubts and advice of what a node says of itself, such as the kernel's `taints`; see
  * `docs/host.md`.
  */
 

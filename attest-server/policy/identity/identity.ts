@@ -1,5 +1,5 @@
 /**
- * One aspect: who the machine is. `findings` are its findings, `advice` what to do about each; `system-uuid`
+ * One aspect: whose TPM a node has. `findings` are its findings, `advice` what to do about each; `system-uuid`
  * tells whether two UUIDs are of one machine.
  */
 
