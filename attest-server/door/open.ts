@@ -1,3 +1,8 @@
+/**
+ * Decides who may come in at each port, before TLS: the `pace` of new connections, `places` of unproven ones
+ * and their bytes, each by source, and the deadline to the request.
+ */
+
 import type { DoorPort, HitBound, SourceBounds } from './bounds.ts';
 import { createDoor, type Door } from './door.ts';
 
