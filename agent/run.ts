@@ -1,3 +1,19 @@
+/**
+ * The agent of a node. `main` is the composition root; `config` turns environment and file into a
+ * configuration. `run` is the agent's life: connect, answer, come back; `conversation` is one conversation with
+ * a server.
+ *
+ * `evidence` and `node-reader` ask every collector, bind the parts to the nonce, and have the TPM seal them.
+ * `identity` has the keys shown in the hello, and `activation` proves that they are of one TPM. `channel` is
+ * the WebSocket; `server-identity`, `announced-authorities` and `join-token` know which authorities vouch for
+ * the server, and who said so.
+ *
+ * `state-dir` is the private folder, `cluster-token` the token of the agent's service account; `audit-witness`
+ * keeps the server's checkpoints, `back-off` says when to try again, `changes` that something changed
+ * meanwhile, `agent-error` why the agent cannot go on. `guarded-socket` is a Unix socket for one group alone,
+ * and `prepare-state` makes the folders of a pod for its programs.
+ */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TpmOptions } from 'node-tpm2';
 import { ToolError } from 'node-tpm2/run';

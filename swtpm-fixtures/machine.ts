@@ -1,3 +1,14 @@
+/**
+ * Software TPMs that boot with a recorded log, namespaces with real rules, disks as files, and tampering.
+ *
+ * `recorded` is evidence of real machines; `recorded-initrds` are images, and what a kernel made of them;
+ * `recorded-nodes` their disks and firewalls; `recorded-clouds` answers of clouds; `vectors` attacks as bundles
+ * with the answer beside them; `conversations` what released versions said, `databases` what state they left,
+ * `charts` what their charts made.
+ *
+ * `set-up` is the set-up before each command, which `setup.mjs` begins.
+ */
+
 import { hash, randomUUID } from 'node:crypto';
 import { appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,16 @@
+/**
+ * Tests mirror the trees of the product. Besides: `incidents` plays thirteen faults of a night from the command
+ * line; `brownfield` leads a site of 60 machines along `docs/adopting.md`; `bench` measures; `fuzz` makes
+ * inputs for each parser (`docs/fuzzing.md`); `attacks` are programs that besiege a real server, or kill it
+ * (`attacks/one-server`); `vectors` makes and runs the vectors; `conversations` replays those of released
+ * versions, and `databases` goes on with their state; `release` says whether this tree can be released.
+ *
+ * `programs` says which programs tests start; `vm` boots virtual machines; `cluster` tries manifests and server
+ * at any API server; `manifests` holds chart and base to what Kubernetes takes without one; `recorded` judges
+ * folders and firmware logs (npm run recorded); `generated` writes what follows from declarations and from the
+ * chart; `troubleshooting` is the page of all codes; `toy` is an aspect that nobody ships.
+ */
+
 import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';

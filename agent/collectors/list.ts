@@ -1,3 +1,10 @@
+/**
+ * A file for each collector, all in this one list: `boot-log`, `user-space-log`, `ima-log` (for servers of
+ * 0.3.0), `disk` (with `block-devices` and `resolve-below`), `firewall` (asks `netfilter`), `host` (what the
+ * machine is), `running` (how it runs: `ssh` and what that reads, `sysctls`, `upkeep`), and `inventory` (a
+ * process that ends); and one for each supplement: `loader-files`, `initrd`, `ima-list`.
+ */
+
 import { bootLog } from './boot-log.ts';
 import type { Collector } from './collector.ts';
 import { disk } from './disk.ts';

@@ -1,3 +1,9 @@
+/**
+ * The program that holds kubelet back until identity and boot are affirmed. `decide` says whether kubelet may
+ * start, `run` asks the server, `way-in` looks for an operator's word, and `kept-order` remembers the server's;
+ * see `docs/gate.md`.
+ */
+
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

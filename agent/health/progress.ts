@@ -1,3 +1,8 @@
+/**
+ * How far the agent has come, which `health-socket` tells to probes at a Unix socket; they ask through
+ * `ask-health`.
+ */
+
 import type { Health } from './health-socket.ts';
 
 /**

@@ -1,3 +1,9 @@
+/**
+ * The host program that reads what only root can (raw headers of disks, mapping tables, GRUB's files, digests
+ * of initrds, and with --initrd the booted one) into /run/assay/inspect. Collectors read it there through
+ * `inspected-file` and `boot-copies`.
+ */
+
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';

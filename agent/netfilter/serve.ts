@@ -1,3 +1,8 @@
+/**
+ * The program that reads the rules of the firewall and hears when they moved. `owned-rules` says what it leaves
+ * out of them; `client` is how the agent asks it, over a socket for one group alone (`guarded-socket`).
+ */
+
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';

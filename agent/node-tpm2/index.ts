@@ -1,3 +1,7 @@
+/**
+ * A package of its own: the verbs of a TPM through tpm2-tools, and `run`, the one runner that starts processes.
+ */
+
 export type { Credential } from './activate.ts';
 export type { Capabilities } from './capabilities.ts';
 export { type Bank, banks, type PcrSelection, type PcrValues } from './pcrs.ts';

@@ -1,3 +1,9 @@
+/**
+ * The only program that holds the TPM: five verbs (`broker`, `verbs`) on a Unix socket of its own, and on one
+ * that systemd makes for the agent (`handed-over`). The agent asks it through `client`. It has no network code;
+ * see `docs/privileges.md`.
+ */
+
 import type { Server } from 'node:net';
 import { ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';

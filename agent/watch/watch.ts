@@ -1,3 +1,8 @@
+/**
+ * Notices what changed on the node, by plain reads once a second: a file for each thing, in one list (`list`):
+ * `mounts`, `mappings`, `inspected`, `listeners`. Events of the firewall come from `netfilter`.
+ */
+
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 

@@ -1,3 +1,5 @@
+/** The requests and answers of the HTTP API, for the server and the CLI alike. */
+
 import { z } from 'zod';
 import { enrolmentMethods } from '../formats/enrolment-method.ts';
 import { flapsSchema } from '../formats/flaps.ts';

@@ -1,3 +1,20 @@
+/**
+ * The pipeline, in order: verify -> appraise -> commit -> report (`attestation`). A node is an object
+ * (`owned-node`): its turn, status, deadline, fault, what is not written yet, what judging it cost
+ * (`judging-time`), and which of its changes have rows (`flapping`). `owned-nodes` has those that this server
+ * owns, and forgets one by dropping it. `node-lives` takes nodes into memory, archives and releases them;
+ * `ageing` does what time does to them.
+ *
+ * Knowledge that only many nodes give lies beside them (`among-nodes`: `twins`, `system-uuids`,
+ * `shared-volumes`), each with claim, restore and release.
+ *
+ * Of one answer: parts that it only names (`named-parts`), and how much it brings (`answer-size`); its proof,
+ * charged to its node (`answer-proof`), and turns of what takes long (`heavy-turns`); its verdict
+ * (`verdict-recorder`), which rows that has (`verdict-rows`), what is in them (`verdict-record`), and how they
+ * are written and told (`commits`); which verdicts turned by a change of ours, and not by the node (`turns`);
+ * which openings of gates are news (`gate-openings`). `sweeper` looks for what is overdue.
+ */
+
 import type { AskedPeer, Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { FaultCause } from '../formats/server-fault.ts';

@@ -1,3 +1,9 @@
+/**
+ * The chained log (`audit-log`, `chain`), its signed checkpoints, which are also kept in the cluster
+ * (`cluster-checkpoint`), and which refusals it holds (`refusals`). Its entries go to whoever passes them on by their
+ * number, as they are committed (`reader`).
+ */
+
 import type { Logger } from 'pino';
 import type { AuditEvent } from '../formats/audit.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';

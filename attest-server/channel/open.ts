@@ -1,3 +1,12 @@
+/**
+ * The conversations with agents: `listener`, `connection`, and `session`, a state machine without I/O.
+ * `probation` holds while nothing is proven; sizes and rates are in `bounds`.
+ *
+ * `arrived-supplements` takes the pieces that were asked for, and `answer-sizes` says how much of each
+ * supplement comes next. `long-answers` lets few nodes send much at a time; `open-answers` bounds what all of
+ * them have sent and nobody has judged yet.
+ */
+
 import type { Admission } from '../door/admission.ts';
 import { timings } from '../wire/limits.ts';
 import { type AgentListener, listen, type ServingIdentity } from './listener.ts';

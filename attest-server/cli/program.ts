@@ -1,3 +1,8 @@
+/**
+ * The command assay: `tree` says how it is typed, `commands` what it does, `offline` what needs no server, and
+ * `completion` is for shells. `confirm` asks before a step.
+ */
+
 import { type Argument, Command, CommanderError } from 'commander';
 import { version } from '../version.ts';
 import { printable } from '../wire/printable.ts';

@@ -1,3 +1,8 @@
+/**
+ * Signs with the keys of an installation (`audit-key`, `authority-files`), in a folder that servers may share
+ * (`key-folder`). See docs/backup.md, *Keys in a folder of their own*.
+ */
+
 import type { AuditKeys } from '../audit/ports.ts';
 import type { OpenedToGroup } from '../state/volume-group.ts';
 import type { AuthorityKeys } from '../tls/ports.ts';

@@ -1,3 +1,9 @@
+/**
+ * A signed directory of references, pins and policy: what is in it at one moment (`snapshot`), read whole or
+ * not at all (`read-directory`), when (`look`), and put in force by the rooms that hold these (`open`). See
+ * docs/references.md, *From Git*.
+ */
+
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';

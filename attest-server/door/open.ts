@@ -1,3 +1,8 @@
+/**
+ * Decides who may come in at each port, before TLS: the `accept-rate` of new connections, `slots` of unproven ones
+ * and their bytes, each by source, and the deadline to the request.
+ */
+
 import { type Admission, createAdmission } from './admission.ts';
 import type { AdmissionPort, HitBound, SourceBounds } from './bounds.ts';
 

@@ -1,3 +1,9 @@
+/**
+ * Which TPM is which node: the keys of a hello (`identify`), by which method (`registry`), `candidates`,
+ * `approvals`, and the word of a cloud (`cloud-program`); who was refused under a name (`claims`), and where a
+ * node was last (`last-seen`).
+ */
+
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';

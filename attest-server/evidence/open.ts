@@ -1,3 +1,9 @@
+/**
+ * Evidence as it is kept: the one document packed (`pack`) and unpacked (`unpack`), with its parts by digest;
+ * how much a node may send (`node-budgets`: `disk-budget`, `logs-per-boot`) and hold (`held-by-node`); and
+ * `retention`.
+ */
+
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../formats/bundle.ts';
 import type { Reference } from '../formats/reference.ts';

@@ -1,4 +1,4 @@
-/** Closed lists of what marking does and does not: labels of metrics, and words that the API shows. */
+// Closed lists of what marking does and does not: labels of metrics, and words that the API shows.
 
 /** Effects of a patch on a Node. */
 export const markActions = [

@@ -1,3 +1,9 @@
+/**
+ * Documents with a form of their own: `reference`, `bundle`, `pin-file`, `initrd-manifest`, messages of the
+ * `webhook`, entries of the `audit` log, lists of a million known files (`digest-list`); and the words that
+ * rooms of the server share, such as those of `marking` and of faults (`server-fault`).
+ */
+
 import { z } from 'zod';
 import { firewallBaseline } from '../wire/firewall.ts';
 import { limits } from '../wire/limits.ts';

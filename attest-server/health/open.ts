@@ -1,3 +1,7 @@
+/**
+ * Whether verdicts can be stored: why not, since when, and whether they can again (reason code server_fault).
+ */
+
 import {
   type FaultCause,
   faultAdvice,

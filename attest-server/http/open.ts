@@ -1,3 +1,8 @@
+/**
+ * One table of routes (`routes`) for API, `probes` and metrics, from which /openapi.json is made (`openapi`);
+ * `roles` and `tokens`; and what is shown of a node (`node-view`, and `known-node` for what is known besides).
+ */
+
 import type { Admissions } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../formats/bundle.ts';

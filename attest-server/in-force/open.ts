@@ -1,3 +1,12 @@
+/**
+ * Which policy and references are in force (`in-force`), and by which nodes were trusted before
+ * (`earlier-rules`). In a latched cluster no policy comes in force that is below the latch (`policy/latch`).
+ *
+ * `policy-history` has the policies that were, and which one a person went back to or allowed; `policy-refusal`
+ * says whether another one takes the trust of too many nodes; `trials` tries others on kept evidence; `reload`
+ * does what SIGHUP reads again, and says what of it is faulty.
+ */
+
 import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';

@@ -1,3 +1,10 @@
+/**
+ * The API of the cluster: how it is reached (`access`), the Nodes by list and watch (`node-watch`), no one Node
+ * more than its share (`node-reading`), what is written (`writer`), whose tokens are shown (`token-reviews`)
+ * and how many are looked at (`token-shares`), and what admission has (`admission`). All of it is bounded in
+ * time and number (`requests`); that something is wrong is said once (`api-health`).
+ */
+
 import type { Logger } from 'pino';
 import type { CheckpointKeeper } from '../audit/cluster-checkpoint.ts';
 import type { Cluster } from '../enrolment/cluster.ts';

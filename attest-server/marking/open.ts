@@ -1,3 +1,14 @@
+/**
+ * The marks of a Node. All pure: what it is to carry (`judged-node`, `marks`), how that is written without
+ * touching what is not ours (`patch`), and when taints wait (`breaker`, `doubts`, `steadiness`). `reconciler`
+ * judges each Node again after a change (`judgement`), on one server at most (`lease`).
+ *
+ * Two units make it so: `node-marks` writes the marks of Nodes, `publication` their resources, and Events
+ * (`node-events`). They share one back-off towards the API (`api-back-off`) and, for each node, one record of
+ * who stands against what we write (`contested-node`). `breaker-holds` keeps what waits for a person;
+ * `admission-watch` says where others may change it (`admission-gaps`). See `docs/marks.md`.
+ */
+
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { protectedThings } from '../formats/marking.ts';

@@ -1,3 +1,18 @@
+/**
+ * Pure: `Proven`, rules, references and the past become a `Verdict`. `aspect` is the interface, `aspects` the
+ * list, and `appraise` joins them. `sequence` compares where a TPM is in time, `twins` says that several nodes
+ * show one TPM, and `kept-unknown` remembers what a node shows and no reference has.
+ *
+ * One function (`stateOf`) decides every state: of evidence (online, offline and in simulation), of silence,
+ * and of a boot that has begun. `gate` says what an answer is worth if its role makes no node trusted, and what
+ * a gate is told.
+ *
+ * The memory of a node is an input: where its TPM is in time, which parts it sent, what each aspect asked for,
+ * and what stands against it (`against`): whatever the aspect, what broke the policy stands until a reading
+ * takes it back. Each aspect keeps its judgements under exactly what they are made from (`remembering`). The
+ * verdict is joined from these, and joined again only when one of them is another.
+ */
+
 import { LRUCache } from 'lru-cache';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';

@@ -1,3 +1,9 @@
+/**
+ * Which nodes are gone from the cluster: `absence` decides; `presence` looks each second, writes down who
+ * leaves, and archives who is gone for long. A node that is gone is hidden (`isHidden`), unless something is
+ * held against it.
+ */
+
 import type { Absence, PresencePorts, PresentNodes } from './ports.ts';
 import { Presence, type PresenceConfig, type PresenceFigures } from './presence.ts';
 

@@ -1,3 +1,8 @@
+/**
+ * Reference values over their life (`life`): `capture`, import, approve, announce, retire, revoke, restore; and
+ * what nodes show and none has, with the command for each (`candidates`).
+ */
+
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { ReferenceCandidates } from '../api/candidates-api.ts';

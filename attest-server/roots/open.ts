@@ -1,3 +1,5 @@
+/** The authorities of TPM makers, as PEM files in this folder. */
+
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { readTrustRoots } from './read-roots.ts';
 

@@ -1,3 +1,8 @@
+/**
+ * The configuration of programs: `settings` by file, variable or flag, their schema for editors
+ * (`settings-schema`), and every fault reported at once (`config-error`).
+ */
+
 import { z } from 'zod';
 import { suggestion } from '../formats/nearest.ts';
 import { ConfigError, type ConfigFault } from './config-error.ts';

@@ -1,3 +1,9 @@
+/**
+ * The state folder: its one lock, private files (`private-file`), files that are whole or not at all
+ * (`whole-file`), what a kubelet opened to a group (`volume-group`), when a server last ran, what a killed one
+ * left (`leftovers`), and the room that is kept for a full disk (`reserve`).
+ */
+
 import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

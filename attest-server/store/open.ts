@@ -1,3 +1,15 @@
+/**
+ * The store: a file for each port that a room declares, and one door for all SQL (`database`). `sqlite` is the
+ * only dialect; its migrations (`sqlite/migrations`) bring a database to the form of today, step by step.
+ *
+ * PostgreSQL would be a folder beside it: Kysely's dialect with a pool, bigint read as numbers and bytea,
+ * tables and triggers in its words, error 23505 for a second row of one key, pg_dump for a backup,
+ * pg_database_size; and the one condition outside of that folder that is in SQLite's words, that of the index
+ * evidence_that_names (`unused-evidence`). It would cost an advisory lock at the beginning of each writing
+ * transaction, because the audit chain, checkpoints and the share of all references are read before they are
+ * written (SQLite has one writer anyway), and a savepoint around inserts that may be refused.
+ */
+
 import type { InitrdStore } from '../attest/ports.ts';
 import type { AuditStore } from '../audit/ports.ts';
 import type { DeclaredStore } from '../declared/ports.ts';

@@ -1,3 +1,9 @@
+/**
+ * The means by which a room reports (`reporting`): the registry of metrics (`figures`), the log and what of a
+ * flood it says (`log-limiter`), and the audit log. All nodes, counted at each scrape (`fleet`), and series of
+ * each (`node-series`). The `telemetry` file of a room says what its events do to metrics, log and audit log.
+ */
+
 import type { Logger } from 'pino';
 import type { ProbePorts } from '../http/probes.ts';
 import { Figures } from './figures.ts';

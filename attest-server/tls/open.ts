@@ -1,3 +1,8 @@
+/**
+ * The server's certificate, renewed before it ends (`server-certificate`), and how one authority follows
+ * another (`authority-rotation`). `published-authorities` keeps the authorities in a ConfigMap of the cluster.
+ */
+
 import type { Logger } from 'pino';
 import type { AuditStore } from '../audit/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';

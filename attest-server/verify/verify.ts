@@ -1,3 +1,11 @@
+/**
+ * Pure: bytes become a `Proven`, or a `Rejection` with a code. This file reads as the specification. `verifier`
+ * remembers what was proven, and logs as they were read (`boot-reading`).
+ *
+ * `endorsement-template` says which endorsement keys are taken, and `endorsement-paths` who vouches for one.
+ * That is expensive, so it is done once for each key, after a proof.
+ */
+
 import { hash } from 'node:crypto';
 import { atOnce } from '../formats/in-steps.ts';
 import { qualifyingData } from '../wire/binding.ts';

@@ -1,3 +1,8 @@
+/**
+ * Tells one receiver what happens. The audit log is the queue, of which it is one reader (`deliveries`); each event of it is a signed
+ * message (`message`, `post`). See `docs/events.md`.
+ */
+
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditReader } from '../audit/reader.ts';

@@ -1,3 +1,8 @@
+/**
+ * Programs that ask a cloud whose TPM a machine has (`gce`, `aws`). Each is a process that ends, and is bounded
+ * in time, in bytes and in where it goes (`ask`). See `docs/clouds.md`.
+ */
+
 import { Command, InvalidArgumentError } from 'commander';
 import { version } from '../../attest-server/version.ts';
 import { CloudFault, type Lookup } from './lookup.ts';

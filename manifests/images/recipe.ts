@@ -1,3 +1,8 @@
+/**
+ * The container images: `recipe` says what each holds, `build` makes them of packages of Debian
+ * (`debian-packages`) and npm (`node-program`, `programs`), and `sbom` describes them. See `docs/images.md`.
+ */
+
 import { agentFlags } from '../../swtpm-fixtures/set-up/agent-flags.ts';
 
 /** What one image holds. The Containerfile of that name says how it is started. */

@@ -1,3 +1,9 @@
+/**
+ * A Kubernetes API server in the tests' own process, faithful to the protocol of 1.33, with `faults` to switch
+ * on, and held against answers of a real one (`swtpm-fixtures/recorded-api`). `README.md` beside it says what
+ * it does and does not.
+ */
+
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

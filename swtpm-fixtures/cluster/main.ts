@@ -1,3 +1,8 @@
+/**
+ * The cluster and story of `npm start` (`cluster`, `story`), the story of --cluster (`cluster-story`,
+ * `marked-nodes`), and that of --update (`update-story`, `alarms`).
+ */
+
 import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';

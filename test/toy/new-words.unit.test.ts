@@ -18,7 +18,7 @@ interface Addition {
   readonly added: Readonly<Record<string, string>>;
   /** Lists and words of the contract: what of each file is replaced, and by what. */
   readonly edited: Readonly<Record<string, readonly (readonly [from: RegExp, to: string])[]>>;
-  /** Of ARCHITECTURE.md. */
+  /** Of CONTRIBUTING.md. */
   readonly section: string;
 }
 
@@ -59,7 +59,7 @@ const aspect: Addition = {
       [/(?<=^export const reference = z\.strictObject\(\{\n)/m, '  programs: runtimeFiles.optional(),\n'],
     ],
   },
-  section: 'The aspect is the unit',
+  section: 'Add an aspect',
 };
 
 const supplement: Addition = {
@@ -106,7 +106,7 @@ const supplement: Addition = {
       [/(?<=^ {2}return \{\n)/m, '    notes: checkNotes(check),\n'],
     ],
   },
-  section: 'The supplement is a unit',
+  section: 'Add a supplement',
 };
 
 /** A role is a row of one file. */
@@ -129,7 +129,7 @@ const role: Addition = {
       ],
     ],
   },
-  section: 'The role is a row',
+  section: 'Add a role',
 };
 
 const touchedBy = ({ added, edited }: Addition) => [...Object.keys(added), ...Object.keys(edited)];
@@ -161,9 +161,9 @@ describe('a seventh aspect, a fourth supplement and a third role, all of whose w
     ['the supplement', 8, supplement],
     ['the role', 1, role],
   ] as const)
-    it(`touch so many files of the product, which ARCHITECTURE.md names: ${what} ${files}`, async () => {
+    it(`touch so many files of the product, which CONTRIBUTING.md names: ${what} ${files}`, async () => {
       assert.equal(new Set(touchedBy(addition)).size, files);
-      const page = await readFile(join(root, 'ARCHITECTURE.md'), 'utf8');
+      const page = await readFile(join(root, 'CONTRIBUTING.md'), 'utf8');
       const [, section = ''] = new RegExp(`^## ${addition.section}\n([\\s\\S]*?)^## `, 'm').exec(page) ?? [];
       const named = Object.keys(addition.edited).map((file) => file.replace('attest-server/', ''));
       assert.deepEqual(

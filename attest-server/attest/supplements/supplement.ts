@@ -1,3 +1,22 @@
+/**
+ * Long kinds of evidence that the server asks for after an answer, behind one interface (this file) and in one
+ * list (`list`): which files a node is asked for first (`loader-files`); which initrds are known, and who sends
+ * one when (`initrds`, `kept-initrds`, `partial-images`, `image-reader`, `image-queue`, `upload-turns`); how
+ * much of IMA's list is proven of each node, and kept (`ima-lists`, `ima-list`, `waiting-lists`). `supplements`
+ * does with each what is done with all, and `supplemented-answer` leads one answer from its first proof to that
+ * of the whole.
+ *
+ * An answer is verified with what was known before, and once more with what supplements give: a test counts
+ * that. `verify` says what the first proof lacks: components of the boot that nothing explains, initrds of
+ * which no manifest is known, and up to where the list was proven. Whoever waits for what another node sends
+ * does so before his node's turn, and holds up nothing of it.
+ *
+ * On the wire all are alike, for agents that speak `supplements`. `supplements.NAME` of a challenge has digests
+ * (of), a byte to begin at, a boot, and how many bytes may come; that of an answer has where it begins, whether
+ * there is more, and the digests of the pieces, which come before it in frames. Agents of 0.3.0 are asked for
+ * files alone, and send their list as a part (`channel/arrived-supplements`).
+ */
+
 import type { EvidenceOwner } from '../../evidence/held-by-node.ts';
 import type { Blob } from '../../evidence/kept-form.ts';
 import type { MeasuredBoot } from '../../verify/measured-boot.ts';

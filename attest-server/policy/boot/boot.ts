@@ -1,3 +1,12 @@
+/**
+ * One aspect: rules, judge, doubts, advice and memory of a boot. `signed-change` finds what is signed,
+ * `loader-commands` and `kernel-version` say what counts of GRUB's commands, `named-masks` of systems with two
+ * places, and `reference-reach` what a revocation reaches.
+ *
+ * `by-value` compares PCRs of firmware that does not log all, and `expected-change` excuses a change that was
+ * announced.
+ */
+
 import type { Reference } from '../../formats/reference.ts';
 import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { Proven } from '../../verify/proven.ts';

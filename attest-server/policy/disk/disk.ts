@@ -1,3 +1,8 @@
+/**
+ * One aspect: rules, judge, doubts, advice and memory of disks. `layers` walks from a mount down to disks, and
+ * `volume-devices` tells which of those are volumes of pods; see `docs/disk.md`.
+ */
+
 import { LRUCache } from 'lru-cache';
 import type { Proven, ProvenPart } from '../../verify/proven.ts';
 import { atMost } from '../../wire/at-most.ts';

@@ -1,3 +1,5 @@
+/** Policies that are tried (`simulation`) or drafted (`suggest`) by what nodes show (`observation`). */
+
 import { stringify } from 'yaml';
 import { mostCaptured } from '../../formats/reference.ts';
 import { nodeName } from '../../wire/messages.ts';

@@ -1,3 +1,8 @@
+/**
+ * The policy file, every fault with its line. `policy-schema` is its grammar, `policy-error` its faults;
+ * `policy.schema.json` is made of it for editors.
+ */
+
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';

@@ -1,3 +1,12 @@
+/**
+ * One aspect: rules, judge, doubts and advice of a firewall. `read-ruleset` makes one model of what nft and
+ * iptables print (`nft-json`, `iptables-save`), `compare` tells differences, `walk` follows packets through
+ * chains for openings (`opening`, `opened`), and `host-endpoint` and `marks` know Calico's.
+ *
+ * `owners` has the forms of rule that programs write again all the time (`owners/shipped`), and leaves out what
+ * fits one (`owners/without-owned`). See `docs/firewall.md`.
+ */
+
 import type { Reference } from '../../formats/reference.ts';
 import type { ProvenPart } from '../../verify/proven.ts';
 import { parseFirewallPart } from '../../wire/firewall.ts';

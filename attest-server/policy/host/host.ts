@@ -1,3 +1,8 @@
+/**
+ * One aspect: rules, judge, doubts and advice of what a node says of itself, such as the kernel's `taints`; see
+ * `docs/host.md`.
+ */
+
 import type { Facts, HostFacts } from '../../wire/facts.ts';
 import type { Aspect, AspectJudgement } from '../aspect.ts';
 import type { LocatedFault } from '../file/policy-error.ts';

@@ -1,3 +1,8 @@
+/**
+ * One aspect: whose TPM a node has. `findings` are its findings, `advice` what to do about each; `system-uuid`
+ * tells whether two UUIDs are of one machine.
+ */
+
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, AspectJudgement, JudgedNode, PreparedAspect } from '../aspect.ts';
 import { sharedTpm } from '../twins.ts';

@@ -1,3 +1,12 @@
+/**
+ * One aspect: rules, judge, doubts, advice and memory of what a node runs. `progress` follows each node's list
+ * of IMA from where it was judged, `sort-entry` puts each entry where it belongs by `prepared-references`,
+ * `tally` keeps counts and examples, and `judge-tally` makes the reasons.
+ *
+ * `policy-in-force` says what the kernel measures; `signature` and `signer-keys` know who signed a file. See
+ * `docs/runtime.md`.
+ */
+
 import { atOnce } from '../../formats/in-steps.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';

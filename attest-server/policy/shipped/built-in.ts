@@ -1,3 +1,5 @@
+/** The two policies that are shipped, `observe.yaml` and `strict.yaml`. Only this room reads the two files. */
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { aspects } from '../aspects.ts';

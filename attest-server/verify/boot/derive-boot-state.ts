@@ -1,3 +1,8 @@
+/**
+ * States what a boot was, as far as the quote vouches for it (`docs/boot-facts.md`): `components`, texts, and
+ * the files of the loader by their bytes (`file-content`, `environment-block`, and `verify/listed-files`).
+ */
+
 import type { LogBank } from '../tpm/algorithms.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
 import { eventType } from '../tpm/event-types.ts';

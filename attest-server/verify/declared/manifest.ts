@@ -1,3 +1,5 @@
+/** The `manifest` of a signed directory, and who signed it: `ssh-signature`, `minisign`, `signers`. */
+
 import { declaredBounds, declaredFiles } from '../../formats/declared.ts';
 import { plainName } from '../../formats/reference.ts';
 import { Rejection } from '../../wire/rejection.ts';

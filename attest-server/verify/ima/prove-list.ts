@@ -1,3 +1,9 @@
+/**
+ * IMA's list in both forms (`entry`, `ascii-form`), replayed onto PCR 10 from where it was proven before: the
+ * entries since then, the kernel's word on the boot (`boot-aggregate`), and devices of the device mapper
+ * (`mappings`).
+ */
+
 import type { PcrBank } from '../../wire/messages.ts';
 import { bootAggregateOf, pcrValue } from '../../wire/pcr-values.ts';
 import { Rejection } from '../../wire/rejection.ts';

@@ -1,3 +1,9 @@
+/**
+ * The bytes of an initrd become, as they come, a manifest of all that the kernel makes of them. `initrd-reader`
+ * knows archives and what is packed (`packed`, `zstd-frame`), `cpio` reads entries, and `folders` and
+ * `root-tree` have folders, links and names as the kernel has them.
+ */
+
 import { createHash } from 'node:crypto';
 import {
   type InitrdArchive,

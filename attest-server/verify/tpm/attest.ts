@@ -1,3 +1,8 @@
+/**
+ * Parsers, one for each structure: those of the TPM, the TCG event log (`event-log`), and systemd's log
+ * (`user-space-log`).
+ */
+
 import { bankBytes, type PcrBank } from '../../wire/messages.ts';
 import { pcrCount } from '../../wire/pcr-values.ts';
 import { Rejection } from '../../wire/rejection.ts';

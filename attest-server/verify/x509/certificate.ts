@@ -1,3 +1,5 @@
+/** Parsers of certificates, one for each structure. */
+
 import { hash, type KeyObject, X509Certificate } from 'node:crypto';
 import { DerReader, tag } from '../../formats/der.ts';
 import { Rejection } from '../../wire/rejection.ts';

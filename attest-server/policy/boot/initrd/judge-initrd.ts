@@ -1,3 +1,9 @@
+/**
+ * Explains each file of an initrd: by a list of packages, at its path or at one to which makers of initrds move
+ * it; as made by the host in a way that they do; or by what people vouch for. The ways of makers are rows, each
+ * with source and date (`shipped-rules`), behind one interpreter (`initrd-rules`); see `docs/initrd.md`.
+ */
+
 import type { InitrdEntry, InitrdManifest } from '../../../formats/initrd-manifest.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
