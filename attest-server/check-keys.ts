@@ -2,12 +2,12 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkBelongs } from './audit/audit-log.ts';
 import { type KnownKeys, readKnownKeys } from './cli/offline/audit/log-in-database.ts';
-import { type LyingKeys, lookAtKeys } from './custody/look-at-keys.ts';
+import { type FoundKeys, lookAtKeys } from './custody/look-at-keys.ts';
 import { auditKeyId } from './wire/checkpoint.ts';
 
 /** One key, and the database that a server would use it with. */
 export interface CheckedKey {
-  readonly name: keyof LyingKeys;
+  readonly name: keyof FoundKeys;
   /** Its file. */
   readonly path: string;
   /** Null if the database names no such key, or there is none; it says less than a fault where it is null, too. */
@@ -40,9 +40,9 @@ function notLookedAt(name: CheckedKey['name'], path: string): CheckedKey {
   return { name, path, fits: null, text };
 }
 
-type Fit = Pick<CheckedKey, 'fits' | 'text'>;
+type KeyFinding = Pick<CheckedKey, 'fits' | 'text'>;
 
-function auditFits({ path, signer }: LyingKeys['audit'], known: KnownKeys | null): Fit {
+function auditFits({ path, signer }: FoundKeys['audit'], known: KnownKeys | null): KeyFinding {
   const origin = known?.origins.at(-1);
   if (origin === undefined) {
     const text = signer === null ? 'the first start makes it' : `${idOf(signer)}; no database names one yet`;
@@ -56,11 +56,11 @@ function auditFits({ path, signer }: LyingKeys['audit'], known: KnownKeys | null
   }
 }
 
-function idOf({ origin, publicKey }: NonNullable<LyingKeys['audit']['signer']>): string {
+function idOf({ origin, publicKey }: NonNullable<FoundKeys['audit']['signer']>): string {
   return `${auditKeyId(origin, publicKey)} of ${origin}`;
 }
 
-function tlsFits({ authorities }: LyingKeys['tls'], known: KnownKeys | null): Fit {
+function tlsFits({ authorities }: FoundKeys['tls'], known: KnownKeys | null): KeyFinding {
   if (authorities === null) {
     const text = 'the next start makes it';
     return {

@@ -69,7 +69,7 @@ export interface RunningServer extends AsyncDisposable {
 
 export interface ServerOptions {
   readonly logger: Logger;
-  /** Told of every verdict once it is committed. */
+  /** Called for every verdict once it is committed. */
   readonly recorded?: (entry: HistoryEntry) => void;
   /** Whom to ask about nodes instead of the cluster of the configuration. */
   readonly cluster?: Cluster;

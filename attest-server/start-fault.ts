@@ -14,13 +14,13 @@ export interface StartFault {
 }
 
 /** Configuration of a start, as far as it is known. */
-export type Started = Pick<
+export type StartConfiguration = Pick<
   ServerConfig,
   'agentPort' | 'apiPort' | 'metricsPort' | 'policy' | 'host' | 'stateDir'
 >;
 
 /** Why a server did not start, for a person: what is wrong, and what to do. */
-export function startFault(error: unknown, started: Started | null = null): StartFault {
+export function startFault(error: unknown, started: StartConfiguration | null = null): StartFault {
   // What opened before the fault did not close well either: the fault is what a person must know of.
   if (error instanceof SuppressedError) return startFault(error.suppressed, started);
   if (error instanceof AggregateError) {
@@ -69,7 +69,7 @@ function policyText({ file, faults, message }: PolicyError): string {
   return `the policy ${file} has ${count}:\n${message.replace(/^/gm, '  ')}`;
 }
 
-function whatToName(path: string, started: Started | null): string {
+function whatToName(path: string, started: StartConfiguration | null): string {
   const usable = 'See whether it exists and this user may use it, or name another:';
   return path === started?.policy
     ? `${usable} policy (ASSAY_POLICY, --policy).`
@@ -82,7 +82,12 @@ const listeners = [
   ['metricsPort', 'ASSAY_METRICS_PORT'],
 ] as const;
 
-function notListening(code: string, address: string, port: number, started: Started | null): string {
+function notListening(
+  code: string,
+  address: string,
+  port: number,
+  started: StartConfiguration | null,
+): string {
   const [key, variable] = listeners.find(([name]) => started?.[name] === port) ?? ['its port', ''];
   const setting = variable === '' ? key : `${key} (${variable})`;
   if (code === 'EADDRINUSE')

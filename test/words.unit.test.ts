@@ -17,6 +17,8 @@ const dullWords: readonly (readonly [RegExp, string])[] = [
   [/\b(?:null|undefined|absent|infinity|empty),? where\b/i, 'null if'],
   [/\bof before\b/, 'earlier'],
   [/\banew\b/, 'again'],
+  [/\bnone any more\b/, 'no longer'],
+  [/^Told\b/, 'called'],
   [/\btold nowhere\b/, 'is not reported'],
   [/\bfail alike\b/, 'fail the same way'],
   [/\bdear(?:er|est|ly)?\b/, 'expensive'],

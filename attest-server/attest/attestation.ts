@@ -111,7 +111,7 @@ export class Attestation {
     this.#nodes.get(name)?.noteFault(error, this.#ports.monotonic());
   }
 
-  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  /** Why the node's latest answer failed, if that was a fault of ours; otherwise null. */
   serverFault(name: string): FaultCause | null {
     const { unknownAfter } = this.#ports;
     return this.#nodes.get(name)?.faultAt(this.#ports.monotonic(), unknownAfter) ?? null;

@@ -4,7 +4,7 @@ import type { NodeStatus } from './ports.ts';
 
 /** When the current boot began, and between which moments it did. Milliseconds since the epoch. */
 type BootTime = Pick<NodeStatus, 'bootSeenAt' | 'bootedAfter' | 'bootedAt'>;
-type Before = BootTime & Pick<NodeStatus, 'resetCount' | 'verifiedAt'>;
+type PreviousBoot = BootTime & Pick<NodeStatus, 'resetCount' | 'verifiedAt'>;
 
 /** How far the clock of a node may be off ours, in milliseconds. */
 const clockSlack = 60_000;
@@ -17,7 +17,7 @@ const clockSlack = 60_000;
  */
 export function bootTimeOf(
   { clock: { clock }, facts }: Pick<Proven, 'clock' | 'facts'>,
-  previous: Before | null,
+  previous: PreviousBoot | null,
   begun: BootTransition['code'] | null,
   at: number,
 ): BootTime {
@@ -40,7 +40,7 @@ function poweredSince(clock: bigint, at: number): number {
 }
 
 /** Where a person ended what was held against its TPM, nobody knows whether it booted meanwhile. */
-function isAnother({ resetCount }: Before, begun: BootTransition['code'] | null): boolean {
+function isAnother({ resetCount }: PreviousBoot, begun: BootTransition['code'] | null): boolean {
   return begun === 'rebooted' || resetCount === null;
 }
 

@@ -13,13 +13,13 @@ const minute = 60_000;
 const longestWait = 10 * minute;
 /** After this long without a joined change a node no longer flaps, and findings against it have rows again. */
 const settledAfter = 60 * minute;
-/** While the state is the one that was told, the audit log says once in this time that it flaps. */
+/** While the reported state stays the same, the audit log says once in this time that the node flaps. */
 const toldEvery = 60 * minute;
 /** Of two rows asked for in one millisecond, one is a little later. */
 const rowsTogether = 8;
 
 /** Changes that wait for a row. */
-interface Joined {
+interface JoinedChanges {
   changes: number;
   readonly states: Set<NodeState>;
   readonly codes: Set<ReasonCode>;
@@ -60,7 +60,7 @@ export class Flapping {
   readonly #told = new Set<ReasonCode>();
   /** Its state in its latest row; null: not known. */
   #state: NodeState | null = null;
-  #joined: Joined | null = null;
+  #joined: JoinedChanges | null = null;
   /** Of its latest row. */
   #rowAt: number;
   /** When the joined ones have their row at the earliest. */
@@ -74,7 +74,7 @@ export class Flapping {
     this.#dueAt = at;
   }
 
-  /** Of a status of which changes had no row yet when the server ended; else null. @param at now */
+  /** From a status whose changes had no row yet when the server stopped; otherwise null. @param at now */
   static resumed({ verdict, since, recordedAt }: NodeStatus, at: number): Flapping | null {
     if (verdict === null || since === null || recordedAt === null || since <= recordedAt + rowsTogether)
       return null;
@@ -164,11 +164,11 @@ export class Flapping {
   }
 }
 
-function joinedOf(since: number): Joined {
+function joinedOf(since: number): JoinedChanges {
   return { changes: 0, states: new Set(), codes: new Set(), since };
 }
 
-function count(joined: Joined, { state, reasons }: Verdict): void {
+function count(joined: JoinedChanges, { state, reasons }: Verdict): void {
   joined.changes += 1;
   joined.states.add(state);
   for (const { code, severity } of reasons) if (severity !== 'info') joined.codes.add(code);

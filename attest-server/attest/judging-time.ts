@@ -5,7 +5,7 @@ import { Rejection } from '../wire/rejection.ts';
 const judgements = { burst: 60, perSecond: 1 };
 /** Milliseconds of our time: for a first boot log and a first list of files of any length, and so many a second. */
 const time = { burst: 2_000, perSecond: 10 };
-/** Who has spent so much of it, has all that it sends take turns. */
+/** A node that has spent this much has everything that it sends take turns. */
 const busyFrom = 100;
 /** A server that asks more often expects as much more: shares of what one challenge may cost. */
 const perChallenge = { judgements: 2, time: 10 };
@@ -49,7 +49,7 @@ export class JudgingTime {
     this.#judgedAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** Until this node may be asked for evidence: 0 where it may be now. */
+  /** Milliseconds until this node may be asked for evidence: 0 if it may be now. */
   get wait(): number {
     const now = this.#rates.monotonic();
     this.#countUp(now);
@@ -93,7 +93,7 @@ export class JudgingTime {
     return this.#time;
   }
 
-  /** Whether it cost much lately. */
+  /** Whether it took much time lately. */
   get isBusy(): boolean {
     return this.#time < time.burst - busyFrom;
   }

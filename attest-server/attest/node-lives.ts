@@ -112,7 +112,7 @@ export class NodeLives {
     node.hasFixedBanks = true;
   }
 
-  /** Takes what is stored of a node into memory, where it is not there; null if none is enrolled. */
+  /** Loads the stored status of a node unless it is in memory; null if no such node is enrolled. */
   recall(name: string): Promise<NodeStatus | null> {
     return this.#parts.nodes.inOrder(name, async (node) => {
       if (node.status !== null) return node.status;
@@ -130,7 +130,10 @@ export class NodeLives {
     this.#ports.presence.recalled(node.name);
   }
 
-  /** An answer of the node came to nothing: what was not written down was not said. If it is none by now, nothing of it stays. */
+  /**
+   * An answer of the node failed: claims of it that were not written are taken back. If the node is no longer
+   * enrolled, nothing of it stays.
+   */
   takeBack(node: OwnedNode, akName: string, error: unknown): void {
     const { claims, nodes, verifier } = this.#parts;
     restoreClaims(claims, node.name, node.status);

@@ -3,7 +3,7 @@ import type { Sequence } from '../policy/sequence.ts';
 import type { KeptSequence, NodeStatus } from './ports.ts';
 
 /** The part of a node's status that remembers where its TPM and kernel are in time. */
-type Remembered = Pick<
+type StoredSequence = Pick<
   NodeStatus,
   'resetCount' | 'restartCount' | 'clock' | 'firmwareVersion' | 'bootId' | 'sequence'
 >;
@@ -28,7 +28,7 @@ export function isConcurrent(
 }
 
 /** Null if nothing was seen, or a person has put an end to it. */
-export function sequenceOf(status: Remembered): Sequence | null {
+export function sequenceOf(status: StoredSequence): Sequence | null {
   const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
   if (resetCount === null || restartCount === null || clock === null) return null;
   const { firstBootId = bootId, rewind = 'none', replaced = null, held = null } = sequence ?? {};
@@ -46,7 +46,7 @@ export function sequenceOf(status: Remembered): Sequence | null {
 }
 
 /** As a bundle carries what the counters were compared with; a clock that was not compared is 0. */
-export function previousOf(status: Remembered | null, concurrent: boolean): Bundle['previous'] {
+export function previousOf(status: StoredSequence | null, concurrent: boolean): Bundle['previous'] {
   const past = status === null ? null : sequenceOf(status);
   if (past === null) return undefined;
   const { replaced, ...rest } = past;
@@ -58,7 +58,7 @@ export function previousOf(status: Remembered | null, concurrent: boolean): Bund
 export function rememberedOf(
   { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, replaced, held }: Sequence,
   before: KeptSequence | null,
-): Remembered {
+): StoredSequence {
   const same =
     before?.firstBootId === firstBootId &&
     before.rewind === rewind &&

@@ -58,13 +58,13 @@ export interface Attest extends AsyncDisposable {
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
-  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  /** Why the node's latest answer failed, if that was a fault of ours; otherwise null. */
   serverFault(name: string): FaultCause | null;
   /** Change of ours that turned the node's verdict; null if none did. */
   turned(name: string): ShownTurn | null;
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void;
-  /** Takes what is stored of a node into memory, where it is not there; null if none is enrolled. */
+  /** Loads the stored status of a node unless it is in memory; null if no such node is enrolled. */
   recall(name: string): Promise<NodeStatus | null>;
   /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it gives afterwards. */
   archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void>;
@@ -80,9 +80,9 @@ export interface Attest extends AsyncDisposable {
   flapping(): readonly string[];
   /** How many nodes have spent what judging them may cost, and how many heavy answers wait for a turn. */
   judgingFigures(): ReturnType<AnswerProofs['figures']>;
-  /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
+  /** Called for each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
-  /** Told of each node that is to be asked for evidence now. */
+  /** Called for each node that is to be asked for evidence now. */
   onAskAgain(listener: AttestPorts['askAgain']): void;
 }
 

@@ -37,7 +37,7 @@ export class OwnedNode {
   hasFixedBanks = false;
   /** Monotonic milliseconds: whoever sets the server's clock back trusts nobody longer. */
   #deadline: number | null = null;
-  /** Its latest answer was not judged or stored, for a fault of ours. It is shown, and never stored. */
+  /** Its latest answer was not judged or stored because of a fault of ours. It is shown, and never stored. */
   #fault: { readonly cause: FaultCause; readonly at: number } | null = null;
   /** Proofs that were said and are on their way to the disk. */
   #unwritten: Unwritten | null = null;
@@ -59,7 +59,7 @@ export class OwnedNode {
 
   /**
    * Does the work when all that came before it for this node is done, well or not.
-   * @param ended told when nothing is under way any more
+   * @param ended called once nothing is under way
    */
   inOrder<T>(work: () => Promise<T>, ended: (node: OwnedNode) => void): Promise<T> {
     const turn = this.#lane.then(work, work);

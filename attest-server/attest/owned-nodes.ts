@@ -36,7 +36,7 @@ export class OwnedNodes {
     return statuses;
   }
 
-  /** Work on one node after the other, and on many nodes side by side. What waits for a node that is dropped is done with whoever follows. */
+  /** Work on one node after the other, and on many nodes side by side. Work that waits for a dropped node is done with its successor. */
   inOrder<T>(name: string, work: (node: OwnedNode) => Promise<T>): Promise<T> {
     const node = this.of(name);
     return node.inOrder(

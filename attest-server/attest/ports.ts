@@ -141,7 +141,7 @@ export interface NodeStatus extends Moved {
   readonly bootedAfter: number | null;
   /** When the current boot began, by the node's word within these two; null if it says nothing that can be. */
   readonly bootedAt: number | null;
-  /** When it was last found trusted, where it is not now: else that is `verifiedAt`. Null: never. */
+  /** When it was last found trusted, if it is not now: otherwise that is `verifiedAt`. Null: never. */
   readonly trustedAt: number | null;
   /** `at` of the latest row of the history, as it was asked for; null before the first. */
   readonly recordedAt: number | null;
@@ -212,7 +212,7 @@ export interface VerdictStore {
   archivedStatus(name: string): Promise<NodeStatus | null>;
   /** @throws Rejection `enrolment_pending` if the node is not enrolled under this key */
   recordChange(record: ChangeRecord): Promise<void>;
-  /** Only over the row that was read; false, and nothing is written, where it is another one by now. */
+  /** Only over the row that was read; false, with nothing written, if it has changed since. */
   recordAgeing(record: ChangeRecord, read: Pick<NodeStatus, 'state' | 'verifiedAt'>): Promise<boolean>;
   /**
    * Written within a second, the newest of a node only, and never after a later change of it.

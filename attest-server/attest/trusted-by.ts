@@ -20,7 +20,7 @@ export interface TrustedBy {
   readonly host: string | null;
   /** Names of the references that affirmed it. */
   readonly affirmedBy: readonly string[];
-  /** Null while it is trusted, and where nothing of ours is another one since. */
+  /** Null while it is trusted, and if nothing of ours has changed since. */
   readonly turned: Turned | null;
 }
 

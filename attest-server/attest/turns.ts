@@ -89,7 +89,7 @@ export class Turns {
     }
   }
 
-  /** The same as `next` where nothing has to be read for it, as of most answers; else null. */
+  /** The same as `next` if nothing has to be read for it, as with most answers; otherwise null. */
   atOnce({ verdict, ...judged }: TurningAnswer): TrustedBy | null {
     const before = judged.previous?.trustedBy ?? null;
     return verdict.state === 'trusted' && verdict.trial !== true

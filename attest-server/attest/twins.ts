@@ -3,8 +3,8 @@ import type { AmongNodes } from './among-nodes.ts';
 type Names = readonly string[];
 
 /**
- * Which nodes are enrolled with one TPM: each with the others. It is enrolment that says so, also of a node whose record is archived:
- * such a claim is released when the node is none any more.
+ * Which nodes are enrolled with one TPM: each with the others. It is enrolment that says so, also of a node whose
+ * record is archived: such a claim is released when the node is no longer enrolled.
  */
 export class Twins implements AmongNodes<string, Names, Names> {
   readonly #twins = new Map<string, Names>();

@@ -1,4 +1,4 @@
-import type { Packed } from '../evidence/pack.ts';
+import type { PackedAnswer } from '../evidence/pack.ts';
 import { longestProblem } from '../formats/bundle.ts';
 import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
@@ -215,7 +215,7 @@ export class VerdictRecorder {
     node: OwnedNode,
     previous: NodeStatus,
     judged: NodeStatus,
-    evidence: Packed,
+    evidence: PackedAnswer,
     at: number,
     given: readonly KeptSupplement[],
   ): void {
@@ -248,7 +248,7 @@ export class VerdictRecorder {
     node: string,
     gate: GateOrder,
     { clock: { resetCount, restartCount }, facts }: Proven,
-    kept: Packed,
+    kept: PackedAnswer,
     { policy }: Verdict,
   ): void {
     if (!gate.proven && gate.mode !== 'observe') return;
@@ -266,7 +266,7 @@ export class VerdictRecorder {
 const noParts: NodeStatus['parts'] = {};
 
 /** Its own first. */
-function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['evidence'] {
+function evidenceIn({ own: { digest, bytes }, shared }: PackedAnswer): ChangeRecord['evidence'] {
   return [{ digest, bytes }, ...shared];
 }
 

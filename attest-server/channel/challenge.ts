@@ -9,7 +9,7 @@ import {
 } from '../wire/supplements.ts';
 import { takeNonce } from './nonce.ts';
 
-interface Asked {
+interface AskedEvidence {
   readonly selection: PcrSelection;
   /** The more important ones first. */
   readonly holds: readonly string[];
@@ -20,7 +20,7 @@ interface Asked {
   readonly supplements: SupplementPlaces;
 }
 
-interface Occasion {
+interface ChallengeTerms {
   /** Milliseconds for the answer. */
   readonly within: number;
   readonly isProven: boolean;
@@ -29,9 +29,9 @@ interface Occasion {
 }
 
 export function freshChallenge(
-  { selection, holds, parts, paths, supplements }: Asked,
+  { selection, holds, parts, paths, supplements }: AskedEvidence,
   { speaks }: Introduction,
-  { within, isProven, most }: Occasion,
+  { within, isProven, most }: ChallengeTerms,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const asked: Challenge = {

@@ -33,7 +33,7 @@ export class ConnectionTimers implements Sleeper {
     this.#set();
   }
 
-  /** Replaces the deadline. @param missed what is said where it passes */
+  /** Replaces the deadline. @param missed text for the agent if it passes */
   within(limit: number, missed: string): void {
     this.#deadline = this.#now() + limit;
     this.#missed = missed;
@@ -45,7 +45,7 @@ export class ConnectionTimers implements Sleeper {
     this.#set();
   }
 
-  /** The same, where no challenge is due before that. */
+  /** The same, unless a challenge is due before that. */
   challengeWithin(time: number): void {
     const due = this.#now() + time;
     if (due >= this.#challenge) return;

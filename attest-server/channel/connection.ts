@@ -17,7 +17,7 @@ import { freshChallenge } from './challenge.ts';
 import { ConnectionTimers } from './connection-timers.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { OpenAnswer, ownIfSmall } from './open-answers.ts';
-import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
+import type { ChannelPorts, ListenerContext, Timings, Transport } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, type ShownTokens, unprovenReport } from './session.ts';
 import { tick } from './timer-wheel.ts';
@@ -33,21 +33,21 @@ export class Connection<Node> {
   readonly #source: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
-  readonly #around: Surroundings<Connection<Node>>;
+  readonly #around: ListenerContext<Connection<Node>>;
   readonly #rate: Rate;
   readonly #timers: ConnectionTimers;
   readonly #heartbeat: Heartbeat;
   /** Null once the connection is proven. */
   #probation: Probation | null;
   #node: Node | null = null;
-  /** Of which authorities of the server the agent was told. */
+  /** The authorities of the server that the agent was told of. */
   #told: string | null = null;
   #wasAsked = false;
   #judging = false;
   #wanted = false;
   /** The next challenge waits until the node may cost something again. */
   #isPutOff = false;
-  /** Parts that prove no more on this connection. */
+  /** Parts that prove nothing further on this connection. */
   #enough: readonly PartName[] = [];
   /** Challenges for the rest of a supplement: each costs a quote, and a node can say for ever that there is more. */
   readonly #rounds = new Rate(bounds.rounds, 0);
@@ -57,11 +57,11 @@ export class Connection<Node> {
   #draining = false;
 
   constructor(
-    { webSocket, socket, address, visitor }: Carrier,
+    { webSocket, socket, address, visitor }: Transport,
     session: Session,
     timings: Timings,
     ports: ChannelPorts<Node>,
-    around: Surroundings<Connection<Node>>,
+    around: ListenerContext<Connection<Node>>,
   ) {
     this.session = session;
     this.#webSocket = webSocket;
@@ -126,7 +126,7 @@ export class Connection<Node> {
     this.#heartbeat.beat();
   }
 
-  /** A ping or a pong came: of so many bytes, which nobody keeps. */
+  /** A ping or a pong came, of this many bytes, which nobody keeps. */
   controlFrame({ length }: Buffer): boolean {
     this.#answer.frame(length, false);
     return this.#mayGoOn();
@@ -156,7 +156,7 @@ export class Connection<Node> {
     this.#answer.end();
   }
 
-  /** Its node is none any more: whatever it still sends is not heard. */
+  /** Its node is no longer enrolled: whatever it still sends is ignored. */
   release(): void {
     this.session.refuse('enrolment_pending', 'the enrolment was revoked');
     this.#send({ type: 'error', code: 'enrolment_pending' });

@@ -2,7 +2,7 @@ import type { WebSocket } from 'ws';
 
 /** Who keeps count of what a peer sends, and of what it does not read. */
 interface Watch {
-  /** Told of each ping and pong; says whether the conversation goes on. */
+  /** Called for each ping and pong; returns whether the conversation goes on. */
   controlFrame(data: Buffer): boolean;
   /** Whether the peer reads what it is sent. */
   reads(): boolean;

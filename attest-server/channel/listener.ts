@@ -32,7 +32,7 @@ export interface AgentListener {
   readonly openAnswerBytes: number;
   /** The proven connection of this node's agent; null if there is none. */
   connected(node: string): Connected | null;
-  /** Ends every connection of a node that is none any more. */
+  /** Ends every connection of a node that is no longer enrolled. */
   disconnect(node: string): void;
   /** Shows another certificate to whoever connects from now on. @throws Error if the key is not its own */
   renew(identity: ServingIdentity): void;

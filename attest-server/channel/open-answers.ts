@@ -42,7 +42,7 @@ export class OpenAnswers {
     return this.#bytes;
   }
 
-  /** A connection of this node from now on: told how many bytes it has. */
+  /** From now on, a connection of this node: called with the number of its bytes. */
   enter(node: string, giveWay: () => void): (bytes: number) => void {
     const sender: AnswerSender = { node, giveWay, bytes: 0, isGone: false };
     return (bytes) => this.#set(sender, bytes);
@@ -94,12 +94,12 @@ export class OpenAnswer {
   #open = 0;
   #isOver = false;
 
-  /** Hears of all bytes that come, before anybody else does; of frames it is told. */
+  /** Sees all bytes that come, before anybody else does, and is told of frames. */
   watch(socket: Duplex): void {
     socket.prependListener('data', ({ length }: Buffer) => this.came(length));
   }
 
-  /** From now on it counts. @param tell told how many bytes it has */
+  /** From now on it counts. @param tell called with the number of its bytes */
   count(tell: (bytes: number) => void): void {
     this.#tell = tell;
     this.#told();
@@ -113,7 +113,7 @@ export class OpenAnswer {
     this.#told();
   }
 
-  /** They were a frame of so many bytes. @param isKept it may be a part of an answer, or names them */
+  /** The bytes were a frame of this length. @param isKept it may be a part of an answer, or names them */
   frame(bytes: number, isKept: boolean): void {
     this.#coming = Math.max(0, this.#coming - bytes - headBytes(bytes));
     this.#pieces = 0;

@@ -23,7 +23,7 @@ export interface Timings {
 }
 
 /** Transport of a connection: the WebSocket, the socket below it, and the visitor that was admitted. */
-export interface Carrier {
+export interface Transport {
   readonly webSocket: WebSocket;
   readonly socket: Duplex;
   /** Address of the peer. */
@@ -32,7 +32,7 @@ export interface Carrier {
 }
 
 /** State that the connections of one listener share. */
-export interface Surroundings<Connection extends Listed> {
+export interface ListenerContext<Connection extends Listed> {
   readonly timerWheel: TimerWheel;
   readonly longAnswers: LongAnswers;
   readonly openAnswers: OpenAnswers;
@@ -130,7 +130,7 @@ export interface ChannelPorts<Node> {
     hello: Introduction | null,
     told: string | null,
   ): { readonly told: string | null; readonly authorities: AnnouncedAuthority[] | null };
-  /** Which authorities a proven agent trusts since it was told of them. */
+  /** The authorities that a proven agent trusts after it was told of them. */
   trusts(name: string, authorities: readonly string[]): void;
   /** The order for a gate whose node nobody vouches for yet. @param name what it calls its node */
   gateOf(name: string): GateOrder;

@@ -14,7 +14,7 @@ export class Probation {
 
   /**
    * @param isOpen whether the connection's keys are known, so that a boot log may come
-   * @param tooMuch told why what came is too much
+   * @param tooMuch called with the reason if too much came
    */
   constructor(socket: Duplex, visitor: Visitor, { isOpen, tooMuch }: Events) {
     this.#socket = socket;

@@ -8,14 +8,14 @@ import { readableByAll, readOrNull, sync, writeWhole } from '../state/whole-file
 import type { Authorities, AuthorityKeys, RotationStage } from '../tls/ports.ts';
 import { vouchForAuthority } from '../wire/authority.ts';
 import { issueCertificate } from './issue-certificate.ts';
-import type { Alone } from './key-folder.ts';
+import type { RunExclusively } from './key-folder.ts';
 import { newEcKey, openssl } from './openssl.ts';
 
 /**
  * The authorities in a folder. `ca.crt` holds them all, the one in force first, `ca.key` is its key; `next.crt` and `next.key`
  * are the next one, `previous.crt` the old one.
  */
-export function authorityKeys(dir: string, alone: Alone): AuthorityKeys {
+export function authorityKeys(dir: string, alone: RunExclusively): AuthorityKeys {
   const change = (from: RotationStage, work: () => Promise<void>) =>
     alone(async () => {
       // Another server may have been here since the caller looked.
@@ -78,7 +78,7 @@ async function readWhole(dir: string): Promise<Authorities | null> {
   return { stage: 'announced', inForce, other, signature: vouchForAuthority(new X509Certificate(next), key) };
 }
 
-/** Makes the first one where there is none; completes a change that was cut off. */
+/** Makes the first authority if there is none; completes a change that was cut off. */
 async function completed(dir: string): Promise<UnsignedAuthorities> {
   const at = (name: string) => join(dir, name);
   if ((await readOrNull(at('ca.crt'))) === null) await makeAuthority(dir, 'ca');

@@ -6,14 +6,14 @@ import { preparePrivateFolder } from '../state/private-file.ts';
 import { closeToVolumeGroup, type OpenedToGroup } from '../state/volume-group.ts';
 
 /** Does the work while no other program changes keys of this folder. Not to be called within itself. */
-export type Alone = <T>(work: () => T | Promise<T>) => Promise<T>;
+export type RunExclusively = <T>(work: () => T | Promise<T>) => Promise<T>;
 
 /** Where keys are, which servers may share: who changes them is alone, and who reads them waits for nobody. */
 export interface KeyFolder {
   readonly auditKey: string;
   /** Of the TLS authorities. */
   readonly tls: string;
-  readonly alone: Alone;
+  readonly alone: RunExclusively;
   /** Whether other servers may have the same keys. */
   readonly isShared: boolean;
   /** Files that a kubelet had opened to the group of its volume, now closed again; null if there were none. */

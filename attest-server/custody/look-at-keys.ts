@@ -8,13 +8,13 @@ import { readAuditKey } from './audit-key.ts';
 import { checkLeftBehind, placesIn } from './key-folder.ts';
 
 /** Keys as they lie in their folder. */
-export interface LyingKeys {
+export interface FoundKeys {
   readonly audit: { readonly path: string; readonly signer: AuditSigner | null };
-  readonly tls: { readonly path: string; readonly authorities: LyingAuthorities | null };
+  readonly tls: { readonly path: string; readonly authorities: FoundAuthorities | null };
 }
 
 /** Digests. */
-interface LyingAuthorities {
+interface FoundAuthorities {
   readonly inForce: string;
   /** Those that are or were in force, or follow. */
   readonly all: readonly string[];
@@ -23,7 +23,7 @@ interface LyingAuthorities {
 }
 
 /** Reads what a server would start with; makes nothing and completes nothing. @throws Error as a server that starts there */
-export async function lookAtKeys(keysDir: string, stateDir: string): Promise<LyingKeys> {
+export async function lookAtKeys(keysDir: string, stateDir: string): Promise<FoundKeys> {
   checkLeftBehind(keysDir, stateDir);
   const { auditKey, tls } = placesIn(keysDir);
   for (const folder of [keysDir, tls]) checkPrivateFolder(folder);
@@ -33,7 +33,7 @@ export async function lookAtKeys(keysDir: string, stateDir: string): Promise<Lyi
   };
 }
 
-async function authoritiesIn(dir: string): Promise<LyingAuthorities | null> {
+async function authoritiesIn(dir: string): Promise<FoundAuthorities | null> {
   const [ca, next, previous] = await Promise.all(
     ['ca.crt', 'next.crt', 'previous.crt'].map((name) => readOrNull(join(dir, name))),
   );

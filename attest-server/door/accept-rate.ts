@@ -39,7 +39,7 @@ export class AcceptRate {
     this.#proven = new Rate(inAll.proven, now());
   }
 
-  /** @returns the bound that is in the way; null if the connection may come in */
+  /** @returns the bound that it hit; null if the connection may come in */
   take(name: string): Extract<HitBound, 'rate' | 'rate_in_all'> | null {
     const now = this.#now();
     let source = this.#sources.get(name);

@@ -29,7 +29,7 @@ export const inAll = {
   unprovenBytes: 32 * 1024 * 1024,
   connectionBytes: 192 * 1024,
   pieceBytes: 256,
-  /** A source from which somebody proved himself is known for so many milliseconds after he left. */
+  /** Milliseconds for which a source is known after somebody who proved himself from there left. */
   knownFor: 3_600_000,
 } as const;
 

@@ -68,7 +68,7 @@ export class Slots {
     return this.#claimants;
   }
 
-  /** @param evict ends the connection at once; told which bound it hit */
+  /** @param evict ends the connection at once; called with the bound that it hit */
   take(name: string, evict: (bound: HitBound) => void): AdmissionSlot {
     const source = this.#source(name);
     const held: TakenSlot = { source, evict, within: source.strangers, node: null, bytes: 0, isGone: false };

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { outsideText } from '../wire/printable.ts';
 import { sourceOf } from '../wire/source.ts';
-import { ClaimTable, inAll, type Member } from './claim-table.ts';
+import { ClaimTable, inAll, type NameClaim } from './claim-table.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
 /** Claim of a TPM that was told to wait. */
@@ -10,7 +10,7 @@ export type CandidateClaim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempt
 /** The disk hears of one candidate at most once in this time, however often it comes. */
 const quietMs = 10_000;
 
-interface WaitingCandidate extends Member {
+interface WaitingCandidate extends NameClaim {
   readonly candidate: Candidate;
   readonly writtenAt: number;
   readonly isWritten: boolean;

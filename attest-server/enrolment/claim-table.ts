@@ -1,5 +1,5 @@
 /** Claim of one source under one name. Times are milliseconds since the epoch. */
-export interface Member {
+export interface NameClaim {
   readonly node: string;
   readonly firstSeen: number;
   /** Whence it first came, as far as that is known: later anybody may say its keys from elsewhere. */
@@ -17,11 +17,11 @@ export const inAll = 1024;
  * room is needed, whichever source takes most of it gives way, and of its claims the one whose last repetition is
  * longest ago, except the first claim of a name. A flood costs memory of a fixed size.
  */
-export class ClaimTable<T extends Member> {
+export class ClaimTable<T extends NameClaim> {
   readonly #members = new Map<string, T>();
   readonly #dropped: (member: T, key: string) => void;
 
-  /** @param dropped told of each that gave way */
+  /** @param dropped called for each that gave way */
   constructor(dropped: (member: T, key: string) => void = () => {}) {
     this.#dropped = dropped;
   }
@@ -53,7 +53,7 @@ export class ClaimTable<T extends Member> {
     return this.#members.delete(key);
   }
 
-  #makeRoom({ node, source }: Member): void {
+  #makeRoom({ node, source }: NameClaim): void {
     const all = [...this.#members];
     const ofName = all.filter(([, member]) => member.node === node);
     const ofSource = ofName.filter(([, member]) => member.source === source);
@@ -64,7 +64,7 @@ export class ClaimTable<T extends Member> {
 
   /** @param table in the order in which they were last said */
   #dropOf(table: readonly (readonly [string, T])[]): void {
-    const first = new Map<string, Member>();
+    const first = new Map<string, NameClaim>();
     for (const member of this.#members.values()) {
       const known = first.get(member.node);
       if (known === undefined || member.firstSeen < known.firstSeen) first.set(member.node, member);
@@ -79,7 +79,7 @@ export class ClaimTable<T extends Member> {
 }
 
 /** By source, those of it: of each source that has most. */
-function heaviest<E extends readonly [string, Member]>(table: readonly E[]): (readonly E[])[] {
+function heaviest<E extends readonly [string, NameClaim]>(table: readonly E[]): (readonly E[])[] {
   const bySource = [...Map.groupBy(table, ([, { source }]) => source).values()];
   const most = Math.max(...bySource.map(({ length }) => length));
   return bySource.filter(({ length }) => length === most);

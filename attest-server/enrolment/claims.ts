@@ -1,7 +1,7 @@
 import { outsideText } from '../wire/printable.ts';
 import { mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { sourceOf } from '../wire/source.ts';
-import { ClaimTable, type Member } from './claim-table.ts';
+import { ClaimTable, type NameClaim } from './claim-table.ts';
 import type { Candidate } from './ports.ts';
 
 /** Who came under a name and was refused. Nothing of it is proven. */
@@ -27,8 +27,8 @@ type RefusedClaim = Pick<KnownClaim, 'node' | 'ekDigest' | 'code' | 'address'> &
  * have a room of their own, which invented names cannot use up.
  */
 export class Claims {
-  readonly #ofNodes = new ClaimTable<KnownClaim & Member>();
-  readonly #ofOthers = new ClaimTable<KnownClaim & Member>();
+  readonly #ofNodes = new ClaimTable<KnownClaim & NameClaim>();
+  readonly #ofOthers = new ClaimTable<KnownClaim & NameClaim>();
 
   /** @param isEnrolled whether a node has that name now */
   note({ node, ekDigest, code, text, address }: RefusedClaim, isEnrolled: boolean, now: number): void {

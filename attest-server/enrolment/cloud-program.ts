@@ -12,7 +12,7 @@ export interface CloudProgramParts {
   readonly environment: Readonly<Record<string, string>>;
   /** Milliseconds, of any clock that goes forward. */
   readonly now: () => number;
-  /** Told once of each run that gave no answer. */
+  /** Called once for each run that gave no answer. */
   readonly fault: (error: unknown) => void;
   readonly timeoutMs?: number;
 }

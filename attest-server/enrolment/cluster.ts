@@ -25,7 +25,7 @@ export interface Cluster {
   nodeOfToken(token: string, bearer: TokenBearer): Promise<string | null>;
   /** Whether the agent of a node of that name must show one at each connection. */
   wantsToken(node: string): boolean;
-  /** The labels of a Node as the cluster last told them, empty if there is no such Node. */
+  /** The latest labels of a Node from the cluster; empty if there is no such Node. */
   labelsOf(node: string): Readonly<Record<string, string>>;
   /** SMBIOS, as the kubelet of a Node says it; null if there is none. */
   systemUuidOf(node: string): string | null;

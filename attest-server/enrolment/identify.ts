@@ -40,7 +40,7 @@ export interface Peer {
 
 interface Enrolling {
   readonly joinTokenId: string | null;
-  /** How it waits where nobody vouches for it. */
+  /** How it waits if nobody vouches for it. */
   readonly claim: CandidateClaim;
   /** Endorsement of its TPM by the roots. Expensive: only for a node that has activated its credential. */
   readonly vouched: () => VouchedTpm;
@@ -149,9 +149,9 @@ export function createIdentify(parts: IdentifyParts): Identify {
 }
 
 /**
- * By whom tokens are counted: who shows the very keys of an enrolled node counts as that node, at the source where it last proved
- * itself or elsewhere, so that no stranger uses up what it is asked about with. Nothing of the keys is looked at but that they are
- * the same.
+ * The bearer by whom tokens are counted: one that shows the very keys of an enrolled node counts as that node, at the
+ * source where it last proved itself or elsewhere, so that no stranger uses up what it is asked about with. Nothing of
+ * the keys is looked at but that they are the same.
  */
 async function whoAsks(
   { node, ek, ak }: Hello,

@@ -92,7 +92,7 @@ export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   name(peer: Peer): string;
   /** Reports what the channel refuses; a refusal that policy expects of a machine is not an event. */
   readonly refused: ChannelPorts<Peer>['refused'];
-  /** Told of each node that is none any more. */
+  /** Called for each node that is no longer enrolled. */
   onRevoked(listener: (node: string) => void): void;
 }
 

@@ -161,7 +161,7 @@ export interface EnrolmentStore {
   addJoinToken(token: JoinToken, audit: AuditEvent): Promise<void>;
   /** By the time at which they end, the latest first. */
   joinTokens(): Promise<readonly JoinToken[]>;
-  /** False, and nothing is written, where there is none of that id that was not used. */
+  /** False, with nothing written, if no unused one has that id. */
   removeJoinToken(id: string, audit: (node: string) => AuditEvent): Promise<boolean>;
 
   candidates(): Promise<readonly Candidate[]>;
@@ -172,7 +172,7 @@ export interface EnrolmentStore {
   approvalFor(node: string): Promise<Approval | null>;
   approvals(): Promise<readonly Approval[]>;
   addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
-  /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection if it is none any more */
+  /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection if it is no longer enrolled */
   approveAfterTrial(
     node: Pick<EnrolledNode, 'name' | 'ekDigest' | 'bound'>,
     audit: AuditEvent,

@@ -26,7 +26,7 @@ export interface Arrival {
   readonly source: string;
 }
 
-export type Identified =
+export type IdentifiedTpm =
   /** This EK and this AK are enrolled together. */
   | { readonly known: EnrolledNode }
   /**
@@ -39,7 +39,7 @@ export interface Registry {
   /**
    * @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `token_rejected`, `enrolment_pending`
    */
-  identify(hello: Hello, keys: CheckedKeys, tokens: ShownTokens, arrival: Arrival): Promise<Identified>;
+  identify(hello: Hello, keys: CheckedKeys, tokens: ShownTokens, arrival: Arrival): Promise<IdentifiedTpm>;
   /**
    * Another machine of the cloud takes the name of the one before.
    * @param vouched what the roots say of the TPM, which has activated its credential
@@ -51,7 +51,7 @@ export interface Registry {
   importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
   /** Gives the token's text, shown once. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
-  /** False if there is none of that id that was not used. */
+  /** False if no unused one has that id. */
   revokeJoinToken(id: string, actor: string, now: number): Promise<boolean>;
 }
 
@@ -265,7 +265,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     );
   }
 
-  /** Somebody vouched for a TPM that is another node: that one is told of, too. */
+  /** Somebody vouched for a TPM that is another node: that one is reported, too. */
   function asDoubleBinding(candidate: EnrolledNode): (error: unknown) => Promise<never> {
     return async (error) => {
       if (!(error instanceof Rejection) || error.code !== 'ek_already_bound') throw error;

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Mode } from '../wire/verdict.ts';
 import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
 
-/** A machine that said it has no TPM, of a kind of which policy says so too. */
+/** A machine that says it has no TPM, of a kind that has none by the policy. */
 export interface UnsupportedNode {
   readonly name: string;
   readonly group: string;
@@ -22,7 +22,7 @@ export interface UnsupportedPorts {
 const most = 1024;
 /** Names for which one source may say so where the cluster vouches for none of them. */
 const mostOfSource = 64;
-/** Agents come back within a minute; who stays away for a day is not there any more. */
+/** Agents come back within a minute; one that stays away for a day is gone. */
 const fadesAfterMs = 24 * 60 * 60 * 1000;
 /** That a machine was seen again is written after this, not each minute. */
 const writtenEveryMs = 60 * 60 * 1000;

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { bundle } from '../formats/bundle.ts';
 import { pcrBanks } from '../wire/messages.ts';
-import { jsonIn, keys, type Opened, type ReadBlob } from './kept-form.ts';
+import { jsonIn, keys, type OpenedAnswer, type ReadBlob } from './kept-form.ts';
 import { type QuotePcrs, valuesByPcr } from './quote-values.ts';
 
 /** Per bank the quoted values in ascending order of their PCR, concatenated, base64. */
@@ -39,7 +39,7 @@ const earlier = z.object({
 type Earlier = z.infer<typeof earlier>;
 
 /** As `openKept` does it. */
-export async function openEarlier(value: unknown, read: ReadBlob): Promise<Opened | null> {
+export async function openEarlier(value: unknown, read: ReadBlob): Promise<OpenedAnswer | null> {
   const found = earlier.safeParse(value).data;
   if (found === undefined) return null;
   const [signing, ...pcrs] = await Promise.all([

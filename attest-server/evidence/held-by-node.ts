@@ -29,7 +29,7 @@ const answersPerLook = 16;
 const lookAgainAfter = 600_000;
 
 /** Latest reply of the store about one node, so that most answers need not ask it. */
-interface Look {
+interface StoreCount {
   /** Bytes that were held then. */
   readonly held: number;
   /** Bytes that may be on their way to the disk. */
@@ -46,7 +46,7 @@ export class HeldByNode {
   readonly #parts: HeldParts;
   readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
   /** By the endorsement key. */
-  readonly #looks = new Map<string, Look>();
+  readonly #looks = new Map<string, StoreCount>();
   /** By the endorsement key: bytes for which not enough was found that may give way, and when. */
   readonly #stuck = new Map<string, { readonly least: number; readonly at: number }>();
 
@@ -59,14 +59,14 @@ export class HeldByNode {
     return this.#parts.share;
   }
 
-  /** Told of shared evidence that is gone, which this node alone held. */
+  /** Called for shared evidence that is gone, and that this node alone held. */
   onGone(listener: (digests: readonly string[], node: string) => void): void {
     this.#listeners.push(listener);
   }
 
   /**
-   * Whether an answer of this node may be kept, with so many bytes beside its document; older evidence of it gives way.
-   * To be asked when no other answer of it is being judged.
+   * Whether an answer of this node may be kept, with this many bytes besides its document; older evidence of it gives
+   * way. To be asked when no other answer of it is being judged.
    * @param naming gives digests of what it names, and which may be kept already
    */
   async hasRoom(node: EvidenceOwner, bytes: number, naming: () => Iterable<string>): Promise<boolean> {

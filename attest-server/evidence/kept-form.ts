@@ -26,7 +26,7 @@ const kept = bundle.omit({ attestationKey: true, endorsement: true, files: true 
   /** The same of IMA's list, as earlier versions wrote it. */
   imaTail: z.base64().optional(),
 });
-export type Kept = z.infer<typeof kept>;
+export type KeptAnswer = z.infer<typeof kept>;
 
 /** Who signs: the same in each answer of a node, so a blob of its own. */
 export const keys = z.object({
@@ -36,7 +36,7 @@ export const keys = z.object({
   /** PEM */
   roots: z.array(z.string()).optional(),
 });
-export type Keys = z.infer<typeof keys>;
+export type AnswerKeys = z.infer<typeof keys>;
 
 /** A content-addressed blob of the store. */
 export interface Blob {
@@ -53,9 +53,9 @@ export function blob(content: string | Buffer): Blob {
 }
 
 /** An answer opened: what it names is there, but for the bytes of its parts, the policy and the references. */
-export interface Opened {
+export interface OpenedAnswer {
   readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
-  readonly keys: Keys;
+  readonly keys: AnswerKeys;
   /** Bytes that follow after everything that a supplement's part lists. */
   readonly tails: Readonly<Partial<Record<SupplementName, Buffer>>>;
   /** Digests. */
@@ -67,7 +67,7 @@ export interface Opened {
 export type ReadBlob = (digest: string) => Promise<Buffer | null>;
 
 /** Null if it is no kept answer, but a log or a policy; or where something that it names is gone. */
-export async function openKept(value: unknown, read: ReadBlob): Promise<Opened | null> {
+export async function openKept(value: unknown, read: ReadBlob): Promise<OpenedAnswer | null> {
   const found = kept.safeParse(value).data;
   if (found === undefined) return null;
   const { named, quotes, tails, imaTail, ...document } = found;
@@ -92,7 +92,7 @@ export async function openKept(value: unknown, read: ReadBlob): Promise<Opened |
   };
 }
 
-function tailsIn(tails: NonNullable<Kept['tails']>): Opened['tails'] {
+function tailsIn(tails: NonNullable<KeptAnswer['tails']>): OpenedAnswer['tails'] {
   const read: Partial<Record<SupplementName, Buffer>> = {};
   for (const name of supplementNames) {
     const tail = tails[name];

@@ -27,7 +27,7 @@ export const namingBlobs: readonly NamingBlobs[] = [
   { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
 ];
 
-/** Attack: a file of a loader that begins like a list and is none, so that no evidence of any node is ever erased. */
+/** Attack: a loader's file that begins like a list but is not one, so that no evidence of any node is ever erased. */
 function orNothing(parse: NamingBlobs['named']): NamingBlobs['named'] {
   return (bytes) => {
     try {

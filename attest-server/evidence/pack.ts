@@ -12,7 +12,7 @@ import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import type { PcrBank } from '../wire/messages.ts';
 import type { Role } from '../wire/roles.ts';
 import type { SupplementName } from '../wire/supplements.ts';
-import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
+import { type AnswerKeys, type Blob, blob, type KeptAnswer } from './kept-form.ts';
 import { keepReferences } from './kept-references.ts';
 import { packValues } from './quote-values.ts';
 
@@ -69,7 +69,7 @@ export interface PackedSupplement {
 }
 
 /** Circumstances at the moment of an answer. */
-export interface Moment {
+export interface AnswerMoment {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly sentParts: readonly PartName[];
@@ -79,7 +79,7 @@ export interface Moment {
   readonly previous: Bundle['previous'];
   /** As they were fixed at enrolment, where that is known. */
   readonly banks?: readonly PcrBank[] | undefined;
-  /** Why IMA's list counts for nothing, where nothing of it is kept. */
+  /** Why IMA's list does not count, if nothing of it is kept. */
   readonly imaProblem?: ImaProblem | undefined;
   /** Who answered. */
   readonly by: Role;
@@ -88,7 +88,7 @@ export interface Moment {
 }
 
 /** The answer's own blob, and those that it names. */
-export interface Packed {
+export interface PackedAnswer {
   readonly own: Blob;
   readonly shared: readonly Blob[];
 }
@@ -137,14 +137,14 @@ export class Packer {
     node: AnsweringNode,
     { nonce, channel, keyRequest, quotes, facts, parts, supplements }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
-    moment: Moment,
+    moment: AnswerMoment,
     { policy, references, blobs }: Context,
-  ): Packed {
+  ): PackedAnswer {
     const seen = this.#seenOf(node.ak.name);
     const keys = keysOf(seen, node, moment.at);
     const values = valuesOf(seen, clock.resetCount, banks);
     const own = values === null ? packValues(banks) : [];
-    const kept: Kept = {
+    const kept: KeptAnswer = {
       version: 2,
       named: { keys: keys.digest, policy, references, values: values?.digest },
       binding: {
@@ -246,7 +246,7 @@ function pathOf({ endorsementPath = () => null, ekCertificate }: AnsweringNode, 
 }
 
 function keysText(node: AnsweringNode, path: EndorsementPath | null): string {
-  const keys: Keys = {
+  const keys: AnswerKeys = {
     attestationKey: node.ak.publicArea.toString('base64'),
     endorsement: {
       publicArea: node.ekPublicArea.toString('base64'),
@@ -258,8 +258,8 @@ function keysText(node: AnsweringNode, path: EndorsementPath | null): string {
   return JSON.stringify(keys);
 }
 
-function byDigest(parts: Parts): Kept['parts'] {
-  const named: Kept['parts'] = {};
+function byDigest(parts: Parts): KeptAnswer['parts'] {
+  const named: KeptAnswer['parts'] = {};
   for (const name of partNames) {
     const part = parts[name];
     if (part !== undefined) named[name] = { digest: part.digest };
@@ -275,8 +275,8 @@ function addParts(parts: Parts, to: Blob[]): void {
   }
 }
 
-function tailsOf(supplements: readonly PackedSupplement[]): Kept['tails'] {
-  let tails: Kept['tails'];
+function tailsOf(supplements: readonly PackedSupplement[]): KeptAnswer['tails'] {
+  let tails: KeptAnswer['tails'];
   for (const { name, tail } of supplements)
     if (tail !== null && tail.length > 0) tails = { ...tails, [name]: tail.toString('base64') };
   return tails;

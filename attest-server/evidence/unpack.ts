@@ -50,7 +50,7 @@ export async function unpackEvidence(
   };
 }
 
-/** IMA's list in pieces, of which the tail is the last one; null if the part is none, or is a list by itself. */
+/** IMA's list in pieces, of which the tail is the last one; null if the part is not one, or is a list by itself. */
 async function wholeList(
   part: Bundle['parts']['ima'],
   tail: Buffer,

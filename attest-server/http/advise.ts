@@ -7,7 +7,7 @@ import type { ApiPorts } from './ports.ts';
 export interface AdviceParts {
   /** The word of the reason's aspect, or of the protocol. */
   nextStep(reason: ReasonView, known: AdviceContext): Advice;
-  /** Why the node's latest answer came to nothing; null if that was no fault of ours. */
+  /** Why the node's latest answer failed; null if that was not a fault of ours. */
   serverFault(node: string): FaultCause | null;
   faultAdvice(cause: FaultCause): string;
   /** Whether a signed directory says what the reference of this name is. */

@@ -6,7 +6,7 @@ import type { Caller } from './roles.ts';
 
 /**
  * Characters of a Bearer token (RFC 6750, section 2.1). Ours begin with `assay.` or `assay-join.`, or have letters,
- * digits, `_` and `-` alone: also one that is good no longer, or is for another admission, is shown to nobody else.
+ * digits, `_` and `-` alone: even one that has expired, or is for another endpoint, is shown to nobody else.
  */
 const form = /^Bearer (?!assay(?:-join)?\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]+=*)$/i;
 const longest = 'Bearer '.length + limits.apiToken;

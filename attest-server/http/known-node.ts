@@ -196,7 +196,7 @@ function strangerNext({ name }: NodeView, code: ReasonCode, claims: readonly Kno
   return aboutNames.has(code) ? `${whose}\n${adviceOn(code)}` : whose;
 }
 
-/** Codes of which the advice is good whoever sent it. */
+/** Codes whose advice holds whoever sent the evidence. */
 const aboutNames: ReadonlySet<ReasonCode> = new Set([
   'ek_already_bound',
   'identity_claim_mismatch',
@@ -276,7 +276,7 @@ function pendingNext(
   ].join('\n');
 }
 
-/** A command for each key: where there are several, a person chooses. */
+/** A command for each key: if there are several, a person chooses. */
 function vouching(
   name: string,
   keys: readonly string[],

@@ -5,7 +5,7 @@ import type { Admission } from '../door/admission.ts';
 import { tlsOfListeners } from '../wire/tls.ts';
 
 /** PEM. */
-export interface Certified {
+export interface KeyAndCertificate {
   readonly key: string | Buffer;
   readonly cert: string | Buffer;
 }
@@ -36,10 +36,10 @@ const bounds: ServerOptions = {
  */
 export async function listenSecurely(
   listener: RequestListener,
-  tls: Certified,
+  tls: KeyAndCertificate,
   address: Address,
   admission: Admission,
-): Promise<Listening & { renew(tls: Certified): void }> {
+): Promise<Listening & { renew(tls: KeyAndCertificate): void }> {
   const server = createSecureServer(
     { ...bounds, ...tls, ...tlsOfListeners },
     oneRequestOfStrangers(listener, admission),
@@ -62,8 +62,8 @@ export function listenPlainly(
 }
 
 /**
- * Who has proven nothing has one request in a connection: how many he may make is bounded with his connections. Attack:
- * thousands in one piece, each of which is parsed and answered before anybody else is heard.
+ * A caller that has proven nothing gets one request per connection, so that bounding connections bounds requests.
+ * Attack: thousands in one piece, each of which is parsed and answered before anybody else is heard.
  */
 function oneRequestOfStrangers(listener: RequestListener, admission: Admission): RequestListener {
   const asked = new WeakSet<Socket>();

@@ -23,7 +23,7 @@ type ListPorts = Pick<ApiPorts, 'presence' | 'now'> & {
 };
 
 /**
- * Every enrolled node, and those without a TPM of which policy says so, in the order of their names.
+ * Every enrolled node, and those that have no TPM by the policy, in the order of their names.
  * @param withGone also those that are gone from the cluster
  */
 export async function listNodes(

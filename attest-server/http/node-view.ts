@@ -115,7 +115,7 @@ export function pendingView(name: string): NodeView {
   return { ...neverProven, name, state: 'pending' };
 }
 
-/** A machine of which policy says that its kind has no TPM: never trusted, and nothing is wrong with it. */
+/** A machine of a kind that has no TPM by the policy: never trusted, yet without fault. */
 export function unsupportedView({ name, group, mode, policy }: UnsupportedNode): NodeView {
   return {
     ...neverProven,

@@ -56,8 +56,8 @@ export interface DescribedSchemas {
 
 /** Each schema of the table once. What is sent may leave out what has a default; what is answered never does. */
 export function describeSchemas(routes: readonly Route[]): DescribedSchemas {
-  const bodies = new Registered('input');
-  const answers = new Registered('output');
+  const bodies = new SchemaRegistry('input');
+  const answers = new SchemaRegistry('output');
   for (const [name, schema] of sent) bodies.add(name, schema);
   for (const [name, schema] of answered) answers.add(name, schema);
   for (const { operation, body, answer, others = {} } of routes) {
@@ -79,7 +79,7 @@ export function describeSchemas(routes: readonly Route[]): DescribedSchemas {
 /** The answer of a row that says nothing of it. */
 export const anything = z.looseObject({});
 
-class Registered {
+class SchemaRegistry {
   readonly #registry = z.registry<{ id: string }>();
   readonly #io: 'input' | 'output';
 

@@ -55,7 +55,7 @@ export interface ApiPorts {
   readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null if there is none. */
   connected(node: string): Connected | null;
-  /** Milliseconds until this node is asked again, where it has spent what judging it may cost; else 0. */
+  /** Milliseconds until this node is asked again, if it has spent its judging time; otherwise 0. */
   waits(node: string): number;
   /** Who brought the reference of this name, and when (RFC 3339); null if nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
@@ -124,7 +124,7 @@ export interface EnrolmentPorts {
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
   /** By the time at which they end, the latest first. */
   joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
-  /** False if there is none of that id that was not used. */
+  /** False if no unused one has that id. */
   revokeJoinToken(id: string, actor: string): Promise<boolean>;
 }
 
@@ -169,7 +169,7 @@ export interface ShownStore extends HistoryStore {
   /** Of any node, also an archived one. */
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;
-  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  /** Why the node's latest answer failed, if that was a fault of ours; otherwise null. */
   serverFault(name: string): FaultCause | null;
   references(): Promise<readonly Reference[]>;
 }
@@ -230,7 +230,7 @@ export interface TokenStore {
   list(): Promise<readonly ApiToken[]>;
   /** False, and nothing is written, where the id is taken, or the name by a token that holds when this one is made. */
   add(token: ApiToken, audit: AuditEvent): Promise<boolean>;
-  /** False, and nothing is written, where there is none of that name. */
+  /** False, with nothing written, if there is none of that name. */
   remove(name: string, audit: AuditEvent): Promise<boolean>;
 }
 
@@ -337,7 +337,7 @@ export interface PolicyHistoryPorts {
     word: { readonly by: string; readonly reason: string },
   ): Promise<{ readonly before: Policy; readonly now: Policy }>;
   /**
-   * Lets one policy come into force, however many nodes it makes untrusted: at once where it was refused for that.
+   * Lets one policy come into force, however many nodes it makes untrusted: at once if it was refused for that.
    * @param digits of its digest, 12 at least
    * @throws an error named NotNow if it is in force
    */

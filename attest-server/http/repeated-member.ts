@@ -1,5 +1,5 @@
 /** An object or a list that is open: its members' names, null in a list, and where in it the reader is. */
-interface Open {
+interface OpenValue {
   readonly names: Set<string> | null;
   place: string | number;
 }
@@ -10,7 +10,7 @@ interface Open {
  * @param text valid JSON
  */
 export function repeatedMember(text: string): string | null {
-  const open: Open[] = [];
+  const open: OpenValue[] = [];
   let mayBeName = false;
   // Not by recursion: a text can nest deeper than a stack.
   for (let at = 0; at < text.length; at += 1) {

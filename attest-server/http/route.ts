@@ -17,19 +17,19 @@ export interface RouteRequest<Query> {
 export interface RouteAnswer {
   readonly status: number;
   readonly body: unknown;
-  /** The body as JSON, where it was made before. */
+  /** The body as JSON, if it was made before. */
   readonly text?: string;
 }
 
 /** Description of a route; `/openapi.json` is made of it. */
-interface Described {
+interface RouteDescription {
   /** Unique, and never changed: generated clients have a method of this name. */
   readonly operation: string;
   readonly summary: string;
-  /** Of the answer where all went well; 200 where none is given. */
+  /** Of a successful answer; 200 by default. */
   readonly status?: 201 | 202;
   readonly body?: z.ZodType;
-  /** The most that its body may have; `bodyBytes` where none is given. */
+  /** Most bytes of its body; `bodyBytes` by default. */
   readonly maxBytes?: number;
   readonly answer?: z.ZodType;
   /** Answers of other statuses that are no problems. */
@@ -40,7 +40,7 @@ interface Described {
   readonly needsRoom?: true;
 }
 
-interface DescribedWithQuery<Query extends z.ZodType> extends Described {
+interface DescribedWithQuery<Query extends z.ZodType> extends RouteDescription {
   readonly query: Query;
   readonly handle: (
     ports: ApiPorts,
@@ -49,7 +49,7 @@ interface DescribedWithQuery<Query extends z.ZodType> extends Described {
 }
 
 /** One row of the route table. */
-export interface Route extends Described {
+export interface Route extends RouteDescription {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** Such as `/v1/nodes/{name}`. */
   readonly path: string;

@@ -201,7 +201,7 @@ export const referenceRoutes: readonly Route[] = [
   ),
 ];
 
-/** Empty for what no reference can be named: there is none of it. */
+/** Empty for a name that no reference can have. */
 function nameIn({ name }: Readonly<Record<string, string>>): string {
   return plainName.safeParse(name).data ?? '';
 }

@@ -10,7 +10,7 @@ import { HttpProblem } from './problem.ts';
 export interface Statuses {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
-  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  /** Why the node's latest answer failed, if that was a fault of ours; otherwise null. */
   serverFault(name: string): FaultCause | null;
 }
 

@@ -4,7 +4,7 @@ import { declareActive } from '../formats/declared.ts';
 import type { Advice } from '../wire/advice.ts';
 
 /** Circumstances that decide the way back. */
-interface TurnedWhere {
+interface TurnCircumstances {
   /** Taints of its group wait, or would. */
   readonly isMarked: boolean;
   /** The signed directory that says what some references are; null if there is none. */
@@ -12,7 +12,7 @@ interface TurnedWhere {
 }
 
 /** That a change of ours turned a node's verdict, and the way back. */
-export function turnedView(turn: ShownTurn, where: TurnedWhere): NonNullable<NodeView['turned']> {
+export function turnedView(turn: ShownTurn, where: TurnCircumstances): NonNullable<NodeView['turned']> {
   const whose = turn.isSame
     ? 'Nothing changed on the node'
     : 'By the rules that trusted the node last it would not be found wrong';
@@ -36,7 +36,7 @@ function changeText({ change, at, policy, server, left }: ShownTurn): string {
 
 const steps = { revoke: 'revoked', retire: 'retired' } as const;
 
-function next(turn: ShownTurn, { isMarked, directory }: TurnedWhere): Advice {
+function next(turn: ShownTurn, { isMarked, directory }: TurnCircumstances): Advice {
   const waiting = [
     'Until a person decides, no taint comes for this; the label is gone. What waits:',
     '  assay breaker list',

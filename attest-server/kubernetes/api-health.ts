@@ -22,7 +22,7 @@ export interface ApiHealthParts {
   readonly api: string;
 }
 
-/** Says in metrics and log how it goes with the API of the cluster: once where it begins and ends, not each time. */
+/** Reports faults of the cluster's API in metrics and log: once when one begins and ends, not each time. */
 export interface ApiHealth {
   readonly asked: RequestEvents['asked'];
   readonly watch: NodeWatchParts['on'];

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
 import type { ClusterRequest, Requests } from './requests.ts';
 
-/** The object that the API answers with. @throws ClusterError, also where it is one of another form */
+/** The object that the API answers with. @throws ClusterError, also if it has another form */
 export async function askFor<T>(
   requests: Pick<Requests, 'json'>,
   asked: ClusterRequest,

@@ -26,7 +26,7 @@ export interface ConfigMaps {
   ): Promise<void>;
 }
 
-/** With all that others wrote into it: it is replaced as a whole, and only where it is still the one that was read. */
+/** With all that others wrote into it: it is replaced as a whole, and only if it is still the one that was read. */
 const configMap = z.looseObject({
   metadata: z.looseObject({ name: z.string() }),
   data: z.record(z.string(), z.string()).nullish(),

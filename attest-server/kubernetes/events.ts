@@ -48,7 +48,7 @@ export function createEvents({ requests, now }: EventParts): ClusterWriter['even
     told.set(key, { name, at, count: 1 });
   };
 
-  /** False if it is not there any more: the API forgets Events after an hour. */
+  /** False if it no longer exists: the API forgets Events after an hour. */
   async function again({ name, count }: PublishedEvent, at: number): Promise<boolean> {
     const path = `${events}/${encodeURIComponent(name)}`;
     const body = [

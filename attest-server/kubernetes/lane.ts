@@ -1,4 +1,4 @@
-/** So many at once; the others wait in order, and only so many of them. */
+/** A bounded number at once; the others wait in order, and their number is bounded, too. */
 export class Lane {
   readonly #atOnce: number;
   readonly #mayWait: number;
@@ -14,10 +14,7 @@ export class Lane {
     return this.#running >= this.#atOnce && this.#waiting.length >= this.#mayWait;
   }
 
-  /**
-   * Takes a place. What is given back frees it.
-   * @throws the signal's reason where it came first
-   */
+  /** Takes a place; disposing of it frees the place. @throws the signal's reason if that came first */
   async enter(signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
     if (this.#running < this.#atOnce) this.#running += 1;

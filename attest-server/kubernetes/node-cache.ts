@@ -2,7 +2,7 @@ import type { ClusterNode, ClusterNodes } from '../marking/ports.ts';
 
 type NodeListener = Parameters<ClusterNodes['onChange']>[0];
 
-/** The Nodes as the API last told them. */
+/** The Nodes in their latest state from the API. */
 export class NodeCache {
   readonly #nodes = new Map<string, ClusterNode>();
   readonly #listeners: NodeListener[] = [];

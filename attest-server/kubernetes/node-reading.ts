@@ -58,7 +58,7 @@ export class NodeReading {
     return false;
   }
 
-  /** The Node was read, or is gone: it waits no more. */
+  /** The Node was read, or is gone: it no longer waits. */
   forget(name: string): void {
     this.#waiting.delete(name);
   }

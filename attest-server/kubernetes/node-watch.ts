@@ -18,7 +18,7 @@ export interface NodeWatchParts {
     readonly restarted: (reason: WatchRestartReason) => void;
     /** Called with what cannot be read or reached; null: it works. */
     readonly fault: (fault: ClusterError | null) => void;
-    /** A Node that is none by the rules of the API. */
+    /** An object that is not a Node by the rules of the API. */
     readonly unreadable: (error: unknown) => void;
   };
   readonly timings?: Partial<WatchTimings>;
@@ -44,7 +44,7 @@ const defaultTimings: WatchTimings = {
   backOffTo: 30_000,
 };
 const perPage = '100';
-/** A watch that cannot go on from where it was: after so many attempts all is listed. */
+/** A watch that cannot go on from where it was: after this many attempts everything is listed again. */
 const attempts = 3;
 
 const list = z.object({
@@ -185,7 +185,7 @@ export class NodeWatch implements AsyncDisposable {
     }
   }
 
-  /** Gives the version up to which all was told, also of what is read later. @throws ClusterError */
+  /** Gives the version up to which everything was reported, including Nodes that are read later. @throws ClusterError */
   #hear(line: string): string | null {
     const head = eventHead(line);
     if (head === null || head.type === 'DELETED') return this.#heard(JSON.parse(line));

@@ -18,7 +18,7 @@ const taint = z.preprocess(
   }),
 );
 
-/** Attack: a kubelet writes something of its Node so long that nobody reads it, and is marked no more. */
+/** Attack: a kubelet writes a member of its Node so long that nobody reads it, so that it is no longer marked. */
 const clipped = z
   .string()
   .nullish()
@@ -83,7 +83,7 @@ const mostConditions = 128;
 /** One of the others: its place alone counts. */
 const anyOther: NodeCondition = { type: '', status: '' };
 
-/** Attack: a kubelet writes thousands. Of these ours is found, and where it stands. */
+/** Attack: a kubelet writes thousands. Ours is found among them, with its position. */
 function conditionsOf(all: readonly unknown[]): readonly NodeCondition[] {
   let isFound = false;
   return all.map((value, index) => {

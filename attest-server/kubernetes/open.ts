@@ -75,7 +75,7 @@ export interface Kubernetes extends AsyncDisposable {
 const usualNamespace = 'assay';
 
 /**
- * Begins to read the cluster; an API that is not there is waited for by nobody.
+ * Begins to read the cluster. Nobody waits for an API that does not answer.
  * @throws Error if nothing says which API is meant, or with what right
  */
 export async function openKubernetes(

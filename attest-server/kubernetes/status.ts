@@ -13,7 +13,7 @@ const statusSchema = z.object({
     .catch(undefined),
 });
 
-export interface Failed {
+export interface FailedRequest {
   /** HTTP status. */
   readonly code: number;
   readonly body: unknown;
@@ -25,7 +25,7 @@ export interface Failed {
 }
 
 /** An answer that is no success, as an error with its reason. */
-export function errorOf({ code, body, retryAfter, what, tests }: Failed): ClusterError {
+export function errorOf({ code, body, retryAfter, what, tests }: FailedRequest): ClusterError {
   const status = statusSchema.safeParse(body).data;
   const causes = status?.details?.causes ?? [];
   // A test that fails is 422, as is what breaks a rule of the object; only the latter names fields.

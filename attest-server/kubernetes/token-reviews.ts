@@ -29,7 +29,7 @@ const most = 16_384;
 /** Bytes of an answer, and of what is kept of all answers: a user may be in many groups. */
 const longest = 256 * 1024;
 const mostKept = 16 * 1024 * 1024;
-/** RFC 6750, section 2.1. What is none is shown to nobody, else one token would have as many forms as one likes. */
+/** RFC 6750, section 2.1. Anything else is shown to nobody: one token would have any number of forms. */
 const form = /^[A-Za-z0-9._~+/-]+=*$/;
 
 type ReviewLane = 'agents' | 'strangers' | 'people';

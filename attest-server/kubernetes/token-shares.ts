@@ -41,7 +41,7 @@ class Shares {
   }
 }
 
-/** Whether a token may be looked at: a share for each who shows some, and three for all, none of which uses up another. */
+/** Whether a token may be reviewed: a share for each bearer, and three for all together, none of which uses up another. */
 export class TokenShares {
   readonly #ofSource = new Shares(bounds.ofSource, most);
   readonly #atHome = new Shares(bounds.atHome, mostNodes);

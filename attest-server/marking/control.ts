@@ -7,8 +7,16 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
-import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
-import { type LookedNode, type ShownMarks, shownMarks } from './shown-marks.ts';
+import type {
+  ClusterNodes,
+  ClusterWriter,
+  CommittedVerdicts,
+  Exemption,
+  Hold,
+  Latch,
+  Pause,
+} from './ports.ts';
+import { type InspectedNode, type ShownMarks, shownMarks } from './shown-marks.ts';
 import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
@@ -24,7 +32,7 @@ export interface ControlParts {
     failing(): readonly FailingAlike[];
     lease(): { readonly holder: string; readonly isOurs: boolean } | null;
     /** Null if the cluster has no Node of that name, or nobody looked at it yet. */
-    shown(node: string): LookedNode | null;
+    shown(node: string): InspectedNode | null;
   };
   /** Of the policy in force. */
   readonly groups: {
@@ -35,7 +43,7 @@ export interface ControlParts {
     notLatchable(groups: readonly string[]): readonly string[];
   };
   /** Null: no node of that name is enrolled. */
-  readonly committed: Pick<Committed, 'status'>;
+  readonly committed: Pick<CommittedVerdicts, 'status'>;
   /** The Node that this server runs on; null: not known. */
   readonly ownNode: string | null;
   /** Faults of the API of the cluster at present, a sentence each. */

@@ -56,7 +56,7 @@ export async function loadDecisions({ store, now }: DecisionsParts): Promise<Kep
   return new LoadedDecisions({ store, now }, { pause, latch, holds, exemptions });
 }
 
-interface Loaded {
+interface StoredDecisions {
   readonly pause: Pause | null;
   readonly latch: Latch | null;
   readonly holds: readonly Hold[];
@@ -74,7 +74,7 @@ class LoadedDecisions implements KeptDecisions {
   #pause: Pause | null;
   #latch: Latch | null;
 
-  constructor({ store, now }: DecisionsParts, { pause, latch, holds, exemptions }: Loaded) {
+  constructor({ store, now }: DecisionsParts, { pause, latch, holds, exemptions }: StoredDecisions) {
     this.#store = store;
     this.#now = now;
     this.#pause = pause;
@@ -156,7 +156,7 @@ class LoadedDecisions implements KeptDecisions {
     });
   }
 
-  /** It counts no more, also where that cannot be stored. */
+  /** It no longer counts, even if that cannot be stored. */
   async #endOver(node: string): Promise<void> {
     try {
       await this.#end(node, 'server', { reason: 'its time is over' });

@@ -5,7 +5,7 @@ import { judgedNode, type MarkedGroup, type NodeToMark } from './judged-node.ts'
 import type { KnownNode } from './known-node.ts';
 import { type Marks, marksFor, sparedAs } from './marks.ts';
 import { marksOn } from './marks-on-node.ts';
-import type { Clock, ClusterNode, Committed, Decisions } from './ports.ts';
+import type { Clock, ClusterNode, CommittedVerdicts, Decisions } from './ports.ts';
 
 /** Verdict on a Node, and the marks that it is to carry. */
 export interface MarkJudgement {
@@ -14,7 +14,7 @@ export interface MarkJudgement {
 }
 
 export interface JudgementParts extends Pick<Clock, 'now' | 'monotonic'> {
-  readonly committed: Pick<Committed, 'status'>;
+  readonly committed: Pick<CommittedVerdicts, 'status'>;
   readonly decisions: Pick<Decisions, 'exemption' | 'pause'>;
   /** The group of the policy in force. */
   readonly groupOf: (node: string, labels: ClusterNode['labels']) => MarkedGroup;

@@ -13,17 +13,17 @@ export interface LatchKeeperParts {
   readonly report: {
     /** It was missing in the store or in the cluster, and is there again. */
     latchRestored(where: 'store' | 'cluster'): void;
-    /** It cannot be read or written in the cluster. Told once for each text. */
+    /** It cannot be read or written in the cluster. Called once for each text. */
     latchUnkept(text: string): void;
   };
 }
 
-/** Keeps the latch in both places: level-triggered, so that whoever removes it from one brings nothing about. */
+/** Keeps the latch in both places: level-triggered, so that removing it from one has no effect. */
 export interface LatchKeeper {
-  /** Looks at both places, and writes it where it is missing. A fault of the cluster is reported, and ends nothing. */
+  /** Reads both places, and writes it where it is missing. A fault of the cluster is reported, and stops nothing. */
   look(): Promise<void>;
   /**
-   * Stores it, and has the cluster have it; whether it does by now.
+   * Stores it, and writes it to the cluster; returns whether the cluster has it.
    * @param detail for the audit log
    * @throws where it cannot be stored
    */

@@ -4,16 +4,16 @@ export interface LeaseParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly writer: Pick<ClusterWriter, 'readLease' | 'writeLease'>;
   /** Who this process is: another one has another name, also on a copy of its state folder. */
   readonly holder: string;
-  /** Told when it is ours, or is not any more. */
+  /** Called when it becomes ours, or is lost. */
   readonly changed: (isHeld: boolean, by: string | null) => void;
-  /** Told why it could be neither read nor written. */
+  /** Called with the reason if it could be neither read nor written. */
   readonly failed: (error: ClusterError) => void;
 }
 
 /** Seconds for which a server that says nothing more keeps it; milliseconds between two renewals. */
 const durationSeconds = 30;
 export const renewEvery = 10_000;
-/** A lease of a hundred years would end all marking: whoever says nothing for so long has it no more. */
+/** A lease of a hundred years would end all marking: a holder that says nothing for this long loses it. */
 const longestSeconds = 600;
 /** Without an answer for so long it counts as lost here, before another server may take it. */
 const surely = 20_000;
@@ -46,7 +46,7 @@ export class Lease {
     return seen === holder ? null : seen;
   }
 
-  /** Takes or renews it, where it may. Rejects never; to be called every `renewEvery`. */
+  /** Takes or renews it if it may. Never rejects; to be called every `renewEvery`. */
   async renew(): Promise<void> {
     try {
       await this.#renew();
@@ -59,7 +59,7 @@ export class Lease {
     }
   }
 
-  /** Says whether it is held, where that is not as before. */
+  /** Reports whether it is held, if that has changed. */
   reportChange(): void {
     const isHeld = this.isHeld();
     if (isHeld === this.#wasHeld) return;

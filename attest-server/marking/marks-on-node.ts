@@ -4,7 +4,7 @@ import type { ClusterNode, NodeCondition } from './ports.ts';
 /** Our marks on a Node, as they are now. */
 export interface MarksOnNode {
   readonly taints: readonly MarkTaint[];
-  /** Taints with a key of ours that no mark of ours looks like: another effect, or one too many. */
+  /** Taints with a key of ours that are not in the form of our marks: another effect, or a duplicate. */
   readonly foreignForm: boolean;
   /** The value of the label; null if there is none. */
   readonly label: string | null;
@@ -45,7 +45,7 @@ export function isOurKey(key: string, { pending, reproving, untrusted }: TaintKe
   return key === pending || key === reproving || key === untrusted;
 }
 
-/** Whether two Nodes carry the same of ours: what a kubelet and other controllers write besides does not count. */
+/** Whether two Nodes carry the same marks of ours: anything that a kubelet or another controller writes does not count. */
 export function hasSameMarks(a: MarksOnNode, b: MarksOnNode): boolean {
   return textOf(a) === textOf(b);
 }

@@ -79,10 +79,15 @@ export function hasMarks({ taints, foreignForm, label, condition }: MarksOnNode,
   return marks.taints.every(({ key }) => taints.some((taint) => taint.key === key));
 }
 
-type Wanted = Omit<Marks, 'condition'>;
-const nothing: Wanted = { taints: [], label: false, suppressed: null };
+type DesiredMarks = Omit<Marks, 'condition'>;
+const nothing: DesiredMarks = { taints: [], label: false, suppressed: null };
 
-function wantedOf(judged: NodeToMark, node: ClusterNode, there: MarksOnNode, by: Circumstances): Wanted {
+function wantedOf(
+  judged: NodeToMark,
+  node: ClusterNode,
+  there: MarksOnNode,
+  by: Circumstances,
+): DesiredMarks {
   const label = judged.state === 'trusted' && !by.isSettling;
   const settling = judged.state === 'trusted' && by.isSettling ? 'settling' : null;
   if (judged.group.mode !== 'enforce') return { taints: [], label, suppressed: settling };
@@ -91,7 +96,12 @@ function wantedOf(judged: NodeToMark, node: ClusterNode, there: MarksOnNode, by:
 }
 
 /** In each mode: an autoscaler that finds its startup taint gone leaves the machine unusable. */
-function withKept(wanted: Wanted, node: ClusterNode, there: MarksOnNode, { keys }: Circumstances): Wanted {
+function withKept(
+  wanted: DesiredMarks,
+  node: ClusterNode,
+  there: MarksOnNode,
+  { keys }: Circumstances,
+): DesiredMarks {
   const kept = keptForAutoscaler(node, there, keys).filter(({ key }) => !has(wanted.taints, key));
   if (kept.length === 0) return wanted;
   return {

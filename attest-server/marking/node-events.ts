@@ -16,10 +16,10 @@ export interface NodeEventsParts {
 }
 
 const workers = 2;
-/** Of one Node, that wait to be told. */
+/** Events of one Node that wait to be published. */
 const mostEvents = 4;
 
-/** Events on Nodes: each is told once, and lost where that is refused. The resource says how things are. */
+/** Events on Nodes: each is published once, and lost if that is refused. The resource has the present state. */
 export class NodeEvents {
   readonly #parts: NodeEventsParts;
   readonly #waiting = new Map<string, ClusterEvent[]>();
@@ -32,7 +32,7 @@ export class NodeEvents {
     this.#parts = parts;
   }
 
-  /** Told as soon as it may be. */
+  /** Publishes it as soon as possible. */
   note(name: string, event: ClusterEvent): void {
     this.#waiting.set(name, [...(this.#waiting.get(name) ?? []), event].slice(-mostEvents));
     this.#enqueue(name);

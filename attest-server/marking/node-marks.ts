@@ -17,9 +17,9 @@ export interface NodeMarksParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly breaker: Pick<Breaker, 'delayOf' | 'grant'>;
   readonly doubts: Pick<Doubts, 'answered'>;
   readonly keys: TaintKeys;
-  /** Told once taints and label are written: they count before the condition is. */
+  /** Called once taints and label are written: they count before the condition is. */
   readonly specWritten: (node: ClusterNode, known: KnownNode) => void;
-  /** Told of marks that somebody changed: they are put back. */
+  /** Called for marks that somebody changed: they are restored. */
   readonly tampered: (node: string) => void;
   readonly report: Pick<MarkingReport, 'acted' | 'tampered' | 'startupTaintRestored'>;
 }
@@ -28,8 +28,8 @@ export interface NodeMarksParts extends Pick<Clock, 'now' | 'monotonic'> {
 const minorEvery = 60_000;
 
 /**
- * Writes taints, label and condition of one Node, so that they are as desired: what takes trust away before all else and
- * whatever others do, the rest where it is worth a write, and where nobody keeps changing it.
+ * Writes taints, label and condition of one Node, so that they are as desired: whatever takes trust away goes first and
+ * regardless of others, the rest if it is worth a write and nobody keeps changing it.
  */
 export class NodeMarks {
   readonly #parts: NodeMarksParts;
@@ -82,7 +82,7 @@ export class NodeMarks {
     return true;
   }
 
-  /** Somebody else changed our marks: when they are put back follows from how often. */
+  /** Somebody else changed our marks: the more often, the later they are restored. */
   #changed(
     { name }: ClusterNode,
     { judged, marks }: KnownNode,

@@ -22,7 +22,14 @@ import { figuresOf, type MarkingFigures } from './figures.ts';
 import type { MarkedGroup } from './judged-node.ts';
 import { createLatchKeeper, type LatchKeeperParts } from './latch-keeper.ts';
 import { Lease, renewEvery } from './lease.ts';
-import type { Clock, ClusterNode, ClusterNodes, ClusterWriter, Committed, MarkingStore } from './ports.ts';
+import type {
+  Clock,
+  ClusterNode,
+  ClusterNodes,
+  ClusterWriter,
+  CommittedVerdicts,
+  MarkingStore,
+} from './ports.ts';
 import { Reconciler } from './reconciler.ts';
 import type { MarkingReport } from './report.ts';
 
@@ -40,7 +47,7 @@ export interface MarkingParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly admission: AdmissionWatchParts['admission'];
   /** Whether the server is on trial: then it says so on each Node, and leaves a cluster with the latch alone. */
   readonly trial: boolean;
-  readonly committed: Committed;
+  readonly committed: CommittedVerdicts;
   readonly store: MarkingStore;
   readonly inForce: {
     readonly groups: ControlParts['groups'];
@@ -67,7 +74,7 @@ export interface Marking extends AsyncDisposable {
   figures(): MarkingFigures;
   /** Something of this node is another: its record, or its group. */
   wake(node: string): void;
-  /** A node of this name is none any more. */
+  /** The node of this name is no longer enrolled. */
   revoked(node: string): void;
   /** Other rules are in force. */
   rulesChanged(): void;

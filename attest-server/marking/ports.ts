@@ -28,7 +28,7 @@ export interface NodeCondition {
   readonly lastHeartbeatTime?: string;
 }
 
-/** A Node of the cluster as its API last told it: what the rooms of the server read, and no more of it is held. */
+/** A Node of the cluster in its latest state from the API: only the members that rooms of the server read. */
 export interface ClusterNode {
   readonly name: string;
   readonly uid: string;
@@ -224,10 +224,10 @@ export interface AdmissionReader {
 }
 
 /** Committed verdicts on nodes; `attest` supplies them. */
-export interface Committed {
+export interface CommittedVerdicts {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
-  /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
+  /** Called for each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: (entry: HistoryEntry, from: NodeStatus['state'] | null) => void): void;
 }
 
@@ -241,7 +241,7 @@ export interface Decisions {
   hold(...holds: readonly Hold[]): Promise<void>;
   /** Ends those that hold no node any more. */
   end(holds: readonly Hold[]): Promise<void>;
-  /** Told of each decision, also where one ended by itself. @param node null: it is about many */
+  /** Called for each decision, also if one ended by itself. @param node null: it is about many */
   onChange(listener: (node: string | null) => void): void;
 }
 
@@ -298,6 +298,6 @@ export interface MarkingStore {
   removeHolds(holds: readonly { readonly hold: Hold; readonly audit: AuditEvent }[]): Promise<void>;
   exemptions(): Promise<readonly Exemption[]>;
   setExemption(exemption: Exemption, audit: AuditEvent): Promise<void>;
-  /** False, and nothing is written, where there is none. */
+  /** False, with nothing written, if there is none. */
   removeExemption(node: string, audit: AuditEvent): Promise<boolean>;
 }

@@ -19,7 +19,7 @@ import {
 } from './ports.ts';
 import { Publication, type PublicationParts } from './publication.ts';
 import type { MarkingReport } from './report.ts';
-import type { LookedNode } from './shown-marks.ts';
+import type { InspectedNode } from './shown-marks.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface ReconcilerParts extends JudgementParts, Clock {
@@ -95,7 +95,7 @@ export class Reconciler {
   }
 
   /** Marks that a Node has and is to have, and why they differ; null if the cluster has none of that name. */
-  shown(name: string): (LookedNode & MarkJudgement) | null {
+  shown(name: string): (InspectedNode & MarkJudgement) | null {
     const node = this.#observed(name);
     const judgement = this.#judgementOf(name);
     if (node === null || judgement === null) return null;

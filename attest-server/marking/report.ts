@@ -11,13 +11,13 @@ export interface MarkingReport {
   reconciled(seconds: number): void;
   /** The cluster did not do what was asked. */
   failed(error: ClusterError, node: string | null): void;
-  /** Somebody changed marks of ours; they are put back. */
+  /** Somebody changed marks of ours; they are restored. */
   tampered(node: string, text: string): void;
   /** A controller put its startup taint back: no attack. */
   startupTaintRestored(node: string): void;
   /** No taint of drift is put while this lasts. */
   doubted(doubt: Doubt): void;
-  /** Taints of so many nodes wait for a person from now on. */
+  /** Taints of this many nodes wait for a person from now on. */
   opened(held: HeldKey, nodes: number, isOurs: boolean): void;
   fault(error: unknown, where: string): void;
 }

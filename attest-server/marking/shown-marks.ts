@@ -5,8 +5,8 @@ import type { WrongAttestation } from './published-resource.ts';
 
 /** Marks of one Node, as people see them. */
 export interface ShownMarks {
-  readonly there: Carried;
-  readonly wanted: Carried;
+  readonly there: CarriedMarks;
+  readonly wanted: CarriedMarks;
   readonly suppressed: Suppression | null;
   /** When somebody last changed them, in milliseconds since the epoch; null: nobody since this server started. */
   readonly tamperedAt: number | null;
@@ -14,7 +14,7 @@ export interface ShownMarks {
   readonly resource: WrongAttestation | null;
 }
 
-interface Carried {
+interface CarriedMarks {
   /** `key`, or `key=value`. */
   readonly taints: readonly string[];
   readonly label: boolean;
@@ -23,12 +23,12 @@ interface Carried {
 }
 
 /** A Node that was looked at. */
-export interface LookedNode extends Pick<ShownMarks, 'tamperedAt' | 'resource'> {
+export interface InspectedNode extends Pick<ShownMarks, 'tamperedAt' | 'resource'> {
   readonly observed: MarksOnNode;
   readonly marks: Marks;
 }
 
-export function shownMarks({ observed, marks, tamperedAt, resource }: LookedNode): ShownMarks {
+export function shownMarks({ observed, marks, tamperedAt, resource }: InspectedNode): ShownMarks {
   return {
     there: {
       taints: observed.taints.map(taintText),

@@ -14,7 +14,7 @@ export class Steadiness {
   #since: number | null = null;
   #isKnown = false;
 
-  /** To be told of each judgement, in order. */
+  /** To be called for each judgement, in order. */
   note(isTrusted: boolean, at: number): void {
     if (isTrusted) this.#since ??= at;
     else {

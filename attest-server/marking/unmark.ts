@@ -45,7 +45,7 @@ const mostNamed = 8;
 const atOnce = 8;
 const mostTries = 8;
 
-/** Nodes that carry something of ours, also those of which no record tells. */
+/** Nodes that carry marks of ours, including those without a record. */
 export function oursOn(nodes: Iterable<ClusterNode>, keys: readonly string[]): readonly OursOnNode[] {
   return [...nodes]
     .map((node) => ({

@@ -1,6 +1,6 @@
 /**
  * Work by key: what is asked for again while it waits is done once, and no key is worked on twice at a time. It is
- * level-triggered: whoever works reads how things are then.
+ * level-triggered: the work reads the present state.
  */
 export class WorkQueue {
   readonly #work: (key: string) => Promise<void>;

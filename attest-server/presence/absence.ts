@@ -1,13 +1,13 @@
 import type { PresenceDoubt } from '../formats/cluster.ts';
 
 /** Monotonic milliseconds. */
-export interface Away {
+export interface AbsenceState {
   /** Since when the node is missed; null: it is not. */
   readonly missingAt: number | null;
   readonly isGone: boolean;
 }
 
-export interface Sight {
+export interface NodeObservation {
   readonly hasNode: boolean;
   /** It has a proven connection, or has proven itself since it was last looked at. */
   readonly isProven: boolean;
@@ -17,14 +17,19 @@ export interface Sight {
   readonly mayConclude: boolean;
 }
 
-export const here: Away = { missingAt: null, isGone: false };
+export const here: AbsenceState = { missingAt: null, isGone: false };
 
 /**
  * Two must agree that a node is away, for the whole time: the cluster has no Node of it, and its TPM is silent. Each of
  * them alone brings it back at once.
  * @param goneAfter how long it is waited for, in milliseconds
  */
-export function awayAfter(before: Away, sight: Sight, at: number, goneAfter: number): Away {
+export function awayAfter(
+  before: AbsenceState,
+  sight: NodeObservation,
+  at: number,
+  goneAfter: number,
+): AbsenceState {
   if (sight.hasNode || sight.isProven) return here;
   if (before.isGone) return before;
   // Time in which nobody knows whether it is there does not count.

@@ -1,7 +1,7 @@
 import type { NodeStatus } from '../attest/ports.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { PresenceDoubt } from '../formats/cluster.ts';
-import { type Away, awayAfter, doubtOf, here } from './absence.ts';
+import { type AbsenceState, awayAfter, doubtOf, here } from './absence.ts';
 import type { Absence, KeptPresence, PresencePorts, PresentNodes, ReturnedBy } from './ports.ts';
 
 export interface PresenceConfig {
@@ -22,7 +22,7 @@ export interface PresenceFigures {
 /** A node of which the cluster has or had a Node. */
 interface NodePresence {
   readonly ekDigest: string;
-  away: Away;
+  away: AbsenceState;
   /** Milliseconds since the epoch. */
   missingSince: number | null;
   goneAt: number | null;
@@ -30,7 +30,7 @@ interface NodePresence {
   verifiedAt: number | null;
 }
 
-interface Return {
+interface NodeReturn {
   readonly ekDigest: string;
   readonly audit: AuditEvent;
 }
@@ -49,7 +49,7 @@ export class Presence {
   readonly #config: PresenceConfig;
   readonly #known = new Map<string, NodePresence>();
   /** Returns that are not written down yet. */
-  readonly #returns = new Map<string, Return>();
+  readonly #returns = new Map<string, NodeReturn>();
   /** Archived nodes that were recalled. */
   readonly #recalled = new Set<string>();
   /** Nodes of names that no node in memory has, by uid: asked for once each, and again after a while. */
@@ -103,7 +103,7 @@ export class Presence {
     return kept?.missingSince == null ? null : { missingSince: kept.missingSince, goneAt: kept.goneAt };
   }
 
-  /** Gone, and nothing is held against it: what is stays listed, counted and told, since silence launders nothing. */
+  /** Gone, and nothing is held against it. A node with findings stays listed, counted and reported, since silence clears nothing. */
   isHidden(name: string): boolean {
     const known = this.#known.get(name);
     if (known === undefined || known.goneAt === null) return false;
@@ -130,7 +130,7 @@ export class Presence {
     this.#recalled.add(name);
   }
 
-  /** A node was proven: where it was gone, it is back before anybody asks. */
+  /** A node was proven: if it was gone, it is back before anybody asks. */
   proven(name: string): void {
     const known = this.#known.get(name);
     const status = this.#nodes?.status(name) ?? null;
@@ -189,7 +189,7 @@ export class Presence {
     return leaving;
   }
 
-  /** Records that are none any more, or another TPM's. */
+  /** Records that no longer exist, or belong to another TPM. */
   #forgetOthers(all: readonly NodeStatus[]): void {
     if (this.#known.size === 0) return;
     const keys = new Map(all.map(({ name, ekDigest }) => [name, ekDigest]));

@@ -17,7 +17,7 @@ import { checkPrivateFile } from './private-file.ts';
 export interface Reserve {
   /** Gives the room to whoever writes next. */
   free(): void;
-  /** Takes room again, where twice as much is there; false, and nothing is taken, where it is not. */
+  /** Takes room again if twice as much is free; false, with nothing taken, if it is not. */
   take(): boolean;
   /** Whether the room is taken. */
   readonly isTaken: boolean;

@@ -60,7 +60,7 @@ function allIn(folder: string, group: number): readonly string[] {
   return all;
 }
 
-/** Null if the folder is no root of a volume as a kubelet makes it: root's or another's, setgid, of a group of ours. */
+/** Null if the folder is not the root of a volume as a kubelet makes it: root's or another's, setgid, of a group of ours. */
 function groupOfVolume(folder: string): number | null {
   const found = lstatSync(folder, { throwIfNoEntry: false });
   if (found === undefined || !found.isDirectory()) return null;

@@ -87,5 +87,5 @@ export class Figures {
   }
 }
 
-/** Each part of the heap by itself says nothing to who watches. */
+/** A single part of the heap tells an observer nothing. */
 const ofHeapSpaces = ['total', 'used', 'available'].map((what) => `nodejs_heap_space_size_${what}_bytes`);

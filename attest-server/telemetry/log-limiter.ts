@@ -1,4 +1,4 @@
-/** Milliseconds in which one thing is said once, and so many things in all. */
+/** Milliseconds within which one thing is said once, and a bounded number of things in all. */
 const period = 60_000;
 const most = 20;
 

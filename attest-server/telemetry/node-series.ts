@@ -38,7 +38,7 @@ export function nodeSeries(
   return `${states}${reasons}${trusted}${successes}${missing}${flaps}`;
 }
 
-/** Silent, and its cluster does not expect it to be there: nobody is told of it, and soon it is gone. */
+/** Silent, and its cluster does not expect it: it is not reported, and soon it is gone. */
 export function isMissed({ state, missingSince }: NodeStanding): boolean {
   return state === 'unknown' && missingSince !== null;
 }

@@ -48,7 +48,7 @@ export interface AuthorityRotation {
 }
 
 export interface AuthorityAnnouncement {
-  /** Of which authorities the connection was told; null if its agent says nothing of authorities. */
+  /** Authorities that the connection was told of; null if its agent does not mention any. */
   readonly told: string | null;
   /** Null if there is nothing to tell. */
   readonly authorities: AnnouncedAuthority[] | null;

@@ -25,7 +25,7 @@ export interface ServerIdentity {
   /** Of the authority in force. Milliseconds since the epoch. */
   readonly authorityNotAfter: number;
   readonly stage: RotationStage;
-  /** All authorities, the one in force first, as agents are told of them. */
+  /** All authorities as announced to agents, the active one first. */
   readonly authorities: readonly AnnouncedAuthority[];
 }
 

@@ -1,4 +1,4 @@
-/** `settled`: one authority; `announced`: the next one waits; `in_force`: it signs, and the old one is still told of. */
+/** `settled`: one authority; `announced`: the next one waits; `in_force`: it signs, and the old one is still announced. */
 export const rotationStages = ['settled', 'announced', 'in_force'] as const;
 export type RotationStage = (typeof rotationStages)[number];
 
@@ -16,7 +16,7 @@ export interface Authorities {
 export interface AuthorityKeys {
   /** The certificates, the one in force first: what agents and callers of the API are given as a file. */
   readonly caFile: string;
-  /** Makes the first one where there is none. @throws Error if keys and certificates do not belong together */
+  /** Makes the first one if there is none. @throws Error if keys and certificates do not belong together */
   read(): Promise<Authorities>;
   /** Another text where the authorities are others: no key is read for it. */
   look(): Promise<string>;

@@ -3,7 +3,7 @@ import { type UploadTurn, UploadTurns } from './upload-turns.ts';
 export interface QueueOptions {
   /** Images that are sent at a time. */
   readonly atOnce: number;
-  /** Milliseconds in which whoever has a place must send something; then the next one has it. */
+  /** Milliseconds within which the node that has a turn must send something; then the next one gets it. */
   readonly patience: number;
   /** Milliseconds for which a node is thought to be there after it was heard of. */
   readonly aliveFor: number;
@@ -14,7 +14,7 @@ export interface QueueOptions {
 }
 
 /** State of an image for one node. */
-export type Standing =
+export type UploadState =
   /** It is to send this image. @param since when its turn began */
   | { readonly is: 'sending'; readonly since: number }
   /** Another node sends the same image. */
@@ -59,8 +59,9 @@ const firstPause = 60_000;
 const longestPause = 3_600_000;
 
 /**
- * Who sends which image when: few at a time over all nodes, in the order in which they came to wait. Those who gave a turn up wait behind
- * all others; but one place is theirs where there are two or more, so that a slow line is through some day whoever comes.
+ * Who sends which image when: few at a time over all nodes, in the order in which they came to wait. Those who gave up
+ * a turn wait behind all others; but one of two or more places is theirs, so that a slow line gets through some day,
+ * whoever else comes.
  */
 export class ImageQueue {
   readonly #options: QueueOptions;
@@ -99,7 +100,7 @@ export class ImageQueue {
   }
 
   /** Null if the node does not wait for this image. */
-  standing(node: string, digest: string): Standing | null {
+  standing(node: string, digest: string): UploadState | null {
     const image = this.#images.get(digest);
     const waiting = image?.waiting.get(node);
     if (image === undefined || waiting === undefined) return null;

@@ -9,7 +9,7 @@ import { initrdList, parseInitrdList } from '../../wire/initrd-list.ts';
 import { limits } from '../../wire/limits.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import type { AnsweredSupplement, ArrivedSupplement, SupplementPlace } from '../../wire/supplements.ts';
-import { ImageQueue, type Standing } from './image-queue.ts';
+import { ImageQueue, type UploadState } from './image-queue.ts';
 import { KeptInitrds, type KeptParts } from './kept-initrds.ts';
 import { type PartialImage, PartialImages, type PartialOptions } from './partial-images.ts';
 import type {
@@ -143,7 +143,7 @@ export class Initrds implements Supplement {
     return this.#takenOf(node, missing, answered !== undefined, given);
   }
 
-  /** Of shared evidence that is gone: an image of which it was asks to be sent again. */
+  /** Shared evidence is gone: an image that it belonged to is asked for again. */
   gone(_node: string, digests: readonly string[]): void {
     this.#kept.gone(digests);
   }
@@ -289,7 +289,7 @@ export class Initrds implements Supplement {
 
 const none: ReadonlyMap<string, Buffer> = new Map();
 
-function textOf(standing: Standing): string {
+function textOf(standing: UploadState): string {
   switch (standing.is) {
     case 'sending':
       return 'It is being sent.';

@@ -24,7 +24,7 @@ interface CachedInitrd {
 const usedFor = 3_600_000;
 const usedIsNotedEvery = 86_400_000;
 
-/** The images of which it is known what is in them, within a budget: those give way that nobody boots. */
+/** Images with known content, within a budget: those that nobody boots give way. */
 export class KeptInitrds {
   readonly #parts: KeptParts;
   /** By each digest of the image. */

@@ -19,7 +19,7 @@ export interface PartialOptions {
   monotonic(): number;
 }
 
-/** An image of which a part came. */
+/** An image that came in part. */
 export interface PartialImage {
   readonly reader: ImageReader;
   bytes: number;
@@ -54,7 +54,7 @@ export class PartialImages {
   }
 
   /**
-   * Begun where nothing of it is here; null if the node has begun its share.
+   * The partial image, begun if nothing of it is here; null if the node has begun its share.
    * @param isSent whether somebody's turn it is to send that one: it gives way last
    */
   of(node: string, digest: string, isSent: (digest: string) => boolean): PartialImage | null {

@@ -22,7 +22,7 @@ export interface ProvenAnswer {
 }
 
 /** Work that the active rules, and those that a taint waits for, do ahead of judging. */
-export interface Ahead {
+export interface Preparation {
   judgedTo(): string | null;
   ahead(proven: Proven): Generator<void>;
 }
@@ -45,7 +45,7 @@ export class SupplementedAnswer implements LackingAnswer {
   readonly #list: readonly Supplement[];
   readonly #shown: ProvenAnswer;
   readonly #given: (GivenSupplement | null)[];
-  #rules: Pick<Ahead, 'judgedTo'> | null = null;
+  #rules: Pick<Preparation, 'judgedTo'> | null = null;
   #wait: string | null = null;
   #asks = false;
 
@@ -81,10 +81,10 @@ export class SupplementedAnswer implements LackingAnswer {
   }
 
   /**
-   * Takes the others in the node's turn, and proves the whole: at once, where nothing is to be taken or added, as of most answers.
-   * Null: the node is asked for more first.
+   * Takes the others in the node's turn, and proves the whole: at once, if nothing is to be taken or added, as with
+   * most answers. Null: the node is asked for more first.
    */
-  whole(rules: Ahead): WholeAnswer | Promise<WholeAnswer | null> {
+  whole(rules: Preparation): WholeAnswer | Promise<WholeAnswer | null> {
     this.#rules = rules;
     for (let i = 0; i < this.#list.length; i++) {
       const taking = this.#list[i]!.waits === true ? null : this.#take(i);
@@ -95,7 +95,7 @@ export class SupplementedAnswer implements LackingAnswer {
     return this.#ended(this.proven, kept);
   }
 
-  async #takeFrom(first: number, begun: Promise<boolean>, rules: Ahead): Promise<WholeAnswer | null> {
+  async #takeFrom(first: number, begun: Promise<boolean>, rules: Preparation): Promise<WholeAnswer | null> {
     try {
       let taking: Promise<boolean> | null = begun;
       for (let i = first; i < this.#list.length; i++) {
@@ -117,7 +117,7 @@ export class SupplementedAnswer implements LackingAnswer {
     return null;
   }
 
-  async #proveWhole(rules: Ahead): Promise<WholeAnswer> {
+  async #proveWhole(rules: Preparation): Promise<WholeAnswer> {
     const proven = await this.#prove(rules);
     const kept: KeptSupplement[] = [];
     for (const one of this.#given) {
@@ -159,7 +159,7 @@ export class SupplementedAnswer implements LackingAnswer {
     });
   }
 
-  async #prove({ ahead }: Ahead): Promise<Proven> {
+  async #prove({ ahead }: Preparation): Promise<Proven> {
     const { proof } = this.#shown;
     const given = this.#given;
     if (this.#isOther)

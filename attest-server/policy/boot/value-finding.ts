@@ -5,7 +5,7 @@ import type { PreparedReference } from './reference-set.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
- * Told beside a boot that is as referenced: what of it the log does not explain. Null if nothing is compared by value.
+ * Reported beside a boot that is as referenced: values that the log does not explain. Null if nothing is compared by value.
  * @param references of which one has the value
  */
 export function valueFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {

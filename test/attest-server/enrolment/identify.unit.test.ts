@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { createIdentify } from '../../../attest-server/enrolment/identify.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
-import type { CheckedKeys, Identified } from '../../../attest-server/enrolment/registry.ts';
+import type { CheckedKeys, IdentifiedTpm } from '../../../attest-server/enrolment/registry.ts';
 import { EndorsementPaths } from '../../../attest-server/verify/endorsement-paths.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 
@@ -20,7 +20,7 @@ const recordOf = (keys: CheckedKeys): EnrolledNode => ({
   tpmClass: 'unknown',
 });
 
-function identifyAs(found: (keys: CheckedKeys) => Identified) {
+function identifyAs(found: (keys: CheckedKeys) => IdentifiedTpm) {
   return createIdentify({
     store: { node: async () => null },
     lastSeen: () => null,

@@ -5,8 +5,8 @@ import type { Blob } from '../../../attest-server/evidence/kept-form.ts';
 import { namedDigests } from '../../../attest-server/evidence/named-digests.ts';
 import {
   type AnsweringNode,
+  type AnswerMoment,
   keptContext,
-  type Moment,
   Packer,
 } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
@@ -37,7 +37,7 @@ interface Answering {
   readonly resetCount?: number;
   readonly at?: number;
   readonly parts?: Parts;
-  readonly moment?: Partial<Moment>;
+  readonly moment?: Partial<AnswerMoment>;
 }
 
 /** Answers of one node as the pipeline keeps them; `store` is what was written. */
@@ -115,7 +115,13 @@ describe('the evidence that is kept', () => {
     const previous = { resetCount: 7, restartCount: 0, clock: '5' };
     const memory = { disk: { header: 'ab' } };
     const labels = { a: 'b' };
-    const moment: Partial<Moment> = { sentParts: ['boot'], banks: ['sha256'], labels, memory, previous };
+    const moment: Partial<AnswerMoment> = {
+      sentParts: ['boot'],
+      banks: ['sha256'],
+      labels,
+      memory,
+      previous,
+    };
     const { kept } = answer(madeValues(32), { moment });
     const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
     assert.deepEqual(
@@ -127,7 +133,7 @@ describe('the evidence that is kept', () => {
 
   it('names the role that answered, but for the agent, which is meant where none is named', async () => {
     const { read, answer } = fleetOfOne();
-    const roleIn = async (moment: Partial<Moment>) => {
+    const roleIn = async (moment: Partial<AnswerMoment>) => {
       const { kept } = answer(madeValues(32), { moment });
       const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
       return [bundle.context?.by, answeredBy(bundle)];

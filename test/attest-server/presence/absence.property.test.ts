@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { type Away, awayAfter, doubtOf, here, type Sight } from '../../../attest-server/presence/absence.ts';
+import {
+  type AbsenceState,
+  awayAfter,
+  doubtOf,
+  here,
+  type NodeObservation,
+} from '../../../attest-server/presence/absence.ts';
 
 const goneAfter = 600;
 
 describe('who is away', () => {
-  const sight: fc.Arbitrary<Sight> = fc.record({
+  const sight: fc.Arbitrary<NodeObservation> = fc.record({
     hasNode: fc.boolean(),
     isProven: fc.boolean(),
     isJudged: fc.boolean(),
@@ -17,7 +23,7 @@ describe('who is away', () => {
   it('is gone only after the whole time in which every look found neither Node nor TPM', () => {
     fc.assert(
       fc.property(looks, (all) => {
-        let away: Away = here;
+        let away: AbsenceState = here;
         let at = 0;
         let absentSince: number | null = null;
         for (const [passes, isQuiet, seen] of all) {
@@ -43,7 +49,7 @@ describe('who is away', () => {
   });
 
   it('stays gone while nobody knows what the cluster has, and comes back by either of the two', () => {
-    const gone: Away = { missingAt: null, isGone: true };
+    const gone: AbsenceState = { missingAt: null, isGone: true };
     const nothing = { hasNode: false, isProven: false, isJudged: false, mayConclude: false };
     assert.equal(awayAfter(gone, nothing, 0, goneAfter), gone);
     assert.equal(awayAfter(gone, { ...nothing, hasNode: true }, 0, goneAfter), here);
