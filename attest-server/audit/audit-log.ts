@@ -24,35 +24,35 @@ export interface AuditLogPorts {
   /** Milliseconds since the epoch. */
   now(): number;
   signed(size: number): void;
-  /** The log is shorter than it was, or another one. Called before the entry is written. */
+  /** The log was cut or replaced. Called before the entry about it is written. */
   rolledBack(text: string): void;
 }
 
-/** What travels with a verdict. */
+/** The signed checkpoint that travels with a verdict, and the latest keys of its origin. */
 export interface ShownCheckpoint {
   readonly checkpoint: string;
   readonly auditKeys: AuditKey[];
 }
 
-/** Beside the database, so that a restored one is compared with what was signed after its copy was made. */
+/** Files beside the database, so that a restored one is compared with checkpoints that are newer than its backup. */
 export const auditFiles = {
   mark: 'audit-checkpoint',
-  /** The first mark that the log did not match. It stays until a person has resolved it. */
+  /** The first checkpoint that the log contradicted. It stays until a person resolves it. */
   lost: 'audit-checkpoint.rolled-back',
-  /** And from then on: what agents kept of the log that was lost is known. */
+  /** The same after that: checkpoints of the lost log that agents still keep are explained by it. */
   resolved: 'audit-checkpoint.resolved',
 } as const;
 
-/** Signs the audit log of one installation, and notices when the log is not the one that was signed. */
+/** Signs the audit log of one installation, and detects a log that is not the one that was signed. */
 export class AuditLog {
   readonly #ports: AuditLogPorts;
-  /** Those whose key was lost. */
+  /** Origins whose key was lost, oldest first. */
   readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
-  /** How many of its keys are in the store. */
+  /** How many of the signer's keys are in the store. */
   #stored = 0;
   #shown: ShownCheckpoint | null = null;
-  /** Signed, in the store, and not yet in the file beside it: there was no room. */
+  /** A checkpoint that is in the store, but not yet in the file beside it, for lack of room. */
   #unmarked: string | null = null;
   readonly #inTurn = pLimit(1);
 
@@ -63,8 +63,8 @@ export class AuditLog {
   }
 
   /**
-   * Makes the key where the store has none yet, and compares the store with what was signed before.
-   * @throws Error where the store belongs to another key than the one in the folder
+   * Makes the key if the store has none yet, and compares the store with earlier checkpoints.
+   * @throws Error if the store belongs to another key than the one in the folder
    */
   static async open(ports: AuditLogPorts): Promise<AuditLog> {
     const { keys, store } = ports;
@@ -89,7 +89,7 @@ export class AuditLog {
     return this.#signer.origin;
   }
 
-  /** Of the key that signs now: 8 hex digits. */
+  /** Id of the key that signs now: 8 hex digits. */
   get keyId(): string {
     return auditKeyId(this.#signer.origin, this.#signer.publicKey);
   }
@@ -103,7 +103,7 @@ export class AuditLog {
     return this.#earlier;
   }
 
-  /** What is to be reported of a rollback that nobody has looked into yet. */
+  /** A sentence about a rollback that no person has resolved yet, else null. */
   get rollback(): string | null {
     return existsSync(this.#path('lost'))
       ? 'the audit log was rolled back or replaced (audit_rollback). When you know why, type assay audit resolve --reason WHY'
@@ -111,8 +111,8 @@ export class AuditLog {
   }
 
   /**
-   * A person knows why the log is another one: the reason stands in it from now on, with the proof.
-   * @returns false where nothing was reported since the last time
+   * Records why the log was cut or replaced, as a person says, with the proof of it.
+   * @returns false if no rollback was open
    */
   resolve(actor: string, reason: string): Promise<boolean> {
     return this.#inTurn(async () => {
@@ -132,12 +132,12 @@ export class AuditLog {
     });
   }
 
-  /** Signs the head where something changed; the checkpoint is on disk when this resolves. */
+  /** Signs the head if the log has grown; the checkpoint is on disk when this resolves. */
   sign(): Promise<void> {
     return this.#inTurn(() => this.#sign());
   }
 
-  /** Puts a new key in the place of the old one, which vouches for it. */
+  /** Replaces the key with a new one, which the old one signs. */
   rotate(actor: string): Promise<{ readonly keyId: string }> {
     return this.#inTurn(async () => {
       // Another server that has the same key may have rotated it before: that is not this person's doing.
@@ -149,8 +149,8 @@ export class AuditLog {
   }
 
   /**
-   * Compares the log with a checkpoint that comes from outside.
-   * @returns a sentence where we signed it and the log is another one; null also for what we did not sign
+   * Compares the log with a checkpoint from outside.
+   * @returns a sentence if we signed it and the log contradicts it; null also if we did not sign it
    */
   async contradicts(note: string): Promise<string | null> {
     const checkpoint = this.#own(note);
@@ -161,18 +161,18 @@ export class AuditLog {
     return text;
   }
 
-  /** Whether one of our keys signed it, also one that was lost. */
+  /** Whether one of our keys signed the checkpoint, lost ones included. */
   isOwn(note: string): boolean {
     return this.#own(note) !== null;
   }
 
-  /** Agents keep what they saw of a log that was lost: up to here a person has said why. */
+  /** Size of the lost log that a person has explained: agents may still bring its checkpoints. */
   #resolvedSize(): number {
     const path = this.#path('resolved');
     return existsSync(path) ? (this.#own(readPrivate(path))?.size ?? 0) : 0;
   }
 
-  /** The first one: whoever rolls back again must not take it away. */
+  /** Keeps the first proof only: a second rollback must not overwrite it. */
   #keepProof(note: string): void {
     const path = this.#path('lost');
     if (!existsSync(path)) writePrivate(path, note, 'replace');
@@ -202,13 +202,13 @@ export class AuditLog {
     this.#ports.signed(parseCheckpoint(note).size);
   }
 
-  /** Takes the key that is there by now. @throws Error where it does not follow on the one before */
+  /** Switches to the key that was found. @throws Error if its keys do not begin with those of the present one */
   async #follow(found: AuditSigner | null, actor: string): Promise<void> {
     this.#signer = checkBelongs(found, this.#signer, this.#ports.keys.path);
     await this.#addKeys(actor);
   }
 
-  /** Before one of them signs: nobody could verify what a key signed that the store does not know. */
+  /** Stores new keys before they sign: a signature by a key that the store lacks cannot be verified. */
   async #addKeys(actor: string): Promise<void> {
     for (const key of this.#signer.keys.slice(this.#stored)) {
       await this.#addKey(key, actor, key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
@@ -228,7 +228,7 @@ export class AuditLog {
     });
   }
 
-  /** The mark beside the database and the latest checkpoint in it must both fit the log. */
+  /** Compares the log with the checkpoint beside the database and with the latest one in it. */
   async #checkMarks(): Promise<void> {
     const path = this.#path('mark');
     for (const note of [
@@ -238,7 +238,7 @@ export class AuditLog {
       if (note !== null && (await this.#check(note))) return;
   }
 
-  /** Compares the log with what we signed; a log that is another one is reported, and the proof of it is kept. */
+  /** Compares the log with one of our checkpoints. A contradiction is reported, and its proof kept. @returns whether there is one */
   async #check(note: string): Promise<boolean> {
     const own = this.#own(note);
     const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
@@ -256,7 +256,7 @@ export class AuditLog {
     return true;
   }
 
-  /** The checkpoint where one of our keys signed it, else null. */
+  /** The parsed checkpoint if one of our keys signed it, else null. */
   #own(note: string): Checkpoint | null {
     try {
       return checkOwn(note, [...this.#earlier, this.#signer]);
@@ -275,7 +275,7 @@ export class AuditLog {
   }
 }
 
-/** @throws Rejection where none of these keys signed the checkpoint */
+/** @throws Rejection if none of these keys signed the checkpoint */
 export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpoint {
   const { keyId, origin } = parseCheckpoint(note);
   const keys = origins.find((each) => each.origin === origin)?.keys ?? [];
@@ -284,7 +284,7 @@ export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpo
   return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
 }
 
-/** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. */
+/** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. @throws Error */
 export function checkBelongs(
   signer: AuditSigner | null,
   { origin, keys }: AuditOrigin,

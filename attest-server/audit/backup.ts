@@ -2,14 +2,14 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditStore } from './ports.ts';
 
-interface Copied {
+interface BackupSource {
   readonly audit: Pick<AuditStore, 'append'>;
   backup(path: string): Promise<void>;
 }
 
-/** Copies the store, while it is in use, to `backups/assay-<time>.db`. The copy holds the entry about it. */
+/** Backs up the store, while it is in use, to `backups/assay-<time>.db`. The copy includes the entry about itself. */
 export async function backUp(
-  store: Copied,
+  store: BackupSource,
   stateDir: string,
   actor: string,
   at: number,

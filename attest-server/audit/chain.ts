@@ -9,7 +9,7 @@ export type ChainCheck =
  * Puts an event into the chain. `hash` is SHA-256, hex, over the UTF-8 bytes of the RFC 8785 (JCS) form of
  * `["assay/audit/1", prev, seq, at, actor, action, subject, code, detail]`. Strings of the entry are well-formed
  * Unicode: a lone surrogate would not come back from a database as it went in.
- * @throws TypeError where a number is not finite or `detail` holds more than strings, numbers, booleans and null
+ * @throws TypeError if a number is not finite or `detail` holds more than strings, numbers, booleans and null
  */
 export function chainEntry(prevHash: string, seq: number, event: AuditContent): AuditEntry {
   const content = {
@@ -29,8 +29,8 @@ export function chainEntry(prevHash: string, seq: number, event: AuditContent): 
 }
 
 /**
- * Checks every link, from the first entry or from where an earlier check ended (`from`, its result). It shows
- * neither a cut tail nor a whole rewrite: for that, compare size and head with a witness.
+ * Checks every link, from the first entry or from the result of an earlier check (`from`). It detects neither a cut
+ * tail nor a complete rewrite: for that, compare size and head with a witness.
  */
 export function verifyChain(
   entries: Iterable<AuditEntry>,
@@ -71,7 +71,7 @@ function entryHash(prev: string, seq: number, event: AuditContent): string {
   return hash('sha256', `${JSON.stringify(parts).slice(0, -1)},{${pairs.join(',')}}]`, 'hex');
 }
 
-/** The same object, its keys in this order; null where an object cannot have it, as keys that look like array indices come first. */
+/** The same object with its keys in this order; null if no object can have it, as keys like array indices come first. */
 function inOrder(detail: AuditContent['detail'], keys: readonly string[]): AuditContent['detail'] | null {
   const sorted: Record<string, AuditContent['detail'][string]> = {};
   for (const key of keys) sorted[key] = detail[key] ?? null;

@@ -3,29 +3,30 @@ import { outsideText } from '../wire/printable.ts';
 
 /** Where the cluster keeps the latest checkpoint: a ConfigMap, which outlives the server's disk. */
 export interface CheckpointKeeper {
-  /** Null where there is none. */
+  /** The ConfigMap's data; null if there is none. */
   read(): Promise<Readonly<Record<string, string>> | null>;
   write(data: Readonly<Record<string, string>>): Promise<void>;
 }
 
 export interface ClusterCheckpointParts {
   readonly keeper: CheckpointKeeper;
-  /** Whose checkpoint it is: `own` is that of a key of this log. */
-  readonly compare: (note: string) => Promise<Compared>;
-  /** A rollback is reported that nobody has looked into yet. */
+  /** Compares the log with a checkpoint. */
+  readonly compare: (note: string) => Promise<CheckpointComparison>;
+  /** Whether a rollback is reported that no person has resolved yet. */
   readonly isRolledBack: () => boolean;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly report: {
     contradictedByCluster(text: string): void;
-    /** Null: it was written. */
+    /** @param error null if the checkpoint was written */
     checkpointKept(error: Error | null): void;
   };
 }
 
-export interface Compared {
+export interface CheckpointComparison {
+  /** Whether a key of this log signed it. */
   readonly isOwn: boolean;
-  /** A sentence where the log is another one. */
+  /** A sentence if the log contradicts it, else null. */
   readonly contradiction: string | null;
 }
 
@@ -33,22 +34,22 @@ export interface Compared {
 const latest = 'checkpoint';
 const replaced = 'replaced';
 
-/** The API of the cluster takes one write of it in this time, in milliseconds. */
+/** Milliseconds between two writes to the cluster's API. */
 const writeEvery = 60_000;
 const mostNote = 4096;
 
 /**
- * Keeps the latest checkpoint of the audit log in the cluster. What is there at the start is a witness: it is compared
- * before it is written over, and stays while a rollback is not explained.
+ * Keeps the latest checkpoint of the audit log in the cluster. The one that is there at the start is a witness: the log
+ * is compared with it before it is overwritten, and it stays until a rollback is resolved.
  */
 export class ClusterCheckpoint {
   readonly #parts: ClusterCheckpointParts;
   #wanted: string | null = null;
   #kept: string | null = null;
-  /** What was there and is of another log: it stays beside ours. */
+  /** A checkpoint of another log that was there at the start: it stays beside ours. */
   #foreign: string | null = null;
   #isCompared = false;
-  /** By the monotonic clock. */
+  /** The next write waits until then, in monotonic milliseconds. */
   #notBefore = Number.NEGATIVE_INFINITY;
   #working: Promise<void> | null = null;
 
@@ -56,12 +57,12 @@ export class ClusterCheckpoint {
     this.#parts = parts;
   }
 
-  /** A newer one is signed. */
+  /** Takes a newer checkpoint, for the next turn to write. */
   signed(note: string): void {
     this.#wanted = note;
   }
 
-  /** Compares what is there, then writes what is to be: as far as it is time. Never rejects. */
+  /** Compares the log with the checkpoint in the cluster once, then writes ours if one is due. Never rejects. */
   turn(): Promise<void> {
     this.#working ??= this.#turn().finally(() => {
       this.#working = null;
@@ -69,7 +70,7 @@ export class ClusterCheckpoint {
     return this.#working;
   }
 
-  /** What is signed last is written at the end, if the API takes it at once. */
+  /** Writes the last checkpoint, if the API accepts it within so many milliseconds. */
   async close(within = 2000): Promise<void> {
     this.#notBefore = Number.NEGATIVE_INFINITY;
     const last = (this.#working ?? Promise.resolve()).then(() => this.turn());

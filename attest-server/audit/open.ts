@@ -1,7 +1,6 @@
 /**
- * The chained log (`audit-log`, `chain`), its signed checkpoints, which are also kept in the cluster
- * (`cluster-checkpoint`), and which refusals it holds (`refusals`). Its entries go to whoever passes them on by their
- * number, as they are committed (`reader`).
+ * The chained log (`audit-log`, `chain`), its signed checkpoints, which the cluster keeps too (`cluster-checkpoint`),
+ * and the choice of refusals that get an entry (`refusals`). `reader` gives committed entries in order.
  */
 
 import type { Logger } from 'pino';
@@ -23,17 +22,17 @@ export interface AuditParts {
   readonly keys: AuditKeys;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
-  /** The cluster, as one more witness; null outside of one. */
+  /** The cluster as one more witness; null outside of one. */
   readonly keeper: CheckpointKeeper | null;
   readonly logger: Logger;
   readonly report: {
-    /** A checkpoint was signed. @param size entries */
+    /** A checkpoint was signed. @param size in entries */
     checkpointed(size: number): void;
-    /** The log is shorter than it was, or another one. */
+    /** The log was cut or replaced. */
     rolledBack(text: string): void;
-    /** So says the checkpoint that an agent of this name brought. */
+    /** A checkpoint that the agent of this node brought contradicts the log. */
     contradicted(node: string, text: string): void;
     contradictedByCluster(text: string): void;
     checkpointKept(error: Error | null): void;
@@ -41,26 +40,26 @@ export interface AuditParts {
   };
 }
 
-/** The audit log of a running server: signed in time, shown to agents and the API, and loud where it was changed. */
+/** The audit log of a running server: signed regularly, shown to agents and the API, checked against witnesses. */
 export interface Audit extends AsyncDisposable {
   readonly ports: AuditPorts;
-  /** What travels with a verdict; null only before the first entry. */
+  /** The checkpoint that travels with a verdict; null only before the first entry. */
   shown(): ShownCheckpoint | null;
-  /** Compares the log with the checkpoint that an agent's hello brings. */
+  /** Compares the log with the checkpoint in an agent's hello, and reports a contradiction. */
   checkWitness(node: string, checkpoint: string): Promise<void>;
-  /** Whether a refusal has an entry, or is counted by the one that is written each hour. */
+  /** Decides whether a refusal gets an entry, or is counted by the hourly one. */
   readonly note: RefusalLog['note'];
   write(event: AuditEvent): Promise<void>;
   reader(name: AuditReaderName): AuditReader;
   ready(): Readiness;
 }
 
-/** Of a page of entries, about. */
+/** Approximate size of a page of entries. */
 const pageBytes = 1024 * 1024;
-/** Milliseconds between two looks whether a newer checkpoint is to be kept in the cluster. */
+/** Milliseconds between two checks for a newer checkpoint to keep in the cluster. */
 const keepEvery = 1000;
 
-/** @throws Error where the store belongs to another key than the one in the state folder */
+/** @throws Error if the store belongs to another key than the one in the state folder */
 export async function openAudit(parts: AuditParts): Promise<Audit> {
   const { store, stateDir, keys, now, monotonic, keeper, logger, report } = parts;
   const { checkpointed: signed, rolledBack, contradicted, fault } = report;
@@ -82,7 +81,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
   const signing = setInterval(() => {
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
-  /** Then the checkpoints that are there can be read all the same, and the server ends. */
+  /** Reports a full disk at the end, and lets the server stop: the existing checkpoints stay readable. */
   const noRoom = (error: unknown): void => {
     if (storageCauseOf(error) === null) throw error;
     fault(error, 'checkpoint');

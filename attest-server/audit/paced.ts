@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Does the work for whoever asks, at most once in so many milliseconds: who comes sooner waits, and those who wait
- * share one turn, which begins after each of them asked.
+ * Runs the work on request, at most once in so many milliseconds. Earlier requests wait, and share one run, which
+ * begins after all of them were made.
  */
 export function paced(everyMs: number, work: () => Promise<void>): () => Promise<void> {
   let last = Number.NEGATIVE_INFINITY;

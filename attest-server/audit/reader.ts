@@ -1,23 +1,23 @@
 import type { AuditEntry } from '../formats/audit.ts';
 import type { AuditReaderName, AuditStore } from './ports.ts';
 
-/** The committed audit log, read in its order. `seq` of an entry is the id after which a reader goes on. */
+/** Reads the committed audit log in order. A reader continues after the `seq` of its last entry. */
 export interface AuditReader {
-  /** The entries after this one: a page at most, and none where none is committed yet. */
+  /** A page of the entries after this one; empty if there are none yet. */
   next(after: number): Promise<readonly AuditEntry[]>;
-  /** Null where it is not there. */
+  /** The entry; null if there is none of this number. */
   entry(seq: number): Promise<AuditEntry | null>;
   /** `seq` of the latest entry; 0 before the first. */
   head(): Promise<number>;
-  /** `seq` of the last entry that this reader is done with; null where it never read, or was forgotten. */
+  /** `seq` of the last entry that this reader is done with; null if it never read, or its position was removed. */
   position(): Promise<number | null>;
-  /** Null: it is forgotten. */
+  /** @param seq null removes the position */
   setPosition(seq: number | null): Promise<void>;
-  /** Has the listener called when there is more to read. @returns ends that */
+  /** Calls the listener when there is more to read. @returns stops it */
   onMore(listener: () => void): () => void;
 }
 
-/** Entries of a page, and bytes, about. */
+/** Entries of a page, and their approximate bytes. */
 const page = 500;
 const pageBytes = 1024 * 1024;
 

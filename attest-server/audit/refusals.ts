@@ -12,74 +12,74 @@ import { sourceOf } from '../wire/source.ts';
 export interface AuditRefusal {
   readonly code: ReasonCode;
   readonly text: string;
-  /** The name that was claimed, or that it is about; null before a hello. */
+  /** The node name that was claimed or concerned; null before a hello. */
   readonly node: string | null;
   /** Whether a node is enrolled under that name. */
   readonly isEnrolled: boolean;
-  /** Where it came from: an address, or who a token says that he is. */
+  /** Its source: an address, or the holder that a token names. */
   readonly address: string;
-  /** Whether whoever was refused had shown who he is: by a quote, or by a token. Else he is a stranger. */
+  /** Whether the refused party had proven its identity, by a quote or a token. Otherwise it is a stranger. */
   readonly isProven: boolean;
 }
 
-/** What becomes of one refusal. */
-export interface Noted {
-  /** Its audit entry; null where it is only counted. */
+/** How one refusal is recorded. */
+export interface RefusalOutcome {
+  /** Its audit entry; null if it is only counted. */
   readonly event: AuditEvent | null;
-  /** One like it came a moment ago, or too many of others: it is not worth a line of the server's log. */
+  /** Similar ones came just before, or too many of others: it gets no line in the server's log. */
   readonly isRepeated: boolean;
 }
 
-/** Decides which refusals the audit log holds: the first of each kind, as far as there is room, and a number for the others. */
+/** Decides which refusals get an audit entry: the first of each kind, within a budget. The others are counted. */
 export interface RefusalLog {
-  note(refusal: AuditRefusal, at: number): Noted;
-  /** The entry for all that have none, by code, and begins to count anew; null where there are none. */
+  note(refusal: AuditRefusal, at: number): RefusalOutcome;
+  /** Makes the entry that counts the others by code, and restarts the count; null if there are none. */
   count(at: number): AuditEvent | null;
 }
 
 const second = 1000;
 const hour = 3600 * second;
 /**
- * Between two entries of one kind (code, source, and the node where the name is one's); twice as long each time while
- * it goes on.
+ * Milliseconds between two entries of one kind (code, source, and the node if it is enrolled), doubled each time while
+ * refusals continue.
  */
 const quiet = { first: 10 * second, longest: hour };
-/** How many kinds, sources, and nodes and tokens that were proven are remembered; a flood cannot grow the memory. */
+/** How many kinds, sources, and proven nodes and tokens are remembered: a flood must not fill the memory. */
 const remembered = { kinds: 4096, sources: 1024, proven: 65_536 };
 
 /**
- * All entries of strangers together, so that they grow the log by less than 1 MB a day with the checkpoints that sign them
- * (0.4 MB) and the hourly counts. Those about a node of ours have a share of their own, which invented names cannot use up.
+ * Budget of all strangers together: with its checkpoints (0.4 MB) and the hourly counts, the log grows by less than 1 MB
+ * a day. Entries about enrolled nodes have a budget of their own, which invented names cannot use up.
  */
 const ofStrangers: ByteRate = { burst: 128 * 1024, aDay: 144 * 1024 };
-/** Of that, one source: no single one leaves nothing for the others. */
+/** Budget of one source of strangers, so that none takes it all. */
 const ofSource: ByteRate = { burst: ofStrangers.burst / 8, aDay: ofStrangers.aDay / 8 };
-/** Of one node or token that has shown who it is. */
+/** Budget of one proven node or token. */
 const ofProven: ByteRate = { burst: 48 * 1024, aDay: 144 * 1024 };
 
-/** Lines of the server's log about refusals that are only counted: whoever has many addresses is new with each. */
+/** Lines in the server's log about refusals that are only counted: each new address would get another one. */
 const lines: ByteRate = { burst: 128, aDay: 24 * 3600 };
 
-/** Names that nobody enrolled are free to invent: of one code and source so many have an entry before it is quiet. */
+/** How many names that are not enrolled get an entry per code and source before it is quiet: names are easily invented. */
 const namesOfKind = 8;
 
-interface Kind {
+interface RefusalKind {
   readonly at: number;
   readonly quiet: number;
-  /** That nobody enrolled, of the entries since `at`. */
+  /** Names that are not enrolled, in the entries since `at`. */
   readonly names: Set<string>;
   leftOut: number;
 }
 
 export function createRefusalLog(startedAt: number): RefusalLog {
-  const kinds = new LRUCache<string, Kind>(atMost(remembered.kinds));
+  const kinds = new LRUCache<string, RefusalKind>(atMost(remembered.kinds));
   const shares = { enrolled: strangersShare(startedAt), others: strangersShare(startedAt) };
   const proven = new LRUCache<string, ByteBudget>(atMost(remembered.proven));
   const linesLeft = new ByteBudget(lines, startedAt);
   const uncounted = new Map<ReasonCode, number>();
   let since = startedAt;
 
-  const leaveOut = (code: ReasonCode, kind: Kind): Noted => {
+  const leaveOut = (code: ReasonCode, kind: RefusalKind): RefusalOutcome => {
     uncounted.set(code, (uncounted.get(code) ?? 0) + 1);
     kind.leftOut += 1;
     return { event: null, isRepeated: true };
@@ -132,8 +132,8 @@ export function createRefusalLog(startedAt: number): RefusalLog {
   };
 }
 
-/** What goes on has its next entry later and later. */
-function next(before: Kind | undefined, at: number): Kind {
+/** Starts the next quiet time of a kind: longer each time while its refusals continue. */
+function next(before: RefusalKind | undefined, at: number): RefusalKind {
   const goesOn = before !== undefined && at < before.at + 2 * quiet.longest;
   const wait = goesOn ? Math.min(before.quiet * 2, quiet.longest) : quiet.first;
   return { at, quiet: wait, names: new Set(), leftOut: before?.leftOut ?? 0 };
@@ -143,12 +143,12 @@ function isAnotherName({ node, isEnrolled }: AuditRefusal, names: ReadonlySet<st
   return node !== null && !isEnrolled && names.size < namesOfKind && !names.has(node);
 }
 
-interface Share {
+interface StrangerBudgets {
   readonly all: ByteBudget;
   readonly bySource: LRUCache<string, ByteBudget>;
 }
 
-function strangersShare(at: number): Share {
+function strangersShare(at: number): StrangerBudgets {
   return { all: new ByteBudget(ofStrangers, at), bySource: new LRUCache(atMost(remembered.sources)) };
 }
 

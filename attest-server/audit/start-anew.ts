@@ -8,7 +8,7 @@ import type { AuditKeys, AuditStore } from './ports.ts';
 interface LostKey {
   readonly store: Pick<AuditStore, 'origins' | 'addKey' | 'latestCheckpoint' | 'hash'>;
   readonly keys: Pick<AuditKeys, 'path' | 'startAnew'>;
-  /** Who does it, and why: both stand in the audit log. */
+  /** The person who does it; recorded with the reason in the audit log. */
   readonly actor: string;
   readonly reason: string;
   /** Milliseconds since the epoch. */
@@ -16,9 +16,9 @@ interface LostKey {
 }
 
 /**
- * Goes on with a log whose key is lost: a new key under a new origin, because nobody can vouch for it. The entry that
- * says so is the first that the new key signs. What the lost key signed can still be verified with its public part.
- * @throws Error where no key is lost, or the log is not the one that the lost key signed last
+ * Continues a log whose key is lost with a new key under a new origin, since no key can sign the new one. The entry
+ * about it is the first that the new key signs. Signatures of the lost key can still be verified with its public part.
+ * @throws Error if no key is lost, or the log is not the one that the lost key signed last
  */
 export async function startAnew({ store, keys, actor, reason, at }: LostKey): Promise<AuditOrigin> {
   const { path } = keys;
@@ -53,7 +53,7 @@ export async function startAnew({ store, keys, actor, reason, at }: LostKey): Pr
   });
 }
 
-/** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */
+/** How many entries the lost key signed. Attack: entries changed since would pass under the new key. @throws Error if so */
 async function sizeOfLatest(
   store: Pick<AuditStore, 'latestCheckpoint' | 'hash'>,
   origins: readonly AuditOrigin[],

@@ -3,7 +3,7 @@ import type { Reporting } from '../telemetry/reporting.ts';
 import type { Audit, AuditParts } from './open.ts';
 import type { AuditRefusal } from './refusals.ts';
 
-/** Checkpoints of the audit log, and proofs that it is another one than was signed. */
+/** Reports checkpoints of the audit log, and contradictions between the log and its checkpoints. */
 export function auditReport(reporting: Reporting): AuditParts['report'] {
   const { figures, logger, refused, countRefusal, fault } = reporting;
   const size = figures.gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers');
@@ -14,7 +14,7 @@ export function auditReport(reporting: Reporting): AuditParts['report'] {
     ['done', 'failed'].map((result) => ({ result })),
   );
   let isCheckpointLost = false;
-  /** Whoever has a checkpoint that contradicts the log can show it as often as he likes. */
+  /** Goes through the limits on refusals: a checkpoint that contradicts the log can be shown any number of times. */
   const contradicted = (
     about: Pick<AuditRefusal, 'text' | 'node' | 'isEnrolled' | 'address'>,
     fields: Readonly<Record<string, unknown>>,

@@ -6,28 +6,28 @@ import type { AuditRow, Tables } from './schema.ts';
 import { hot } from './statements.ts';
 import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts';
 
-/** Puts an event into the chain; `prev` is 64 zeros for the first entry, whose `seq` is 1. `audit/chain.ts` fills it. */
+/** Makes the chained entry of an event, as `audit/chain.ts` does. The first has `seq` 1, and 64 zeros as `prev`. */
 export type ChainEntry = (prev: string, seq: number, event: AuditEvent) => AuditEntry;
 
-/** Adds an event to the audit log, inside the transaction of what it speaks of. */
+/** Adds an event to the audit log, within the transaction of the change that it records. */
 export type Append = (transaction: Kysely<Tables>, event: AuditEvent) => Promise<void>;
 
 export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {
   const headQuery = hot()(() => latestEntry(db));
-  const insertQuery = hot<Row>()((value) => insertEntry(db, value));
+  const insertQuery = hot<AuditValues>()((value) => insertEntry(db, value));
   return async (transaction, event) => {
     const head = (await transaction.executeQuery(headQuery({}))).rows[0] ?? beforeTheFirst;
     await transaction.executeQuery(insertQuery(rowOf(chain(head.hash, head.seq + 1, event))));
   };
 }
 
-/** The same for many events at once, in a transaction of the prepared statements. */
+/** Adds many events at once, within a transaction of the prepared statements. */
 export function auditWriter(
   { db, prepare }: Database,
   chain: ChainEntry,
 ): (events: readonly AuditEvent[]) => Promise<void> {
   const last = prepare()(() => latestEntry(db));
-  const insert = prepare<Row>()((value) => insertEntry(db, value));
+  const insert = prepare<AuditValues>()((value) => insertEntry(db, value));
   return async (events) => {
     if (events.length === 0) return;
     let head: { readonly seq: number; readonly hash: string } = (await last({})) ?? beforeTheFirst;
@@ -41,7 +41,7 @@ export function auditWriter(
 
 const beforeTheFirst = { seq: 0, hash: genesis };
 
-type Row = { [K in keyof AuditRow]: AuditRow[K] };
+type AuditValues = { [K in keyof AuditRow]: AuditRow[K] };
 
 function latestEntry(db: Kysely<Tables>) {
   return db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).compile();
@@ -49,7 +49,7 @@ function latestEntry(db: Kysely<Tables>) {
 
 function insertEntry(
   db: Kysely<Tables>,
-  value: <K extends keyof Row>(name: K) => RawBuilder<Row[K]>,
+  value: <K extends keyof AuditValues>(name: K) => RawBuilder<AuditValues[K]>,
 ): CompiledQuery {
   return db
     .insertInto('audit')
@@ -67,7 +67,7 @@ function insertEntry(
     .compile();
 }
 
-function rowOf(entry: AuditEntry): Row {
+function rowOf(entry: AuditEntry): AuditValues {
   return {
     seq: entry.seq,
     at: entry.at,
@@ -81,10 +81,10 @@ function rowOf(entry: AuditEntry): Row {
   };
 }
 
-/** Of an entry beside its subject and detail: two hashes, numbers and names, about. */
+/** Approximate bytes of an entry without its subject and detail: two hashes, numbers and names. */
 const entryBytes = 256;
 
-/** The log, and what makes it hard to rewrite: its head, signed, and the keys that sign. */
+/** The log, the checkpoints over it, and the keys that sign those. */
 export function auditStore(
   { db, forMachines }: Database,
   append: Append,
@@ -201,7 +201,7 @@ function latestCheckpoint(db: Kysely<Tables>) {
   return db.selectFrom('checkpoints').selectAll().orderBy('id', 'desc').limit(1).executeTakeFirst();
 }
 
-/** A damaged entry stays in the list: left out, it could hide at the end of the log. Its hash does not fit. */
+/** Parses an entry. A damaged one stays in the list, its hash wrong: left out, it could hide at the end of the log. */
 function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
   let detail: AuditEvent['detail'];
   try {

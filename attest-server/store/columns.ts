@@ -1,4 +1,4 @@
-/** @throws Error where the column holds none of the words. @param what they are */
+/** @param what a name for the words, for the error. @throws Error if the column holds none of them */
 export function knownWord<W extends string>(words: readonly W[], word: string, what: string): W {
   const found = words.find((known) => known === word);
   if (found === undefined) throw new Error(`${what} "${word}" is not known`);

@@ -8,7 +8,7 @@ import { takeBack } from './enrolment.ts';
 import type { StoredReferences } from './references.ts';
 import type { Tables } from './schema.ts';
 
-/** The signed directory that is in force: which one, and what it said of pins. */
+/** The active signed directory, and the pins that it listed. */
 export function declaredStore(
   { db }: Pick<Database, 'db'>,
   append: Append,
@@ -58,8 +58,8 @@ export function declaredStore(
 }
 
 /**
- * Only what a directory says anew is done: a pin that an enrolment used up, or a person took back, stays so while its line
- * stays as it is.
+ * Applies only the lines of the directory that changed: a pin that an enrolment used up, or that a person took back,
+ * does not return while its line stays the same.
  */
 async function writePins(transaction: Transaction<Tables>, pins: readonly Pin[], by: string): Promise<void> {
   const before = await transaction.selectFrom('declared_pins').selectAll().execute();

@@ -23,8 +23,8 @@ import { hot } from './statements.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
 
 /**
- * Which endorsement key is which node, by which method, and who waits.
- * @param settled resolves when no verdict waits any more: none that is older than a revocation is written after it
+ * Enrolled nodes with their endorsement keys and methods, and the candidates.
+ * @param settled resolves when no verdict waits to be written, so that none from before a revocation is written after it
  */
 export function enrolmentStore(
   database: Database,
@@ -248,7 +248,7 @@ export function enrolmentStore(
       return row === undefined ? null : pinOf(row);
     },
 
-    /** A later pin of a node or a key takes the place of an earlier pin or approval; nodes that are enrolled stay as they are. */
+    /** A later pin of a node or a key replaces an earlier pin or approval. Enrolled nodes do not change. */
     addPins: (added, event) =>
       db.transaction().execute(async (transaction) => {
         const names = new Set(added.map(({ node }) => node));
@@ -326,7 +326,7 @@ export function enrolmentStore(
     approvals: async () =>
       (await db.selectFrom('approvals').selectAll().orderBy('node').execute()).map(approvalOf),
 
-    /** A later approval of a node or a key takes the place of an earlier approval or pin. */
+    /** A later approval of a node or a key replaces an earlier approval or pin. */
     addApproval: ({ node, ekDigest, by, at }, event) =>
       db.transaction().execute(async (transaction) => {
         await takeBack(transaction, node, ekDigest);
@@ -368,7 +368,7 @@ export function enrolmentStore(
   };
 }
 
-/** A revoked record gives way to a later enrolment of its key; what it said stays in the audit log. */
+/** Replaces a revoked record of the same key; its content stays in the audit log. */
 async function insertNode(
   { isUniqueViolation }: Database,
   transaction: Kysely<Tables>,
@@ -448,7 +448,7 @@ const noProof = {
   bytes: null,
 } as const;
 
-/** Part of a revocation's transaction. @throws Rejection `enrolment_pending` where they are not enrolled together */
+/** Part of a revocation's transaction. @throws Rejection `enrolment_pending` if the node is not enrolled with this key */
 async function revokeRecord(
   transaction: Kysely<Tables>,
   { name, ekDigest, at, reason }: Revocation,
@@ -468,7 +468,7 @@ async function revokeRecord(
   await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
 }
 
-/** Approvals and pins of this node, and those of this key. */
+/** Removes the approvals and pins of this node, and those of this key. */
 export async function takeBack(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
   for (const table of ['approvals', 'pins'] as const)
     await transaction
@@ -477,7 +477,7 @@ export async function takeBack(transaction: Kysely<Tables>, node: string, ekDige
       .execute();
 }
 
-/** An approval is for one enrolment: taken together with it, or not at all. */
+/** Uses up an approval, in the same transaction as its one enrolment. */
 async function takeApproval(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
   const { numDeletedRows } = await transaction
     .deleteFrom('approvals')
@@ -488,7 +488,7 @@ async function takeApproval(transaction: Kysely<Tables>, node: string, ekDigest:
     throw new Rejection('enrolment_pending', `the approval of ${node} was taken back or used`);
 }
 
-/** One use, one name, one lifetime; spent together with the enrolment that it pays for, or not at all. */
+/** Uses up a join token, in the same transaction as its one enrolment: it is for one name and one lifetime. */
 async function spendJoinToken(transaction: Kysely<Tables>, id: string, node: EnrolledNode): Promise<void> {
   const { numUpdatedRows } = await transaction
     .updateTable('join_tokens')

@@ -6,30 +6,28 @@ import { fileListHead, parseFileList } from '../wire/loader-files.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { Database } from './database.ts';
 
-/** Writes evidence inside a transaction. Each throws an Error where a digest is not that of the bytes: a caller's fault. */
+/** Writes evidence within a transaction. Each method throws an Error if a digest does not match: a fault of the caller. */
 export interface EvidenceWriter {
   /**
-   * Keeps a blob under its digest, and notes that it is used; one that is there already is not written again.
-   * @param ekDigest whose share it counts in, unless it is the server's own
+   * Stores a blob under its digest, unless it is there already, and notes its use.
+   * @param ekDigest the node in whose share it counts, unless it is the server's own
    */
   share(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
-  /** Notes that an answer of this node names these blobs, as far as they are there. */
-  use(parts: NamedParts, ekDigest: string, at: number): Promise<void>;
-  /** Keeps what one verdict was made from. @param id of the verdict's row in the history */
+  /** Notes that an answer of this node names these blobs, if they are stored. */
+  use(parts: Moved['parts'], ekDigest: string, at: number): Promise<void>;
+  /** Stores the answer behind one verdict. @param id of the verdict's row in the history */
   keep(blob: KeptBlob, id: number): Promise<void>;
-  /** To be called after each transaction. */
+  /** Must be called after each transaction. */
   ended(committed: boolean): void;
-  /** This node names these no longer, and they may be erased: nothing is known of them any more. */
+  /** Forgets what is cached about these digests: this node no longer names them, and they may be erased. */
   forget(digests: Iterable<string>, ekDigest: string): void;
 }
 
-type NamedParts = Moved['parts'];
-
-/** A use is noted once in this time, and not with every answer. Who erases what is unused must leave it more. */
+/** A use is noted once in so many milliseconds, not with every answer. Unused evidence must be kept for longer. */
 const noteEvery = 86_400_000;
-/** How many digests of shared blobs are remembered as written: a fleet's keys, PCR values and boot logs, and who names them. */
+/** How many notes are cached: the keys, PCR values and boot logs of a fleet, and the nodes that name them. */
 const most = 131_072;
-/** What a row takes beside its bytes, and what long bytes leave empty of their last page. */
+/** Bytes that a row takes beside its content; a long one also leaves part of its last page empty. */
 export const rowBytes = 512;
 const pageBytes = 4096;
 
@@ -88,10 +86,10 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
   const committed = new Map<string, number>();
   const written = new Map<string, number>();
   /**
-   * Parts of whose use all is committed that there is to note. A node's answers name them by the same object until one of them is
-   * another one, so most have nothing looked up; and it ends with the node.
+   * Parts whose use is noted and committed, until when. A node's answers share one object until a part changes, so most
+   * need no lookup, and the entry ends with the node.
    */
-  let used = new WeakMap<NamedParts, { readonly ekDigest: string; readonly until: number }>();
+  let used = new WeakMap<Moved['parts'], { readonly ekDigest: string; readonly until: number }>();
   const isNoted = (digest: string, at: number) =>
     at < (committed.get(digest) ?? written.get(digest) ?? Number.NEGATIVE_INFINITY) + noteEvery;
   const write = async (blob: KeptBlob, insert: typeof insertShared, key: string, at: number) => {
@@ -156,7 +154,7 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
   };
 }
 
-/** Pieces of IMA's list count when they come: nobody names those of another node. */
+/** Digests in a list of files or initrds. Pieces of IMA's list count on arrival: no other node can name them. */
 function listedIn(bytes: Buffer): readonly string[] {
   const begins = (head: string) => bytes.subarray(0, head.length).equals(Buffer.from(head));
   try {
@@ -173,7 +171,7 @@ function heldKey(digest: string, ekDigest: string): string {
   return `${ekDigest} ${digest}`;
 }
 
-/** Its bytes, asked for once: some callers make them anew each time. */
+/** The bytes of a blob, read once, as some callers make them on each read. @throws Error if the digest does not match */
 export function checked({ digest, bytes }: KeptBlob): Buffer {
   const actual = hash('sha256', bytes, 'hex');
   if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);

@@ -12,7 +12,7 @@ import { parseRow } from './unreadable-row.ts';
 import { unusedEvidence } from './unused-evidence.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
-/** Rows of history that are looked through at a time. */
+/** Rows of history that are read at a time. */
 const page = 500;
 
 export function evidenceStore(database: Database, append: Append, writer: VerdictWriter): EvidenceStore {
@@ -48,7 +48,7 @@ export function evidenceStore(database: Database, append: Append, writer: Verdic
     return undefined;
   }
 
-  /** The latest ones come at once; before others come in between, since a node may have many. */
+  /** Rows of the history, latest first, page by page: a node may have many. */
   async function* rowsOf(node: string) {
     for (let end = Number.MAX_SAFE_INTEGER; ; ) {
       const rows = await db
@@ -72,7 +72,7 @@ export function evidenceStore(database: Database, append: Append, writer: Verdic
   }
 
   return {
-    /** @throws UnreadableRow where the bytes are no longer those of the digest */
+    /** @throws UnreadableRow if the bytes no longer match the digest */
     async read(digest, node) {
       const underWay = node === undefined ? null : waiting(node, digest);
       if (underWay !== null) return underWay;

@@ -3,29 +3,29 @@ import { storageCauseOf } from '../formats/server-fault.ts';
 
 /** How long the first record of a batch waits for others, in milliseconds. */
 const gatherFor = 8;
-/** How many records one transaction holds at most. */
+/** The most records in one transaction. */
 export const mostInBatch = 256;
 
-/** Writes what arrives within a few milliseconds in one transaction: one sync to disk for all of it. */
+/** Writes records that arrive within a few milliseconds in one transaction, with one sync to disk. */
 export interface GroupCommit<R> {
-  /** Resolves when the record is committed; rejects with the fault of this record, not of its neighbours. */
+  /** Resolves when the record is committed; rejects with the fault of this record, not with that of another one. */
   add(record: R): Promise<void>;
   /** Resolves when everything added so far is committed or refused. */
   settled(): Promise<void>;
 }
 
-/** Why each record of a batch was left out, in their order; null where it is committed. */
+/** Why each record of a batch was left out, in order; null if it is committed. */
 export type Refusals = readonly (Error | null)[];
 
-interface Waiting<R> {
+interface QueuedRecord<R> {
   readonly record: R;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
 
-/** @param write commits these records in this order but for those that it refuses, or none of them and rejects */
+/** @param write commits these records in order, except those that it refuses; or commits none, and rejects */
 export function groupCommit<R>(write: (records: readonly R[]) => Promise<Refusals>): GroupCommit<R> {
-  let waiting: Waiting<R>[] = [];
+  let waiting: QueuedRecord<R>[] = [];
   let timer: NodeJS.Timeout | undefined;
   const inTurn = pLimit(1);
 
@@ -37,7 +37,7 @@ export function groupCommit<R>(write: (records: readonly R[]) => Promise<Refusal
     return inTurn(() => commit(batch));
   };
 
-  const commit = async (batch: readonly Waiting<R>[]): Promise<void> => {
+  const commit = async (batch: readonly QueuedRecord<R>[]): Promise<void> => {
     if (batch.length === 0) return;
     let refusals: Refusals;
     try {

@@ -10,32 +10,30 @@ import { parseParts } from './status-row.ts';
 import { isNaming } from './unused-evidence.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
-/** Rows of history that are looked through at a time. */
+/** Rows of history that are read at a time. */
 const page = 200;
-/** What one entry of the audit log names, and bytes that are erased at once: others wait meanwhile. */
+/** How many digests one audit entry names, and how many bytes are erased at once, since others wait meanwhile. */
 const batch = 100;
 const batchBytes = 8 * 1024 * 1024;
 
-type Erased = ReadonlySet<string>;
-
-interface AnswerRow {
+interface HeldAnswer {
   readonly id: number;
   readonly digest: string;
   readonly held: number;
-  /** What it names, of what is counted in the node's share. */
+  /** The digests that it names, as far as they count in the node's share. */
   readonly names: readonly string[];
 }
 
-/** What gives way: rows of answers, and shared blobs, with their bytes, that the node names no longer. */
+/** Evidence to erase: answers, and the shared blobs, with their sizes, that the node then no longer names. */
 interface Surplus {
-  readonly answers: readonly AnswerRow[];
+  readonly answers: readonly HeldAnswer[];
   readonly blobs: ReadonlyMap<string, number>;
   readonly bytes: number;
 }
 
 /**
- * How much evidence is kept of one node, and what of it gives way. Rows of history and audit log stay, and count nothing: nobody can
- * erase them, so in the end no answer of any node would be taken. They have a bound of their own.
+ * The evidence kept of one node: its size, and the choice of what to erase. Rows of history and audit log do not count,
+ * as nobody can erase them, and in the end no answer would be accepted. They have a bound of their own.
  */
 export function heldByNode(
   { db, prepare }: Database,
@@ -75,7 +73,7 @@ export function heldByNode(
   );
   const eraseBlob = blobEraser(db);
 
-  /** Its shared blobs, and what lists among them name. */
+  /** The shared blobs of the node with their sizes, and the members of the lists among them. */
   async function blobsOf({ ekDigest, lists }: HeldEvidence) {
     const rows = await db
       .selectFrom('held_blobs')
@@ -110,7 +108,7 @@ export function heldByNode(
     return { bytes, members };
   }
 
-  /** Of all its names, of each from the latest on. */
+  /** Rows of the history under all names of the node, latest first for each name. */
   async function* rowsOf({ node, ekDigest }: HeldEvidence) {
     const former = await db
       .selectFrom('former_names')
@@ -140,7 +138,7 @@ export function heldByNode(
     }
   }
 
-  /** First what nothing names any longer; then answers, from the latest back. */
+  /** Chooses first the blobs that nothing names any longer, then answers, latest first. */
   async function surplusOf(request: GivingWay): Promise<Surplus> {
     const { ekDigest, named, free } = request;
     const { bytes, members } = await blobsOf(request);
@@ -160,7 +158,7 @@ export function heldByNode(
     ]);
     // What must stay: the verdict of now rests on it, or the node became untrusted by it. What a key is released by comes here.
     const staying = new Set([own?.evidence_digest, status?.recorded_evidence]);
-    const answers: AnswerRow[] = [];
+    const answers: HeldAnswer[] = [];
     for await (const rows of rowsOf(request))
       for (const row of rows) {
         if (row.became_untrusted === 1) staying.add(row.evidence_digest);
@@ -201,7 +199,7 @@ export function heldByNode(
     if (own?.bytes) use(namesOf(own.bytes));
     for (const { names } of answers) use(names);
     for (const digest of bytes.keys()) if (!uses.has(digest)) giveUp(digest);
-    const gone: AnswerRow[] = [];
+    const gone: HeldAnswer[] = [];
     // By their order, as the clock may have been set.
     answers.sort((one, other) => other.id - one.id);
     for (const answer of answers) {
@@ -214,7 +212,10 @@ export function heldByNode(
     return { answers: gone, blobs, bytes: freed };
   }
 
-  async function erase({ answers, blobs }: Surplus, { ekDigest, event }: HeldEvidence): Promise<Erased> {
+  async function erase(
+    { answers, blobs }: Surplus,
+    { ekDigest, event }: HeldEvidence,
+  ): Promise<ReadonlySet<string>> {
     const erased = new Set<string>();
     for (let at = 0; at < answers.length; at += batch) {
       await db.transaction().execute(async (transaction) => {
@@ -258,7 +259,7 @@ export function heldByNode(
 
     async eraseHeld(request) {
       const { ekDigest, event } = request;
-      const answers: AnswerRow[] = [];
+      const answers: HeldAnswer[] = [];
       for await (const rows of rowsOf(request))
         for (const { id, bytes, evidence_digest: digest } of rows)
           if (bytes !== null && digest !== null) answers.push({ id, digest, held: 0, names: [] });

@@ -3,7 +3,7 @@ import type { InitrdStore, KeptInitrd } from '../attest/ports.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 
-/** Which initrds are known, by the image. */
+/** Known initrds, by the digests of the image. */
 export function initrdStore({ db }: Database): InitrdStore {
   return {
     async all() {

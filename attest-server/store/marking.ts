@@ -7,25 +7,25 @@ import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 import { type OnUnreadable, parseRow, parseRows, UnreadableRow } from './unreadable-row.ts';
 
-type Row = Tables['cluster_decisions'];
-type Place = Pick<Row, 'kind' | 'key'>;
+type DecisionRow = Tables['cluster_decisions'];
+type DecisionKey = Pick<DecisionRow, 'kind' | 'key'>;
 
-const pauseOf: Place = { kind: 'pause', key: '' };
-const latchOf: Place = { kind: 'latch', key: '' };
-const latchedPolicyOf: Place = { kind: 'latch', key: 'policy' };
+const pauseOf: DecisionKey = { kind: 'pause', key: '' };
+const latchOf: DecisionKey = { kind: 'latch', key: '' };
+const latchedPolicyOf: DecisionKey = { kind: 'latch', key: 'policy' };
 
-/** What a latch that cannot be read counts for. */
+/** The latch assumed if the stored one cannot be read: the strictest. */
 const wholeCluster: Latch = { groups: [], by: 'server', at: 0 };
 
-/** What people decided about marks, each with its audit entry; and the policy below which a latched cluster does not go. */
+/** Decisions of people about marks, each with its audit entry, and the least policy of a latched cluster. */
 export function markingStore(
   { db }: Database,
   append: Append,
   onUnreadable: OnUnreadable,
 ): MarkingStore & { readonly latchedPolicy: LatchedPolicy } {
-  const read = (place: Place) =>
+  const read = (place: DecisionKey) =>
     db.selectFrom('cluster_decisions').selectAll().where(isAt(place)).executeTakeFirst();
-  const list = (kind: Row['kind']) =>
+  const list = (kind: DecisionRow['kind']) =>
     db.selectFrom('cluster_decisions').selectAll().where('kind', '=', kind).orderBy('key').execute();
   const inOne = (work: (transaction: Kysely<Tables>) => Promise<void>) => db.transaction().execute(work);
   return {
@@ -135,16 +135,16 @@ const exemption: z.ZodType<Exemption> = z.strictObject({
 });
 const policy = z.strictObject({ source: z.string(), text: z.string() });
 
-function placeOf({ group, code, value }: Hold): Place {
+function placeOf({ group, code, value }: Hold): DecisionKey {
   return { kind: 'hold', key: JSON.stringify([group, code, value]) };
 }
 
-function isAt({ kind, key }: Place) {
+function isAt({ kind, key }: DecisionKey) {
   return ({ and, eb }: ExpressionBuilder<Tables, 'cluster_decisions'>) =>
     and([eb('kind', '=', kind), eb('key', '=', key)]);
 }
 
-async function put(transaction: Kysely<Tables>, { kind, key }: Place, value: object): Promise<void> {
+async function put(transaction: Kysely<Tables>, { kind, key }: DecisionKey, value: object): Promise<void> {
   const body = JSON.stringify(value);
   await transaction
     .insertInto('cluster_decisions')
@@ -153,7 +153,7 @@ async function put(transaction: Kysely<Tables>, { kind, key }: Place, value: obj
     .execute();
 }
 
-async function remove(transaction: Kysely<Tables>, place: Place): Promise<boolean> {
+async function remove(transaction: Kysely<Tables>, place: DecisionKey): Promise<boolean> {
   const { numDeletedRows } = await transaction
     .deleteFrom('cluster_decisions')
     .where(isAt(place))
@@ -162,14 +162,19 @@ async function remove(transaction: Kysely<Tables>, place: Place): Promise<boolea
 }
 
 /** @throws UnreadableRow */
-function parseBody<T>(row: Row, schema: z.ZodType<T>): T {
+function parseBody<T>(row: DecisionRow, schema: z.ZodType<T>): T {
   return parseRow('cluster_decisions', `${row.kind} ${row.key}`.trim(), () =>
     schema.parse(JSON.parse(row.body)),
   );
 }
 
-/** @param otherwise what a damaged row counts for: nothing may become weaker by damage */
-function readOr<T, D>(row: Row, schema: z.ZodType<T>, otherwise: D, onUnreadable: OnUnreadable): T | D {
+/** @param otherwise stands in for a damaged row: damage must not weaken anything */
+function readOr<T, D>(
+  row: DecisionRow,
+  schema: z.ZodType<T>,
+  otherwise: D,
+  onUnreadable: OnUnreadable,
+): T | D {
   try {
     return parseBody(row, schema);
   } catch (error) {
@@ -179,7 +184,7 @@ function readOr<T, D>(row: Row, schema: z.ZodType<T>, otherwise: D, onUnreadable
   }
 }
 
-/** No group: all of them. */
+/** Whether the latch covers fewer groups than before; an empty list means all of them. */
 function shrinks(before: Latch, after: Latch): boolean {
   if (after.groups.length === 0) return false;
   return before.groups.length === 0 || !before.groups.every((group) => after.groups.includes(group));

@@ -1,13 +1,14 @@
 /**
- * The store: a file for each port that a room declares, and one door for all SQL (`database`). `sqlite` is the
- * only dialect; its migrations (`sqlite/migrations`) bring a database to the form of today, step by step.
+ * The store: a file for each port that a room declares, and one access to SQL for all (`database`). `sqlite` is the
+ * only dialect; its migrations (`sqlite/migrations`) bring a database to the present schema, step by step.
  *
  * PostgreSQL would be a folder beside it: Kysely's dialect with a pool, bigint read as numbers and bytea,
- * tables and triggers in its words, error 23505 for a second row of one key, pg_dump for a backup,
- * pg_database_size; and the one condition outside of that folder that is in SQLite's words, that of the index
+ * tables and triggers in its dialect, error 23505 for a second row of one key, pg_dump for a backup,
+ * pg_database_size; and the one condition outside of that folder in SQLite's dialect, that of the index
  * evidence_that_names (`unused-evidence`). It would cost an advisory lock at the beginning of each writing
  * transaction, because the audit chain, checkpoints and the share of all references are read before they are
- * written (SQLite has one writer anyway), and a savepoint around inserts that may be refused.
+ * written (SQLite has one writer anyway), a savepoint around inserts that may be refused, and a call of the
+ * listeners of the audit log after the commit, as they read it then.
  */
 
 import type { InitrdStore } from '../attest/ports.ts';
@@ -38,18 +39,7 @@ import { verdictWriter } from './verdict-writer.ts';
 import { type Verdicts, verdictStore } from './verdicts.ts';
 import { webhookStore } from './webhook.ts';
 
-/*
- * All SQL goes through one door, `Database` of database.ts, which the folder `sqlite` fills. PostgreSQL would be a folder
- * beside it: Kysely's PostgresDialect with a pool, `bigint` columns read as numbers and `bytea` for bytes, the tables of
- * sqlite/migrations.ts in its words (the triggers that keep the audit log too, and the condition of the index
- * `evidence_that_names`, which unused-evidence.ts repeats), prepared statements that answer with a promise, error 23505 for
- * `isUniqueViolation`, pg_dump for `backup`, pg_database_size for `size`. What the files here rely on, and SQLite gives by
- * having one writer: the audit chain, the share of all references and checkpoints read before they write (an advisory
- * lock at the begin of each writing transaction), a unique violation leaves a transaction usable (there: only after a `savepoint`),
- * and who is told of an entry of the audit log while it is written reads it after the commit (there: it is to be told then).
- */
-
-/** What is remembered, by who needs it. Each member fills a port that its user declares. */
+/** The store, by user: each member implements a port that its user declares. */
 export interface Store extends AsyncDisposable {
   readonly enrolment: EnrolmentStore;
   readonly verdicts: Verdicts;
@@ -65,30 +55,30 @@ export interface Store extends AsyncDisposable {
   readonly audit: AuditStore;
   /**
    * Writes a consistent copy, of mode 0600, while the store is in use.
-   * @throws Error where the file exists, or the store lives in memory
+   * @throws Error if the file exists, or the store lives in memory
    */
   backup(path: string): Promise<void>;
-  /** Writes, and changes nothing. @throws where nothing can be written */
+  /** Writes without changing anything. @throws Error if writing fails */
   probe(): Promise<void>;
-  /** Bytes that the database has free within its file. */
+  /** Bytes free within the database file. */
   free(): number;
-  /** The schema's number, and the bytes that the database takes on the disk. */
+  /** The schema's number, and the bytes of the database on the disk. */
   size(): { readonly schema: number; readonly bytes: number };
 }
 
 export interface StoreOptions {
   /** `chainEntry` of audit/chain.ts. */
   readonly chain: ChainEntry;
-  /** Told of each row that a list left out. */
+  /** Called for each unreadable row that a list leaves out. */
   readonly onUnreadable: OnUnreadable;
-  /** Told how writing goes. */
+  /** Watches the writes. */
   readonly watch: WriteWatch;
 }
 
 /**
  * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
- * `:memory:`. A method that is asked for one damaged row rejects with `UnreadableRow`.
- * @throws Error where the file or its folder is open to others, of a newer version or one before 0.3.0, or no store
+ * `:memory:`. A method that is asked for a single damaged row rejects with `UnreadableRow`.
+ * @throws Error if the file or its folder is open to others, or the file is no store, of a newer version, or before 0.3.0
  */
 export async function openStore(path: string, { chain, onUnreadable, watch }: StoreOptions): Promise<Store> {
   const database = openSqlite(path, watch);

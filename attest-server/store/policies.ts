@@ -5,11 +5,11 @@ import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 
-/** Texts that are kept beside the one in force, and their bytes together: the largest policy takes less than one MiB. */
+/** How many texts are kept beside the active one, and their total bytes: the largest policy has less than 1 MiB. */
 const mostKept = 100;
 const keptBytes = 16 * 1024 * 1024;
 
-/** Policies that were in force, and what people decided about which one is. */
+/** Present and earlier policies, and decisions of people about which one is active. */
 export function policyStore({ db }: Pick<Database, 'db'>, append: Append): PolicyStore {
   const decided = (kind: Tables['policy_decisions']['kind']) =>
     db.selectFrom('policy_decisions').selectAll().where('kind', '=', kind).executeTakeFirst();
@@ -99,7 +99,7 @@ export function policyStore({ db }: Pick<Database, 'db'>, append: Append): Polic
   };
 }
 
-/** Attack: whoever can write the file, and have it read again, fills the disk with policies. */
+/** Erases the oldest policies. Attack: somebody who can change the policy file fills the disk with policies. */
 async function makeRoom(transaction: Kysely<Tables>): Promise<void> {
   const earlier = await transaction
     .selectFrom('policies')
@@ -116,7 +116,7 @@ async function makeRoom(transaction: Kysely<Tables>): Promise<void> {
     await transaction.deleteFrom('policies').where('digest', '=', digest).execute();
 }
 
-/** A way that this version does not know was none of a person's. */
+/** How a policy came to be active; a word that this version does not know cannot be a person's doing. */
 function arrivalOf(came: string): PolicyArrival {
   return policyArrivals.find((each) => each === came) ?? 'start';
 }

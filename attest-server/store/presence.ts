@@ -5,12 +5,12 @@ import type { Database } from './database.ts';
 import { latestEraser } from './retention.ts';
 import type { Tables } from './schema.ts';
 
-/** Of archived nodes: they are in no list, and nobody takes them into memory. */
+/** Keys of archived nodes, which are in no list and are not loaded into memory. */
 export function archivedKeys(db: Kysely<Tables>) {
   return db.selectFrom('presence').select('ek_digest').where('archived_at', 'is not', null);
 }
 
-/** Which nodes the cluster has or had, and which of them are gone. */
+/** Nodes that the cluster has or had, and when they were missing, gone and archived. */
 export function presenceStore({ db, forMachines }: Database, append: Append): PresenceStore {
   const enrolled = db
     .selectFrom('presence')
@@ -98,7 +98,7 @@ export function presenceStore({ db, forMachines }: Database, append: Append): Pr
 
 const there = { missing_since: null, gone_at: null, archived_at: null } as const;
 
-/** A verdict of an archived node was the last that a server wrote down: what it says must not be out of sight. */
+/** Lists archived nodes again whose verdict is untrusted or newer, in case a server was killed before it did. */
 async function recoverReturns(db: Kysely<Tables>): Promise<void> {
   await db
     .updateTable('presence')
@@ -118,10 +118,10 @@ async function recoverReturns(db: Kysely<Tables>): Promise<void> {
     .execute();
 }
 
-type Row = Pick<Selectable<Tables['presence']>, 'ek_digest' | 'missing_since' | 'gone_at'> & {
+type NamedPresenceRow = Pick<Selectable<Tables['presence']>, 'ek_digest' | 'missing_since' | 'gone_at'> & {
   readonly name: string;
 };
 
-function presenceOf({ name, ek_digest, missing_since, gone_at }: Row): KeptPresence {
+function presenceOf({ name, ek_digest, missing_since, gone_at }: NamedPresenceRow): KeptPresence {
   return { name, ekDigest: ek_digest, missingSince: missing_since, goneAt: gone_at };
 }

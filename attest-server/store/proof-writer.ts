@@ -4,13 +4,13 @@ import type { Database } from './database.ts';
 import { checked, rowBytes } from './evidence-writer.ts';
 import { type MovedValues, movedColumns, movedRow } from './status-row.ts';
 
-/** Writes, inside a transaction, the row of a node that each verdict moves, with what that verdict was made from. */
+/** Writes, within a transaction, the row of a node that every verdict updates, with the evidence of that verdict. */
 export interface ProofWriter {
-  /** Of a verdict that has no row of the history. @returns false where the node is not enrolled under this key */
+  /** For a verdict without a row in the history. @returns false if the node is not enrolled with this key */
   keep(moved: Moved, own: KeptBlob): Promise<boolean>;
-  /** Of one that was made from no other evidence, and has no row. */
+  /** For a verdict without new evidence and without a row in the history. */
   move(moved: Moved): Promise<void>;
-  /** Of one that has a row. @param left the row, where the evidence that was kept here is that of this verdict: it goes there */
+  /** For a verdict with a row in the history. @param left that row, if the evidence kept here moves there */
   leave(moved: Moved, left: number | null): Promise<void>;
 }
 
@@ -73,7 +73,7 @@ export function proofWriter({ db, prepare }: Database): ProofWriter {
   };
 }
 
-/** A node's rows count while its key is enrolled under that name. */
+/** The key that is enrolled under this name: rows of a node count only while it is. */
 export function keyEnrolledAs(db: Database['db'], name: RawBuilder<string>) {
   return db.selectFrom('nodes').select('ek_digest').where('name', '=', name).where('revoked_at', 'is', null);
 }

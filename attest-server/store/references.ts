@@ -11,11 +11,11 @@ import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
 
-/** References, and how they are written beside other things, all or nothing. */
+/** References, which can also be written within a larger transaction. */
 export interface StoredReferences extends ReferenceStore {
-  /** Puts each under its name, whatever was there, and writes its audit entry. @throws Rejection `too_large` */
+  /** Writes each under its name, replacing any earlier one, with its audit entry. @throws Rejection `too_large` */
   writeWithin(transaction: Transaction<Tables>, changes: readonly WrittenReference[]): Promise<void>;
-  /** What is remembered of the table counts no longer. */
+  /** Drops the cached table. */
   forget(): void;
 }
 
@@ -119,7 +119,7 @@ export function referenceStore(
   };
 }
 
-/** Of all references, as they are stored. */
+/** Total bytes of the stored references. */
 async function bytesOf(transaction: Transaction<Tables>): Promise<number> {
   const kept = await transaction
     .selectFrom('reference_values')

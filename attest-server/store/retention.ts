@@ -4,10 +4,10 @@ import type { Append } from './audit.ts';
 import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
 
-/** A verdict, the reboot before it and the lapse after it rest on one bundle: this many rows of history at most. */
+/** The most rows of history that share one bundle: a verdict, the reboot before it, and the lapse after it. */
 const neighbours = 3;
 
-/** Takes away evidence that nobody needs any more. History and audit log stay, and say what is gone. */
+/** Erases evidence that is no longer needed. History and audit log stay, and record what was erased. */
 export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['erase'] {
   const erase = eraser(db);
 
@@ -61,7 +61,7 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
         .execute();
       return true;
 
-      /** The latest answers of machines that had this name, and are no nodes any more. */
+      /** Erases the latest answers of machines that had this name, and are no longer nodes. */
       async function eraseLeft(transaction: Kysely<Tables>, node: string, before: number): Promise<boolean> {
         const gone = await latestEraser(transaction)
           .where('node', '=', node)
@@ -74,7 +74,7 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
     });
 }
 
-/** The function erases what was made into `rows`, and gives the digests that it found. */
+/** Erases the answers of these rows, and gives the digests that it found. */
 function eraser(db: Kysely<Tables>) {
   const eraseAnswer = hot<{ id: number }>()((value) =>
     db.deleteFrom('answers').where('id', '=', value('id')).returning('id').compile(),
@@ -100,7 +100,7 @@ function eraser(db: Kysely<Tables>) {
   };
 }
 
-/** The query, once it says of which nodes, erases what their latest verdicts were made from, and gives the digests. */
+/** A query that erases the evidence of latest verdicts, once it selects nodes, and gives the digests. */
 export function latestEraser(db: Kysely<Tables>) {
   return db
     .updateTable('proofs')
@@ -110,7 +110,7 @@ export function latestEraser(db: Kysely<Tables>) {
     .$narrowType<{ digest: NotNull }>();
 }
 
-/** The query erases a shared blob, and gives its digest where it was there. */
+/** A query that erases a shared blob, and gives its digest if it was there. */
 export function blobEraser(db: Kysely<Tables>) {
   return hot<{ digest: string }>()((value) =>
     db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),

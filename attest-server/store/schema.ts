@@ -1,16 +1,16 @@
 import type { Generated } from 'kysely';
 
-/** The tables as Kysely sees them; sqlite/migrations.ts makes them. Times are milliseconds since the epoch. */
+/** The tables as Kysely knows them; sqlite/migrations.ts makes them. Times are milliseconds since the epoch. */
 export interface Tables {
   readonly nodes: NodeRow;
   readonly statuses: StatusRow;
   readonly proofs: ProofRow;
   readonly history: HistoryRow;
-  /** What many verdicts share. Up to schema 8 also what each verdict was made from. */
+  /** Evidence that verdicts share. Up to schema 8 also the answers behind single verdicts. */
   readonly evidence: EvidenceRow;
   readonly evidence_uses: EvidenceUseRow;
   readonly answers: AnswerRow;
-  /** `references` is a word of SQL. */
+  /** Not `references`, which is a keyword of SQL. */
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
   readonly declared_directory: DeclaredDirectoryRow;
@@ -49,24 +49,24 @@ export interface NodeRow {
   readonly manufacturer: string | null;
   readonly tpm_class: string;
   readonly endorsed_by: string | null;
-  /** Of the machine in its cloud, where that is the binding. */
+  /** Id of the machine in its cloud, if the node is bound to that. */
   readonly provider_id: string | null;
   readonly enrolled_at: number;
-  /** The source of its hello, where it is bound by first use. */
+  /** Source address of its hello, if it is bound by first use. */
   readonly enrolled_from: string | null;
-  /** Who vouched for it; null where no record says so. */
+  /** Who vouched for it; null if no record says so. */
   readonly enrolled_by: string | null;
   /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;
-  /** 1: it enrolled while the server was on trial, and nobody has approved it since. */
+  /** 1 if it enrolled while the server was on trial, and nobody has approved it since. */
   readonly trial: number;
 }
 
 export interface StatusRow {
   readonly ek_digest: string;
   readonly state: string;
-  /** JSON */
+  /** JSON. */
   readonly verdict: string | null;
   readonly trusted_at: number | null;
   readonly boot_seen_at: number | null;
@@ -76,7 +76,7 @@ export interface StatusRow {
   readonly restart_count: number | null;
   readonly firmware_version: string | null;
   readonly boot_id: string | null;
-  /** JSON */
+  /** JSON. */
   readonly sequence: string | null;
   readonly kernel: string | null;
   readonly system_uuid: string | null;
@@ -87,14 +87,14 @@ export interface StatusRow {
   readonly recorded_at: number | null;
   readonly recorded_evidence: string | null;
   readonly since: number | null;
-  /** JSON */
+  /** JSON. */
   readonly trusted_by: string | null;
-  /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
+  /** Address and agent version of its latest proven connection. Verdicts do not change them. */
   readonly seen_address: string | null;
   readonly seen_agent: string | null;
 }
 
-/** What each verdict moves, also one that is the one before: a row a node, which its TPM keeps when it is no node any more. */
+/** Columns that every verdict updates, even a repeated one. A TPM keeps its row after its node is revoked. */
 export interface ProofRow {
   readonly ek_digest: string;
   readonly node: string;
@@ -104,24 +104,24 @@ export interface ProofRow {
   readonly clock: string | null;
   readonly repeats: number;
   readonly evidence_digest: string | null;
-  /** That evidence; null where a row of the history has it, or it is gone. */
+  /** That evidence; null if it is kept with a row of the history, or erased. */
   readonly bytes: Uint8Array | null;
 }
 
 interface HistoryRow {
-  /** Rises, and is never used again. */
+  /** Rises, and is never reused. */
   readonly id: Generated<number>;
   readonly ek_digest: string;
   readonly node: string;
   readonly at: number;
-  /** JSON */
+  /** JSON. */
   readonly verdict: string;
   readonly evidence_digest: string | null;
   readonly transition: number;
   readonly repeats: number;
-  /** Null: its own `at`, as in each row of before there were repeats. */
+  /** Null: the same as `at`, as in all rows from before repeats were counted. */
   readonly since: number | null;
-  /** JSON; null: it is of one verdict alone, and of those like it. */
+  /** JSON; null if the row is about one verdict and its repeats. */
   readonly flaps: string | null;
 }
 
@@ -129,42 +129,42 @@ interface EvidenceRow {
   readonly digest: string;
   readonly bytes: Uint8Array;
   readonly stored_at: number;
-  /** 1: whoever names it has a row in `held_blobs`. 0: also the server does, or an earlier program stored it. */
+  /** 1: all that name it have a row in `held_blobs`. 0: the server names it too, or an earlier version stored it. */
   readonly counted: Generated<number>;
 }
 
-/** What a verdict was made from; its digest is the `evidence_digest` of that row. */
+/** The answer behind a verdict; its digest is the `evidence_digest` of that row. */
 interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
   readonly bytes: Uint8Array;
-  /** What it counts in its node's share; 0 in one of an earlier program. */
+  /** Bytes that it counts in its node's share; 0 if an earlier version stored it. */
   readonly held: Generated<number>;
 }
 
-/** Bytes of evidence that are kept of one TPM, by its endorsement key; triggers keep the sums. */
+/** Bytes of evidence that are kept of one TPM, by its endorsement key; triggers update the sums. */
 interface HeldRow {
   readonly ek_digest: string;
-  /** Of `held_blobs`. */
+  /** Sum over `held_blobs`. */
   readonly blobs: number;
   readonly answers: number;
 }
 
-/** What a TPM was enrolled as before: its evidence of then is kept under that name. */
+/** An earlier name of a TPM: its evidence of that time is kept under it. */
 interface FormerNameRow {
   readonly ek_digest: string;
   readonly name: string;
 }
 
-/** Shared evidence that a node names; each that names it has a row, and counts all of it. */
+/** Shared evidence that a node names. Each node that does has a row, and counts all of it. */
 interface HeldBlobRow {
   readonly ek_digest: string;
   readonly digest: string;
-  /** With what it takes beside its own bytes. */
+  /** With the overhead of its row. */
   readonly bytes: number;
 }
 
-/** About when a blob was last named by an answer: noted at most once a day. */
+/** When an answer last named a blob, noted at most once a day. */
 interface EvidenceUseRow {
   readonly digest: string;
   readonly at: number;
@@ -172,11 +172,11 @@ interface EvidenceUseRow {
 
 interface ReferenceRow {
   readonly name: string;
-  /** JSON */
+  /** JSON. */
   readonly body: string;
 }
 
-/** A policy that was in force at least once. */
+/** A policy that is or was active. */
 interface PolicyRow {
   /** SHA-256 of the text, hex. */
   readonly digest: string;
@@ -184,21 +184,21 @@ interface PolicyRow {
   readonly source: string;
   readonly text: string;
   readonly first_at: number;
-  /** Since when it was in force the last time. */
+  /** When it last became active. */
   readonly last_at: number;
-  /** Null: it is in force. */
+  /** Null: it is active. */
   readonly ended_at: number | null;
   readonly came: string;
-  /** Who had it come, and why; null where nobody but the file did. */
+  /** The person who activated it, and why; null if only the file changed. */
   readonly by: string | null;
   readonly reason: string | null;
 }
 
 interface PolicyDecisionRow {
   readonly kind: 'rollback' | 'allowance';
-  /** Of the policy that it is about; of an allowance perhaps only its first digits. */
+  /** Digest of the policy concerned; for an allowance perhaps only its first digits. */
   readonly digest: string;
-  /** Of a rollback: the digest of the text that does not count meanwhile. */
+  /** For a rollback: digest of the text that is not active meanwhile. */
   readonly instead_of: string | null;
   readonly at: number;
   readonly by: string;
@@ -208,7 +208,7 @@ interface PolicyDecisionRow {
 interface PinRow {
   readonly node: string;
   readonly ek_digest: string;
-  /** Null in one of before it was kept; so in a join token. */
+  /** Null if an earlier version wrote the row, as in join tokens. */
   readonly by: string | null;
 }
 
@@ -257,7 +257,7 @@ export interface AuditRow {
   readonly action: string;
   readonly subject: string;
   readonly code: string | null;
-  /** JSON */
+  /** JSON. */
   readonly detail: string;
   readonly prev: string;
   readonly hash: string;
@@ -279,55 +279,55 @@ interface CheckpointRow {
   readonly note: string;
 }
 
-/** Up to which row of a node's history evidence was erased. */
+/** The last row of a node's history up to which evidence was erased. */
 interface RetentionRow {
   readonly node: string;
   readonly kind: 'all' | 'transitions';
   readonly at: number;
 }
 
-/** What a person decided about marks. */
+/** A decision of a person about marks. */
 interface ClusterDecisionRow {
   readonly kind: 'pause' | 'latch' | 'hold' | 'exemption';
-  /** The node of an exemption; group, code and value of a hold; `policy` beside the latch; else empty. */
+  /** The node of an exemption; group, code and value of a hold; `policy` for the policy of the latch; else empty. */
   readonly key: string;
-  /** JSON */
+  /** JSON. */
   readonly body: string;
 }
 
-/** Whether a node's Node is in the cluster, which it was at some time. Without a row nobody misses it. */
+/** Presence of a Node that the cluster had at some time. A node without a row cannot be missing. */
 interface PresenceRow {
   readonly ek_digest: string;
-  /** Since when the cluster has no Node of its name; written when it is gone. */
+  /** Since when the cluster has no Node of its name; written when the node counts as gone. */
   readonly missing_since: number | null;
   readonly gone_at: number | null;
   readonly archived_at: number | null;
 }
 
-/** A machine that said it has no TPM, as its policy expects. */
+/** A machine that reported having no TPM, as its policy expects. */
 interface MachineWithoutTpmRow {
   readonly node: string;
   readonly seen_at: number;
 }
 
-/** Up to which entry each of those is done who read the audit log one by one. */
+/** Position of a reader of the audit log: the last entry that it is done with. */
 interface AuditReaderRow {
   readonly reader: string;
   readonly seq: number;
 }
 
-/** An image of which it is known what is in it: its digests, and that of the manifest among the evidence. */
+/** An initrd with known content: digests of the image, and of its manifest among the evidence. */
 interface InitrdRow {
   readonly sha256: string;
   readonly sha384: string;
   readonly sha512: string;
   readonly manifest: string;
-  /** Of the manifest. */
+  /** Size of the manifest. */
   readonly bytes: number;
   readonly used_at: number;
 }
 
-/** Which signed directory is in force. One row at most. */
+/** The active signed directory. One row at most. */
 interface DeclaredDirectoryRow {
   readonly id: 1;
   readonly serial: number;
@@ -336,11 +336,11 @@ interface DeclaredDirectoryRow {
   /** Name of the key that signed it. */
   readonly key: string;
   readonly at: number;
-  /** Text of its policy; null where it has none. */
+  /** Text of its policy; null if it has none. */
   readonly policy: string | null;
 }
 
-/** What the list of pins of that directory says, whatever became of the pin. */
+/** A line in the pin list of that directory, whatever became of the pin. */
 interface DeclaredPinRow {
   readonly node: string;
   readonly ek_digest: string;

@@ -1,6 +1,6 @@
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 
-/** Builds a query; `value('name')` stands for what a run will bring. */
+/** Builds a query; `value('name')` is a placeholder for the value of a run. */
 export type Build<V, O> = (
   value: <K extends keyof V & string>(name: K) => RawBuilder<V[K]>,
 ) => CompiledQuery<O>;

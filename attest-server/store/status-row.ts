@@ -10,7 +10,7 @@ import { knownWord } from './columns.ts';
 import type { ProofRow, StatusRow } from './schema.ts';
 import { parseRow } from './unreadable-row.ts';
 
-/** What verdicts write. */
+/** The columns of a status that verdicts write. */
 type JudgedRow = Omit<StatusRow, 'seen_address' | 'seen_agent'>;
 
 /** A status with the name that its endorsement key has now. */
@@ -50,7 +50,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
   }));
 }
 
-/** Of a row that nobody can read: what was held against its TPM is not known, so a person must approve it again. */
+/** The status of an unreadable row. Findings against its TPM are lost, so a person must approve it again. */
 export function heldStatus({
   name,
   ek_digest: ekDigest,
@@ -85,7 +85,7 @@ export function heldStatus({
   };
 }
 
-/** A verdict as its JSON column holds it. @throws Error naming the field */
+/** The verdict in a JSON column. @throws Error naming the field */
 export function parseVerdict(text: string): Verdict {
   const result = verdictSchema.safeParse(JSON.parse(text));
   if (result.success) return result.data;
@@ -137,7 +137,7 @@ const trustedByKept = z.object({
     .nullable(),
 }) satisfies z.ZodType<TrustedBy>;
 
-/** The same object with each equal verdict: made into text once. */
+/** Cached texts: equal verdicts share one object, which is serialized once. */
 const texts = new WeakMap<TrustedBy, string>();
 function trustedByText(by: TrustedBy): string {
   const text = texts.get(by) ?? JSON.stringify(by);
@@ -145,15 +145,15 @@ function trustedByText(by: TrustedBy): string {
   return text;
 }
 
-/** Digests of the texts that a kept `trusted_by` names. @throws Error */
+/** Digests of policy and references that a stored `trusted_by` names. @throws Error */
 export function textsIn(text: string): readonly string[] {
   const { policy, references } = trustedByKept.parse(JSON.parse(text));
   return [policy, references];
 }
 
-/** The columns that every answer moves. */
+/** The columns that every answer updates. */
 type MovedRow = Omit<ProofRow, 'ek_digest' | 'node' | 'bytes'>;
-/** Columns that an answer may move whose verdict is the one before. */
+/** Columns that an answer may change although its verdict is the same. */
 export const shownNames = [
   'reset_count',
   'restart_count',
@@ -167,7 +167,7 @@ export const shownNames = [
   'trusted_by',
 ] as const;
 type ShownRow = Pick<StatusRow, (typeof shownNames)[number]>;
-/** As a statement takes its values. */
+/** Those columns as values of a statement. */
 export type MovedValues = { readonly [K in keyof MovedRow | 'ek_digest']: ProofRow[K] };
 export type ShownValues = { readonly [K in keyof ShownRow | 'ek_digest']: JudgedRow[K] };
 export type StatusValues = { readonly [K in keyof JudgedRow]: JudgedRow[K] };
@@ -223,7 +223,7 @@ function isEmpty(memory: NodeStatus['memory']): boolean {
   return true;
 }
 
-/** Those columns as values that a statement's run will bring. */
+/** The columns that every answer updates, as placeholders of a statement. */
 export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBuilder<MovedRow[K]>) {
   return {
     verified_at: value('verified_at'),
@@ -249,7 +249,7 @@ export function shownColumns(value: <K extends keyof ShownRow>(name: K) => RawBu
   };
 }
 
-/** Every column of a status but the key. */
+/** All columns of a status but the key, as placeholders of a statement. */
 export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => RawBuilder<JudgedRow[K]>) {
   return {
     ...shownColumns(value),

@@ -2,12 +2,12 @@ import type { Reporting } from '../telemetry/reporting.ts';
 import { outsideText } from '../wire/printable.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 
-/** As rows are called where one cannot be read. */
+/** Names of tables as `UnreadableRow` has them. */
 const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'];
-/** How many rows are reported: each of them once. */
+/** How many unreadable rows are reported, each once. */
 const mostNamed = 1000;
 
-/** Rows that were left out because nobody can read them. */
+/** Counts and reports rows that were left out because they cannot be read. */
 export function storeReport({ figures, logger, audit }: Reporting): { readonly unreadable: OnUnreadable } {
   const rows = figures.counter(
     'store_unreadable_rows_total',

@@ -4,7 +4,7 @@ import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
 
-/** Tokens of people and programs: only the hashes of their secrets. */
+/** Tokens of people and programs, with hashes of the secrets only. */
 export function tokenStore({ db, isUniqueViolation }: Database, append: Append): TokenStore {
   const byId = hot<{ id: string }>()((value) =>
     db.selectFrom('api_tokens').selectAll().where('id', '=', value('id')).compile(),

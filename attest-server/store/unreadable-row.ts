@@ -1,4 +1,4 @@
-/** A row that this program cannot make sense of: damaged, or of another version. It costs that row, not the list. */
+/** A row that cannot be parsed: damaged, or of another version. A list leaves it out, and does not fail. */
 export class UnreadableRow extends Error {
   override readonly name = 'UnreadableRow';
   readonly table: string;
@@ -17,7 +17,7 @@ export class UnreadableRow extends Error {
 
 export type OnUnreadable = (row: UnreadableRow) => void;
 
-/** @throws UnreadableRow where `parse` throws */
+/** @throws UnreadableRow if `parse` throws */
 export function parseRow<T>(table: string, key: string, parse: () => T): T {
   try {
     return parse();
@@ -26,7 +26,7 @@ export function parseRow<T>(table: string, key: string, parse: () => T): T {
   }
 }
 
-/** The rows that can be read, in order; the others are reported to `onUnreadable` and left out. */
+/** The readable rows, in order; the others are reported to `onUnreadable` and left out. */
 export function parseRows<R, T>(
   rows: readonly R[],
   parse: (row: R) => T,

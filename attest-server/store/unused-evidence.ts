@@ -13,12 +13,12 @@ const page = 500;
 /** Blobs that one entry of the audit log names. */
 const batch = 100;
 
-/** As the index `evidence_that_names` says it: all that is kept may be larger than a day has time to read. */
+/** The condition of the index `evidence_that_names`: to read all evidence may take longer than a day. */
 export const isNaming = sql<boolean>`substr(bytes, 1, 6) = x'61737361792f'`;
 
 /**
- * Takes away logs, keys, values and policies that no kept evidence names any longer. That one was used is noted at most
- * once a day (evidence-writer.ts), so that what is old by that note can be named by old answers only: those are read.
+ * Erases logs, keys, values and policies that no kept evidence names any longer. Uses are noted at most once a day
+ * (evidence-writer.ts), so only old answers can name a blob whose last note is old: those are read.
  */
 export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStore['eraseUnused'] {
   const eraseBlob = blobEraser(db);
@@ -62,7 +62,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
-  /** Of nodes that are silent for long: what the others name was noted as used since. */
+  /** Spares blobs that the latest answers of long silent nodes name: those of other nodes were noted as used since. */
   async function spareNamedByLatest(
     candidates: Set<string>,
     { keptBefore, named }: Pick<UnusedRequest, 'keptBefore' | 'named'>,
@@ -88,7 +88,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
-  /** Answers as an earlier schema kept them: beside what they name, and never noted as used. */
+  /** Spares blobs that answers of an earlier schema name: it kept them in the same table, and noted no use of them. */
   async function spareNamedEarlier(candidates: Set<string>, { named }: UnusedRequest): Promise<void> {
     const digests = await db
       .selectFrom('evidence')
@@ -107,7 +107,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
-  /** What a list names, and answers name the list. */
+  /** Spares the members of a list that is itself kept. */
   async function spareListed(
     candidates: Set<string>,
     { head, named }: UnusedRequest['lists'][number],
@@ -166,10 +166,10 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
   };
 }
 
-type Named = NonNullable<ReturnType<UnusedRequest['named']>>;
+type NamedByAnswer = NonNullable<ReturnType<UnusedRequest['named']>>;
 
-/** @throws Error where it is null: what it may name is not known */
-function readable(answer: Named | null, which: string): Named {
+/** @throws Error if the answer is null: the blobs that it names are not known */
+function readable(answer: NamedByAnswer | null, which: string): NamedByAnswer {
   if (answer === null)
     throw new Error(`the kept answer ${which} cannot be read: nothing that it names is erased`);
   return answer;

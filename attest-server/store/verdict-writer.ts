@@ -25,19 +25,19 @@ import {
   statusRow,
 } from './status-row.ts';
 
-/** Verdicts on their way to the disk. */
+/** Writes verdicts in batches. */
 export interface VerdictWriter {
-  /** Committed with those of the same few milliseconds; each is on disk whole, or not at all. */
+  /** Commits the change in a batch of a few milliseconds; each is on disk whole, or not at all. */
   change(record: ChangeRecord): Promise<void>;
-  /** The same over one row alone; false where the node's row is another one by now. */
-  age(record: ChangeRecord, read: ReadRow): Promise<boolean>;
-  /** Committed with those of the same second, the newest of each node. */
+  /** Commits the change only if the node's row is still the one that was read; false if not. */
+  age(record: ChangeRecord, read: RowVersion): Promise<boolean>;
+  /** Commits the newest repeat of each node, in a batch of about a second. */
   repeat(record: RepeatRecord): Promise<void>;
-  /** Committed before what names it. */
+  /** Commits a blob, before the records that name it. */
   keep(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
-  /** Evidence of a repeat of this node that is not committed yet. */
+  /** Evidence in a repeat of this node that is not committed yet; null if there is none. */
   waiting(node: string, digest: string): Buffer | null;
-  /** All of this node that was handed over is committed, or refused. */
+  /** Resolves when all records of this node are committed or refused. */
   settledOf(node: string): Promise<void>;
   settled(): Promise<void>;
   readonly forget: EvidenceWriter['forget'];
@@ -46,19 +46,19 @@ export interface VerdictWriter {
 /** How long the first repeat of a batch waits for others, in milliseconds: with the commit, within a second. */
 const gatherRepeatsFor = 750;
 
-interface Gathered extends PromiseWithResolvers<void> {
+interface GatheredRepeat extends PromiseWithResolvers<void> {
   record: RepeatRecord;
 }
 
-/** By what a row is known that somebody else may have written over. */
-type ReadRow = Pick<NodeStatus, 'state' | 'verifiedAt'>;
+/** The fields of a row that show whether it was overwritten since it was read. */
+type RowVersion = Pick<NodeStatus, 'state' | 'verifiedAt'>;
 
-class AnotherRow extends Error {
-  override readonly name = 'AnotherRow';
+class RowChanged extends Error {
+  override readonly name = 'RowChanged';
 }
 
-type Write =
-  | { readonly change: ChangeRecord; readonly over?: ReadRow }
+type BatchRecord =
+  | { readonly change: ChangeRecord; readonly over?: RowVersion }
   | { readonly repeat: RepeatRecord }
   | { readonly blob: KeptBlob; readonly ekDigest: string; readonly at: number };
 
@@ -104,7 +104,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
   // A status is the first that is written of a record: one that finds none leaves nothing behind.
   async function writeChange(
     { status, at, evidence: blobs, history }: ChangeRecord,
-    over: ReadRow | undefined,
+    over: RowVersion | undefined,
   ): Promise<Error | null> {
     const { name, ekDigest, evidenceDigest } = status;
     const values = { ...statusRow(status), name };
@@ -112,7 +112,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       over === undefined
         ? await updateStatus(values)
         : await ageStatus({ ...values, read_state: over.state, read_at: over.verifiedAt });
-    if (updated === undefined) return over === undefined ? notEnrolled(status) : new AnotherRow();
+    if (updated === undefined) return over === undefined ? notEnrolled(status) : new RowChanged();
     let row: number | null = null;
     for (const entry of history) row = await insertHistory(ekDigest, name, entry);
     let own: KeptBlob | null = null;
@@ -138,7 +138,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     return null;
   }
 
-  const commits = groupCommit<Write>(async (writes) => {
+  const commits = groupCommit<BatchRecord>(async (writes) => {
     let isCommitted = false;
     try {
       const refusals = await inTransaction(async () => {
@@ -167,12 +167,12 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     }
   });
 
-  const gathered = new Map<string, Gathered>();
-  /** By node: repeats that are neither committed nor refused. */
+  const gathered = new Map<string, GatheredRepeat>();
+  /** Repeats that are neither committed nor refused, by node. */
   const underWay = new Map<string, Set<RepeatRecord>>();
   let timer: NodeJS.Timeout | undefined;
 
-  const handOver = ({ record, resolve, reject }: Gathered): void => {
+  const handOver = ({ record, resolve, reject }: GatheredRepeat): void => {
     commits
       .add({ repeat: record })
       .finally(() => landed(record))
@@ -191,7 +191,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     its?.delete(record);
     if (its?.size === 0) underWay.delete(record.name);
   };
-  /** Parts that came with repeats which may never be written: who names one of them must bring its bytes. */
+  /** Parts of uncommitted repeats, which may never be written: a record that names one must bring its bytes. */
   const cameBefore = ({ name, parts }: Moved, blobs: readonly KeptBlob[]): readonly KeptBlob[] => {
     let came = noBlobs;
     for (const { evidence: before } of underWay.get(name) ?? noRecords)
@@ -201,7 +201,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     return came;
   };
 
-  const change = (record: ChangeRecord, over?: ReadRow): Promise<void> => {
+  const change = (record: ChangeRecord, over?: RowVersion): Promise<void> => {
     const { ekDigest } = record.status;
     const before = gathered.get(ekDigest);
     // Ahead of the change: after it, it would show the node as it was before.
@@ -224,7 +224,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
         await change(record, read);
         return true;
       } catch (error) {
-        if (error instanceof AnotherRow) return false;
+        if (error instanceof RowChanged) return false;
         throw error;
       }
     },
@@ -280,7 +280,7 @@ function notEnrolled({ name, ekDigest }: Moved): Rejection {
   return new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
 }
 
-/** The row of a status is long, and is written only where an answer shows something else than the one before. */
+/** Updates the long row of a status only if an answer shows a change. */
 function shownUpdater({ db, prepare }: Database) {
   return prepare<ShownValues>()((value) =>
     db
@@ -294,7 +294,7 @@ function shownUpdater({ db, prepare }: Database) {
 
 type HistoryValues = { [K in Exclude<keyof Tables['history'], 'id'>]: Tables['history'][K] };
 
-/** The function gives the row's id. */
+/** Inserts a row into the history, and gives its id. */
 function historyInserter({ db, prepare }: Database) {
   const insert = prepare<HistoryValues>()((value) =>
     db

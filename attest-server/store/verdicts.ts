@@ -10,7 +10,7 @@ import { heldStatus, parseVerdict, statusOf } from './status-row.ts';
 import { type OnUnreadable, parseRow, parseRows, UnreadableRow } from './unreadable-row.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
-/** Verdicts: what is known of each node now, and what was before. */
+/** Verdicts: the present status of each node, and the history. */
 export interface Verdicts extends VerdictStore, HistoryStore {}
 
 export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadable: OnUnreadable): Verdicts {

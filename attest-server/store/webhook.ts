@@ -4,10 +4,10 @@ import type { Database } from './database.ts';
 import { parseVerdict } from './status-row.ts';
 import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts';
 
-/** Rows of one millisecond move on by one each; no more than these are written together. */
+/** Rows of the same millisecond are moved on by one each; at most so many are written together. */
 const mostTogether = 8;
 
-/** What the history says of an entry of the audit log. */
+/** Finds the verdict in the history that an audit entry is about. */
 export function webhookStore({ db }: Pick<Database, 'db'>, onUnreadable: OnUnreadable): WebhookStore {
   return {
     async transition(node, at, state) {

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { AuditRefusal, Noted } from '../audit/refusals.ts';
+import type { AuditRefusal, RefusalOutcome } from '../audit/refusals.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';
 import { outsideText } from '../wire/printable.ts';
@@ -56,7 +56,7 @@ export interface StorageTrouble {
 /** Where events go that belong into the audit log. */
 export interface AuditPort {
   /** Whether a refusal has an entry, or is counted by one. */
-  note(refusal: AuditRefusal, at: number): Noted;
+  note(refusal: AuditRefusal, at: number): RefusalOutcome;
   write(event: AuditEvent): Promise<void>;
 }
 

@@ -1,22 +1,22 @@
 import type { AuditReader } from '../audit/reader.ts';
 import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
 import type { DeliveryResult } from '../formats/webhook.ts';
-import { isTold, messageOf, type Told } from './message.ts';
+import { type EncodedMessage, isTold, messageOf } from './message.ts';
 import type { WebhookStore } from './ports.ts';
-import type { Posted } from './post.ts';
+import type { PostResult } from './post.ts';
 
 export interface DeliveryParts {
   readonly store: WebhookStore;
-  /** The audit log is the queue: what happened is in it before anybody learns of it. */
+  /** The audit log is the queue: every event is in it before anybody is told. */
   readonly log: Omit<AuditReader, 'onMore'>;
-  readonly post: (message: Told) => Promise<Posted>;
-  /** Of its uid, where it is known. */
+  readonly post: (message: EncodedMessage) => Promise<PostResult>;
+  /** The uid of the cluster; null while it is not known. */
   readonly cluster: () => string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
-  /** From [0, 1). */
+  /** A number in [0, 1). */
   readonly random: () => number;
   readonly audit: (event: AuditEvent) => Promise<void>;
   readonly report: DeliveryReport;
@@ -25,25 +25,25 @@ export interface DeliveryParts {
 
 export interface DeliveryReport {
   delivered(result: DeliveryResult, count: number): void;
-  /** The first attempt of a series that came to nothing. */
+  /** The first of a series of failed attempts. */
   failing(text: string): void;
-  /** It arrives again. @param dropped how many nobody was told of meanwhile */
+  /** Messages arrive again. @param dropped how many events were given up meanwhile */
   works(dropped: number): void;
   fault(error: unknown, where: string): void;
 }
 
-/** An entry of the log that is to be told. */
-type Waiting = Pick<AuditEntry, 'seq' | 'at'>;
+/** An entry of the log that is still to be delivered. */
+type QueuedEntry = Pick<AuditEntry, 'seq' | 'at'>;
 
-/** Why somebody was not told. */
-type Drop = 'age' | 'count' | 'rejected';
+/** Why an event was given up. */
+type DropReason = 'age' | 'count' | 'rejected';
 
 export interface DeliveryBounds {
-  /** How many wait at most; the oldest gives way. */
+  /** The longest queue; beyond it the oldest events are dropped. */
   readonly most: number;
-  /** Milliseconds after which nobody need know any more. */
+  /** Milliseconds after which an event is dropped. */
   readonly keptFor: number;
-  /** Milliseconds before the second attempt; twice as long each time, up to the longest. */
+  /** Milliseconds before the second attempt; doubled each time, up to `longestWait`. */
   readonly firstWait: number;
   readonly longestWait: number;
 }
@@ -55,28 +55,28 @@ const usual: DeliveryBounds = {
   longestWait: 300_000,
 };
 
-/** Answers that speak of this one message: after so many of them the next one has its turn. */
+/** Status codes that reject this one message; after `mostRejections` of them it is dropped. */
 const aboutTheMessage: readonly number[] = [400, 413, 415, 422];
 const mostRejections = 5;
 
 /**
- * Tells what the audit log says, entry by entry and one after the other: so each node's are in their order. How far it
- * got is written down after each, so that a server that was killed tells the last one again, and loses none.
+ * Delivers the entries of the audit log one after another, so those of a node arrive in order. The position is stored
+ * after each delivery: a server that is killed delivers the last entry again, and loses none.
  */
 export class Deliveries {
   readonly #parts: DeliveryParts;
   readonly #bounds: DeliveryBounds;
-  #waiting: readonly Waiting[] = [];
+  #waiting: readonly QueuedEntry[] = [];
   #begin = 0;
-  /** The log may have entries that were not looked at. */
+  /** The log may have entries that were not read yet. */
   #isMore = true;
   #looking: Promise<void> | null = null;
-  /** The last entry that was looked at. */
+  /** `seq` of the last entry that was read. */
   #seen: number;
   #written: number;
   #failures = 0;
   #rejections = 0;
-  /** By the monotonic clock. */
+  /** The next attempt waits until then, in monotonic milliseconds. */
   #notBefore = 0;
   #dropped = 0;
   #fault: string | null = null;
@@ -89,7 +89,7 @@ export class Deliveries {
     this.#written = position;
   }
 
-  /** Where no webhook was there before, what happened before is told to nobody. */
+  /** Starts at the end of the log if there was no webhook before: earlier events are not delivered. */
   static async open(parts: DeliveryParts): Promise<Deliveries> {
     const { log } = parts;
     const before = await log.position();
@@ -105,7 +105,7 @@ export class Deliveries {
     return this.#waiting.length - this.#begin;
   }
 
-  /** When the oldest that waits happened. */
+  /** When the oldest waiting event happened. */
   get oldest(): number | null {
     return this.#waiting[this.#begin]?.at ?? null;
   }
@@ -118,7 +118,7 @@ export class Deliveries {
     return { fault: this.#fault, deliveredAt: this.#deliveredAt, dropped: this.#dropped };
   }
 
-  /** Looks what happened, also while a message is under way. @param isMore the log has entries that were not looked at */
+  /** Reads new entries, even while a message is being sent. @param isMore the log has entries that were not read yet */
   look(isMore = false): Promise<void> {
     this.#isMore ||= isMore;
     this.#looking ??= this.#look().finally(() => {
@@ -127,7 +127,7 @@ export class Deliveries {
     return this.#looking;
   }
 
-  /** Looks what happened, and tells it until nothing waits, or an attempt comes to nothing. */
+  /** Reads new entries, and delivers until the queue is empty or an attempt fails. */
   async turn(signal: AbortSignal): Promise<void> {
     await this.look();
     while (!signal.aborted) {
@@ -164,7 +164,7 @@ export class Deliveries {
     }
   }
 
-  /** Nobody reads through the same entries at each start. */
+  /** Stores the position now and then, so that a start need not read the same entries again. */
   async #keepUp(): Promise<void> {
     if (this.#seen - this.#written >= 1000) await this.#write(this.#seen);
   }
@@ -179,7 +179,7 @@ export class Deliveries {
     if (old > 0) await this.#skip(old, 'age');
   }
 
-  async #skip(count: number, why: Drop): Promise<void> {
+  async #skip(count: number, why: DropReason): Promise<void> {
     const first = this.#waiting[this.#begin];
     if (first === undefined) return;
     const isFirst = this.#dropped === 0;
@@ -199,8 +199,8 @@ export class Deliveries {
     await this.#parts.audit(event).catch((error: unknown) => this.#parts.report.fault(error, 'webhook'));
   }
 
-  /** @returns whether the next one may be told at once */
-  async #tell({ seq }: Waiting, signal: AbortSignal): Promise<boolean> {
+  /** @returns whether the next one may be delivered at once */
+  async #tell({ seq }: QueuedEntry, signal: AbortSignal): Promise<boolean> {
     const { store, log, post, cluster, report, now } = this.#parts;
     const entry = await log.entry(seq);
     const { state } = entry?.detail ?? {};
@@ -238,14 +238,14 @@ export class Deliveries {
     return false;
   }
 
-  /** Twice as long each time, and never all servers at the same moment. */
+  /** Backoff in milliseconds, doubled each time, with jitter so that servers do not retry together. */
   #wait(retryAfter: number | null): number {
     const { firstWait, longestWait } = this.#bounds;
     const wait = Math.min(longestWait, firstWait * 2 ** Math.min(this.#failures - 1, 16));
     return Math.max(retryAfter ?? 0, wait * (0.5 + 0.5 * this.#parts.random()));
   }
 
-  /** It may have given way while it was under way. */
+  /** Removes the entry from the queue, unless it was dropped while it was being sent. */
   async #told(seq: number): Promise<void> {
     if (this.#waiting[this.#begin]?.seq === seq) await this.#done(1);
   }
@@ -256,7 +256,7 @@ export class Deliveries {
     await this.#write(next === undefined ? this.#seen : next.seq - 1);
   }
 
-  /** Where it cannot be written, some are told again after the next start. */
+  /** Stores the position. If that fails, some entries are delivered again after the next start. */
   async #write(seq: number): Promise<void> {
     try {
       await this.#parts.log.setPosition(seq);

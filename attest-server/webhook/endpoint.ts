@@ -4,26 +4,26 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 export interface WebhookConfig {
   readonly url: string;
   readonly secretFile: string;
-  /** PEM of who signs the receiver's certificate; null: who Node.js trusts. */
+  /** PEM file of the authorities for the receiver's certificate; null: those that Node.js trusts. */
   readonly caFile: string | null;
 }
 
-/** Where it goes, with what it is signed, and whom it trusts. */
+/** The receiver's address, the secrets that sign messages, and the authorities for its certificate. */
 export interface Endpoint {
   readonly url: URL;
-  /** The newest first. */
+  /** Newest first. */
   readonly secrets: readonly [Buffer, ...Buffer[]];
   readonly authorities: readonly string[] | null;
 }
 
 const mostBytes = 1024 * 1024;
-/** While one secret follows another, both sign. */
+/** Secrets in use at a time: while they are replaced, each signs. */
 const mostSecrets = 4;
 const secretBytes = { least: 24, most: 64 };
 
 /**
- * Reads what is in files. A secret is `whsec_` with base64 behind it; a file may have several, one a line, the newest first.
- * @throws Error that names the setting and the file, and nothing of its content
+ * Reads the files. A secret is `whsec_` followed by base64; a file may have several, one a line, newest first.
+ * @throws Error that names the setting and the file, but nothing of its content
  */
 export function readEndpoint({ url, secretFile, caFile }: WebhookConfig): Endpoint {
   const lines = readSmall(secretFile, 'webhook.secretFile', true)
@@ -66,7 +66,7 @@ function authoritiesIn(file: string): readonly string[] {
   return found;
 }
 
-/** A Secret of Kubernetes is a link, and belongs to root: all that counts is that not everybody reads it. */
+/** Reads a small file. A mounted Kubernetes Secret is a link owned by root: it only must not be readable by everybody. */
 function readSmall(path: string, setting: string, isSecret: boolean): string {
   let file: number;
   try {

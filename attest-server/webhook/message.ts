@@ -10,9 +10,9 @@ import { outsideText } from '../wire/printable.ts';
 import { classOf, isReasonCode } from '../wire/reasons.ts';
 import { type NodeState, nodeStates, type Verdict } from '../wire/verdict.ts';
 
-export interface Told {
+export interface EncodedMessage {
   readonly id: string;
-  /** JSON. */
+  /** The message as JSON. */
   readonly body: string;
 }
 
@@ -25,15 +25,15 @@ export interface Transition {
 const mostDetails = 20;
 
 /**
- * What is sent of an entry of the audit log; null where it is no event. The same entry gives the same id, also where the
- * log was put back and another entry has its number.
- * @param cluster its uid, where it is known
+ * The message about an entry of the audit log; null if the entry is no event. The same entry always gives the same id,
+ * and another entry under its number, as after a restored backup, gives another one.
+ * @param cluster its uid; null while it is not known
  */
 export function messageOf(
   entry: AuditEntry,
   transition: Transition | null,
   cluster: string | null,
-): Told | null {
+): EncodedMessage | null {
   const event = eventOf(entry.action);
   if (event === null) return null;
   const { isOfNode, says, next } = loggedEvents[event];
@@ -45,7 +45,7 @@ export function messageOf(
     .map((reason) => ({ code: reason.code, class: reason.class, text: outsideText(reason.text) }));
   const state = stateIn(event, transition, detail);
   const own = typeof detail.text === 'string' ? outsideText(detail.text) : says;
-  return told({
+  return encode({
     id: `evt_${seq}_${hash.slice(0, 16)}`,
     at: new Date(at).toISOString(),
     event,
@@ -67,15 +67,15 @@ export function messageOf(
   });
 }
 
-/** Whether an entry is told: of verdicts those that change a state, also where the entry was damaged since. */
+/** Whether an entry is delivered: of verdicts, those that change the state, even if the entry is damaged. */
 export function isTold({ action, detail: { transition, unreadable } }: AuditEntry): boolean {
   if (action !== 'verdict') return eventOf(action) !== null;
   return transition === true || (typeof unreadable === 'string' && unreadable.includes('"transition":true'));
 }
 
-/** What a person sends to see whether it arrives. */
-export function trialMessage(id: string, at: number, by: string, cluster: string | null): Told {
-  return told({
+/** The message that a person sends to test the webhook. */
+export function trialMessage(id: string, at: number, by: string, cluster: string | null): EncodedMessage {
+  return encode({
     id,
     at: new Date(at).toISOString(),
     event: 'webhook.test',
@@ -120,7 +120,7 @@ function codeAlone(code: string | null, text: string): WebhookMessage['reasons']
   return [{ code: outsideText(code), class: isReasonCode(code) ? classOf(code) : null, text }];
 }
 
-function told(message: WebhookMessage): Told {
+function encode(message: WebhookMessage): EncodedMessage {
   const body = JSON.stringify(message);
   if (Buffer.byteLength(body) <= mostMessageBytes) return { id: message.id, body };
   const short = { ...message, reasons: message.reasons.slice(0, 1), detail: {} };

@@ -1,6 +1,6 @@
 /**
- * Tells one receiver what happens. The audit log is the queue, of which it is one reader (`deliveries`); each event of it is a signed
- * message (`message`, `post`). See `docs/events.md`.
+ * Reports events to one receiver. The audit log is the queue, with the webhook as one of its readers (`deliveries`);
+ * each event becomes a signed message (`message`, `post`). See `docs/events.md`.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -11,7 +11,7 @@ import { storageCauseOf } from '../formats/server-fault.ts';
 import type { WebhookTestView, WebhookView } from '../formats/webhook.ts';
 import { Deliveries, type DeliveryBounds, type DeliveryReport } from './deliveries.ts';
 import { type Endpoint, readEndpoint, type WebhookConfig } from './endpoint.ts';
-import { type Told, trialMessage } from './message.ts';
+import { type EncodedMessage, trialMessage } from './message.ts';
 import type { WebhookStore } from './ports.ts';
 import { post } from './post.ts';
 
@@ -22,38 +22,38 @@ export interface WebhookParts {
   readonly clusterUid: (() => Promise<string>) | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   readonly audit: (event: AuditEvent) => Promise<void>;
   readonly report: DeliveryReport;
 }
 
 const askEvery = 60_000;
-/** Milliseconds for which events wait for its answer. */
+/** Milliseconds for which events wait for the cluster's uid. */
 const clusterWithin = 2000;
 
-/** Milliseconds, and the bounds of what waits. */
+/** Intervals in milliseconds, and the bounds of the queue. */
 export interface WebhookTimings extends Partial<DeliveryBounds> {
   readonly lookEvery?: number;
-  /** For one attempt. */
+  /** The timeout of one attempt. */
   readonly within?: number;
 }
 
-/** Tells one receiver what happens. */
+/** The webhook of a running server. */
 export interface Webhook extends AsyncDisposable {
-  /** Null: there is none. */
+  /** Null if no webhook is configured. */
   readonly told: {
     shown(): WebhookView;
-    /** Sends one message now, whatever waits. */
+    /** Sends one message now, ahead of the queue. */
     test(by: string): Promise<WebhookTestView>;
   } | null;
-  /** How many wait, and since when; milliseconds since the epoch. */
+  /** How many events wait, and when the oldest happened, in milliseconds since the epoch. */
   figures(): { readonly waiting: number; readonly oldest: number | null };
-  /** Reads secret and authorities again; where they are faulty, those of before stay. @throws Error that names the file */
+  /** Reads secrets and authorities again; if they are faulty, the earlier ones stay. @throws Error that names the file */
   read(): void;
 }
 
-/** @throws Error where secret or authorities cannot be read */
+/** @throws Error if secrets or authorities cannot be read */
 export async function openWebhook(
   config: WebhookConfig | null,
   parts: WebhookParts,
@@ -74,11 +74,11 @@ export async function openWebhook(
   const { lookEvery = 1000, within = 10_000, ...bounds } = timings;
   let endpoint: Endpoint = readEndpoint(config);
   const ended = new AbortController();
-  const send = (message: Told) =>
+  const send = (message: EncodedMessage) =>
     post(message.id, message.body, { endpoint, now: now(), within, signal: ended.signal });
   let cluster: string | null = null;
   let askAgainAt = Number.NEGATIVE_INFINITY;
-  /** An API that is slow holds nothing for long: until it answers, messages name no cluster. */
+  /** Asks the API for the cluster's uid. A slow API delays nothing for long: until it answers, messages name no cluster. */
   const askCluster = async () => {
     if (clusterUid === null || cluster !== null || monotonic() < askAgainAt) return;
     askAgainAt = monotonic() + askEvery;

@@ -1,8 +1,8 @@
 import type { NodeState, Verdict } from '../wire/verdict.ts';
 
-/** What the history knows of what is told. */
+/** The history of verdicts, as messages need it. */
 export interface WebhookStore {
-  /** The verdict that an entry is about, and the state before it; null where the history has it not. */
+  /** The verdict that an entry is about, and the state before it; null if the history does not have it. */
   transition(
     node: string,
     at: number,

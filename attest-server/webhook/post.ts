@@ -4,13 +4,13 @@ import { request as httpsRequest } from 'node:https';
 import type { DeliveryResult } from '../formats/webhook.ts';
 import type { Endpoint } from './endpoint.ts';
 
-export interface Posted {
+export interface PostResult {
   readonly result: Exclude<DeliveryResult, 'dropped'>;
-  /** Null where no answer came. */
+  /** HTTP status; null if no answer came. */
   readonly status: number | null;
-  /** Milliseconds for which the receiver wants to be left alone; null where it says nothing. */
+  /** Milliseconds for which the receiver asks not to be sent anything; null if it does not say. */
   readonly retryAfter: number | null;
-  /** Nothing of what the receiver said is in it. */
+  /** A sentence for people, with nothing of what the receiver sent. */
   readonly text: string;
 }
 
@@ -18,30 +18,30 @@ export interface PostParts {
   readonly endpoint: Endpoint;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Milliseconds for all of it. */
+  /** The timeout of the whole request, in milliseconds. */
   readonly within: number;
-  /** The server ends. */
+  /** Aborted when the server ends. */
   readonly signal: AbortSignal;
 }
 
-/** The longest that a receiver may ask for. */
+/** The longest wait that a receiver may ask for, in milliseconds. */
 const longestRetryAfter = 3_600_000;
 const mostHeaderBytes = 16 * 1024;
 const mostAnswerBytes = 64 * 1024;
 
 /**
- * Sends one message, signed as Standard Webhooks 1.0.0 has it: HMAC-SHA256 over id, moment and body.
- * Of the answer only status and `retry-after` count, and no redirect is followed.
+ * Sends one message, signed as in Standard Webhooks 1.0.0: HMAC-SHA256 over id, timestamp and body.
+ * Only the status and `retry-after` of the answer count, and no redirect is followed.
  */
 export function post(
   id: string,
   body: string,
   { endpoint, now, within, signal }: PostParts,
-): Promise<Posted> {
+): Promise<PostResult> {
   const { url, authorities, secrets } = endpoint;
   const moment = String(Math.floor(now / 1000));
   const deadline = AbortSignal.timeout(within);
-  const { promise, resolve } = Promise.withResolvers<Posted>();
+  const { promise, resolve } = Promise.withResolvers<PostResult>();
   const options = {
     method: 'POST',
     // A connection that the receiver closes just then would cost an attempt.
@@ -65,7 +65,7 @@ export function post(
       ? httpsRequest(url, { ...options, ...(authorities !== null && { ca: [...authorities] }) })
       : httpRequest(url, options);
   asked.on('response', (answer) => {
-    resolve(answered(answer, now));
+    resolve(resultOf(answer, now));
     // What it says is of no use, and may be endless.
     let bytes = 0;
     answer.on('data', (chunk: Buffer) => {
@@ -92,7 +92,7 @@ function sign(secret: Buffer, signed: string): string {
   return `v1,${createHmac('sha256', secret).update(signed).digest('base64')}`;
 }
 
-function answered({ statusCode = 0, headers }: IncomingMessage, now: number): Posted {
+function resultOf({ statusCode = 0, headers }: IncomingMessage, now: number): PostResult {
   const isTaken = statusCode >= 200 && statusCode < 300;
   const isRedirect = statusCode >= 300 && statusCode < 400;
   return {
@@ -103,14 +103,14 @@ function answered({ statusCode = 0, headers }: IncomingMessage, now: number): Po
   };
 }
 
-/** Seconds, or a date (RFC 9110, 10.2.3). */
+/** `Retry-After` in milliseconds: seconds, or a date (RFC 9110, 10.2.3). */
 function retryAfterOf(value: string | undefined, now: number): number | null {
   if (value === undefined) return null;
   const wait = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return Number.isNaN(wait) ? null : Math.min(longestRetryAfter, Math.max(0, wait));
 }
 
-/** The code of the system or of TLS; a text of the peer is not repeated. */
+/** Names the error by its system or TLS code; text of the peer is not repeated. */
 function textOf(error: Error): string {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
   return `no connection to the receiver, or no answer over it (${code})`;

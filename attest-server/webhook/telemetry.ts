@@ -4,7 +4,7 @@ import type { Reporting } from '../telemetry/reporting.ts';
 import type { DeliveryReport } from './deliveries.ts';
 import type { Webhook } from './open.ts';
 
-/** What the receiver was told, and whether it takes it. */
+/** Counts deliveries, and logs when the receiver stops or resumes accepting messages. */
 export function webhookReport({ figures, logger, fault }: Reporting): DeliveryReport {
   const deliveries = figures.counter(
     'webhook_deliveries_total',

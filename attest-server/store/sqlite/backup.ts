@@ -3,12 +3,12 @@ import { dirname, resolve } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { preparePrivateFile } from '../../state/private-file.ts';
 
-/** More pages than a database can have: one step, so that no write between two of them starts the copy anew. */
+/** More pages than a database can have: all in one step, as a write between two steps would restart the copy. */
 const allPages = 2 ** 31 - 1;
 
 /**
- * Copies a database that is in use: one moment of it, whatever is written meanwhile.
- * @throws Error where the target exists or the source lives in memory
+ * Copies a consistent snapshot of a database that is in use.
+ * @throws Error if the target exists or the source lives in memory
  */
 export async function backUp(path: string, to: string): Promise<void> {
   if (path === ':memory:') throw new Error('a store in memory has no backup');

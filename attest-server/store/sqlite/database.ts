@@ -5,7 +5,7 @@ import { Kysely, SqliteDialect } from 'kysely';
 import { storageCauseOf } from '../../formats/server-fault.ts';
 import { preparePrivateFile } from '../../state/private-file.ts';
 import { shareOfDisk } from '../../state/reserve.ts';
-import type { Database, Statement, Value, WriteWatch } from '../database.ts';
+import type { ColumnValue, Database, Statement, WriteWatch } from '../database.ts';
 import type { Tables } from '../schema.ts';
 import { type Build, compile } from '../statements.ts';
 import { backUp } from './backup.ts';
@@ -15,7 +15,7 @@ import { roomFor, writeInRoom } from './room.ts';
 
 /**
  * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
- * @throws Error where the file or its folder is open to others, of a newer version or one before 0.3.0, or no store
+ * @throws Error if the file or its folder is open to others, or the file is no store, of a newer version, or before 0.3.0
  */
 export function openSqlite(path: string, watch: WriteWatch): Database {
   const connection = open(path);
@@ -64,14 +64,14 @@ export function openSqlite(path: string, watch: WriteWatch): Database {
   };
 }
 
-/** With its log, and the index of that one; 0 for one in memory. */
+/** Bytes on the disk, with the write-ahead log and its index; 0 for a database in memory. */
 function bytesOf(path: string): number {
   return ['', '-wal', '-shm']
     .map((suffix) => statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0)
     .reduce((sum, size) => sum + size, 0);
 }
 
-/** What its log holds is in its file only later. */
+/** Free bytes within the file, less those by which the write-ahead log will make it grow. */
 function freeIn(connection: DatabaseSync, path: string): () => number {
   const [unused, all] = (['freelist_count', 'page_count'] as const).map((what) => {
     const count = connection.prepare(`pragma ${what}`);
@@ -83,7 +83,7 @@ function freeIn(connection: DatabaseSync, path: string): () => number {
   };
 }
 
-/** As far as no reader is in its way, and there is room for what is new in it. */
+/** Moves the write-ahead log into the database, as far as readers and the room on the disk allow. */
 function emptyLog(connection: DatabaseSync): void {
   try {
     connection.exec('pragma wal_checkpoint(passive)');
@@ -93,10 +93,10 @@ function emptyLog(connection: DatabaseSync): void {
   }
 }
 
-/** For another program that writes, in milliseconds. */
+/** How long to wait for another program that writes, in milliseconds. */
 const waitsFor = 5000;
 
-/** Of the log, between two moments in which it is emptied into the database. */
+/** Pages of the write-ahead log between two checkpoints, and their size. */
 const pageBytes = 4096;
 const mostPages = 4000;
 
@@ -125,7 +125,7 @@ function open(path: string): DatabaseSync {
   }
 }
 
-/** What is refused stays as it is, to the byte: a connection that may write empties the log of the program before. */
+/** Checks the schema read-only: a refused file must not change, and a writing connection would checkpoint its log. */
 function checkUntouched(file: string): void {
   try {
     checkBy(file, true);
@@ -141,7 +141,7 @@ function checkBy(file: string, readOnly: boolean): void {
   checkSchema(connection);
 }
 
-/** What SQLite says, without what extends it; 0 where it is another error. */
+/** The primary result code of SQLite; 0 for other errors. */
 function codeOf(error: unknown): number {
   return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0;
 }
@@ -156,7 +156,7 @@ function whatHelps(cause: unknown, file: string): string {
   ls -lt ${join(dirname(file), 'backups')}`;
 }
 
-function statement<V extends Readonly<Record<string, Value>>, R>(
+function statement<V extends Readonly<Record<string, ColumnValue>>, R>(
   connection: DatabaseSync,
   build: Build<V, R>,
 ): Statement<V, R> {

@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import type { SqliteDatabase, SqliteStatement } from 'kysely';
 
-/** More distinct texts than the store has; a text with a varying number of placeholders must not grow the cache. */
+/** More distinct texts than the store has; bounded, as a text may have a varying number of placeholders. */
 const cacheSize = 256;
 
 /** Kysely's SQLite dialect on `node:sqlite`; each SQL text is prepared once. */
@@ -46,7 +46,7 @@ function adapt(statement: StatementSync): SqliteStatement {
   };
 }
 
-/** @throws TypeError for what no column takes */
+/** @throws TypeError for a value that no column can hold */
 export function inputValue(value: unknown): SQLInputValue {
   if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') {
     return value;

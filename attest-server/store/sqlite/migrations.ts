@@ -1,9 +1,9 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-/** The schema of 0.3.0: no database of an earlier one is opened. */
+/** The schema of 0.3.0; databases with earlier ones are not opened. */
 const baseSchema = 17;
 
-/** As it stands in the databases of 0.3.0, to the letter: columns that came by a step are at the end, on one line. */
+/** The schema exactly as in databases of 0.3.0: columns that a migration added are at the end, on one line. */
 const base = `create table nodes (
      ek_digest text primary key,
      name text not null,
@@ -179,7 +179,7 @@ const base = `create table nodes (
 
    create table webhook_position (id integer primary key check (id = 1), seq integer not null) strict;`;
 
-/** Number n, counted from 0, leads from schema 17 + n to the next one. Released ones are never edited. */
+/** Migration n, counted from 0, leads from schema 17 + n to the next. Released ones are never edited. */
 const migrations: readonly string[] = [
   // What is kept and names others is found without reading all that is kept: only such blobs begin so.
   `create index evidence_that_names on evidence (digest) where substr(bytes, 1, 6) = x'61737361792f';`,
@@ -375,12 +375,12 @@ const migrations: readonly string[] = [
    drop table webhook_position;`,
 ];
 
-/** What this program writes; `PRAGMA user_version` holds it in the file. */
+/** The schema that this program writes; stored in the file as `PRAGMA user_version`. */
 export const schemaVersion = baseSchema + migrations.length;
 
 /**
- * The schema of a database that this program can go on with; 0 for an empty one.
- * @throws Error where a newer program wrote it, or one before 0.3.0, or where it is not a store of Assay
+ * The schema of a database that this program can use; 0 for an empty one.
+ * @throws Error if a newer program wrote it, or one before 0.3.0, or it is not a store of Assay
  */
 export function checkSchema(database: DatabaseSync): number {
   const version = versionOf(database);
@@ -401,7 +401,7 @@ export function checkSchema(database: DatabaseSync): number {
 
 /**
  * Brings a database to this program's version, each step in a transaction of its own.
- * @param upTo an earlier version from that of 0.3.0 on, to make a database as that program left it
+ * @param upTo an earlier version, not before that of 0.3.0, to make a database as that program left it
  * @throws Error as `checkSchema`
  */
 export function migrate(database: DatabaseSync, upTo = schemaVersion): void {

@@ -3,14 +3,14 @@ import { StorageFault, storageCauseOf } from '../../formats/server-fault.ts';
 import type { WriteWatch } from '../database.ts';
 import type { Tables } from '../schema.ts';
 
-/** Does a write, and again where room could be made for it. */
+/** Runs writes, and retries them if room could be made. */
 export interface Room {
-  /** @param mayUseReserve also in the room that is kept for the time when the disk is full */
+  /** @param mayUseReserve whether the write may use the room that is kept for a full disk */
   write<T>(work: () => Promise<T>, mayUseReserve: boolean): Promise<T>;
 }
 
 /**
- * @param emptyLog moves what the log of the database holds into the database, so that the next write begins it anew
+ * @param emptyLog moves the write-ahead log into the database, so that the next write starts it over
  * @param free as of `Database`
  */
 export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>, free: () => number): Room {
@@ -38,8 +38,8 @@ export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>, free: 
 }
 
 /**
- * Has every transaction of the queries go through the room.
- * @returns how one is done that takes nothing of what is kept
+ * Sends every transaction of the queries through the room.
+ * @returns runs a transaction that must not use the reserve
  */
 export function writeInRoom(
   db: Kysely<Tables>,
