@@ -48,7 +48,7 @@ describe('what assay-server check says of each key', function () {
     return { ...found, fits, said: `${checkedText(found)}${JSON.stringify(found)}` };
   }
 
-  const fit = async () => {
+  const fitting = async () => {
     const { valid, fits } = await check('keys');
     return [valid, fits];
   };
@@ -65,7 +65,7 @@ describe('what assay-server check says of each key', function () {
   it('is which one does not fit the database, with exit code 2', async () => {
     await served('state', 'keys');
     await served('other', 'others');
-    assert.deepEqual(await fit(), [true, ['audit true', 'tls null']]);
+    assert.deepEqual(await fitting(), [true, ['audit true', 'tls null']]);
     const wrong = await check('others');
     assert.deepEqual([wrong.valid, wrong.fits], [false, ['audit false', 'tls null']]);
     const [fault] = wrong.faults;
@@ -76,7 +76,7 @@ describe('what assay-server check says of each key', function () {
     assert.equal(status, 2);
     assert.ok(stdout.includes(`${fault?.file}: keysDir: ${fault?.text}`), stdout);
     await rm(join(dir, 'keys', 'audit.key'));
-    assert.deepEqual(await fit(), [false, ['audit false', 'tls null']]);
+    assert.deepEqual(await fitting(), [false, ['audit false', 'tls null']]);
   });
 
   it('is that a store of before a rotation fits, and a key of before it does not', async () => {
@@ -84,24 +84,24 @@ describe('what assay-server check says of each key', function () {
     await copyFile(join(dir, 'keys', 'audit.key'), join(dir, 'older.key'));
     const { audit } = openCustody(join(dir, 'keys'), join(dir, 'state'));
     await audit.rotate();
-    assert.deepEqual(await fit(), [true, ['audit true', 'tls null']]);
+    assert.deepEqual(await fitting(), [true, ['audit true', 'tls null']]);
     await served('state', 'keys');
     await rename(join(dir, 'older.key'), audit.path);
-    assert.deepEqual(await fit(), [false, ['audit false', 'tls null']]);
+    assert.deepEqual(await fitting(), [false, ['audit false', 'tls null']]);
   });
 
   it('is whether the authority is the one that the audit log saw in force, and whether its key is', async () => {
     await served('state', 'keys');
     const digest = /"text":"([0-9a-f]{64});/.exec((await check('keys')).said)?.[1] ?? assert.fail();
     await served('state', 'keys', digest);
-    assert.deepEqual(await fit(), [true, ['audit true', 'tls true']]);
+    assert.deepEqual(await fitting(), [true, ['audit true', 'tls true']]);
     await served('state', 'keys', 'ab'.repeat(32));
     const older = await check('keys');
     assert.deepEqual([older.valid, older.fits], [true, ['audit true', 'tls null']]);
     assert.ok(older.said.includes('ab'.repeat(32)));
     await served('other', 'others');
     await copyFile(join(dir, 'others', 'tls', 'ca.key'), join(dir, 'keys', 'tls', 'ca.key'));
-    assert.deepEqual(await fit(), [false, ['audit true', 'tls false']]);
+    assert.deepEqual(await fitting(), [false, ['audit true', 'tls false']]);
   });
 
   it('is what a server would not start with, and nothing of a secret', async () => {

@@ -143,7 +143,6 @@ describe('the packed programs, installed without a clone', function () {
       [],
     );
   });
-  const installedPackage = () => inFolder('prefix', 'lib', 'node_modules', 'Assay');
 
   for (const name of commands)
     it(`${name} is on the PATH, says its version, and has help`, async () => {
