@@ -30,7 +30,7 @@ const entries = [
  * Writes each program with all that it imports, of ours and of packages, next to where its source is: what it loads at its start in a
  * few files, and what it loads later in others.
  * @param root of the tree that has the sources
- * @throws Error naming what cannot be resolved
+ * @throws Error naming what cannot be resolved, and a package that is for tests alone
  */
 export async function bundlePrograms(root: string, out: string): Promise<z.infer<typeof bundledPackages>> {
   const bundled: z.infer<typeof bundledPackages> = {};
@@ -45,10 +45,10 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       format: 'esm',
       platform: 'node',
       target: 'esnext',
-      // Addons that `ws` uses where somebody installed them.
-      external: ['bufferutil', 'utf-8-validate'],
+      // Used by `ws` and `debug` if somebody installed them.
+      external: ['bufferutil', 'utf-8-validate', 'supports-color'],
       legalComments: 'none',
-      logLevel: 'warning',
+      logLevel: 'silent',
       metafile: true,
       // Packages of CommonJS ask for built-ins in this way.
       banner: {
@@ -117,13 +117,18 @@ const lateByOurs: Plugin = {
   },
 };
 
+const locked = z.object({
+  packages: z.record(z.string(), z.object({ dev: z.boolean().default(false) })),
+});
 const described = z.object({ name: z.string(), version: z.string(), license: z.string() });
 
 function packagesOf(root: string, files: readonly string[]): BundledPackage[] {
   const paths = new Set(
     files.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []),
   );
+  const { packages } = locked.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
   return [...paths].sort().map((path) => {
+    if (packages[path]?.dev !== false) throw new Error(`${path} is no package that runs (package-lock.json)`);
     const { name, version, license } = described.parse(
       JSON.parse(readFileSync(join(root, path, 'package.json'), 'utf8')),
     );

@@ -1,10 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { bundledPackages } from '../../swtpm-fixtures/set-up/bundle.ts';
 import type { Fault } from './fault.ts';
-import { isNamedOnly, noticeFile } from './notice.ts';
-import { readRuntimePackages } from './runtime-packages.ts';
+import { noticeFile } from './notice.ts';
 
 /** Files of ours that are packed as they are. */
 const copied: readonly RegExp[] = [
@@ -38,14 +36,6 @@ export function checkPacked(folder: string, tree: string): readonly Fault[] {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((file) => !statSync(join(folder, file)).isDirectory())
     .sort();
-  const packages = new Set(
-    readRuntimePackages(tree)
-      .map(({ name }) => name)
-      .filter((name) => !isNamedOnly(name)),
-  );
-  const bundled = bundledPackages.parse(
-    JSON.parse(readFileSync(join(folder, 'bundled-packages.json'), 'utf8')),
-  );
   const isMeant = (file: string) => [...copied, ...written, built].some((pattern) => pattern.test(file));
   return [
     ...files
@@ -66,12 +56,6 @@ export function checkPacked(folder: string, tree: string): readonly Fault[] {
       .map((file) => ({
         what: `${file} is machine code, which nobody can read`,
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
-      })),
-    ...[...new Set(Object.values(bundled).flatMap((list) => list.map(({ name }) => name)))]
-      .filter((name) => !packages.has(name))
-      .map((name) => ({
-        what: `${name} is in a program, and is not among the packages that run`,
-        next: 'Move it to the dependencies in package.json, or have no program import it.',
       })),
   ];
 }
