@@ -284,7 +284,7 @@ function isSignedBy(note: string, key: Buffer): boolean {
 const known = [
   /^assay\.db(-wal|-shm)?$/,
   /^(admin|reader)\.token$/,
-  /^(lock|alive|version|reserve)$/,
+  /^((keys\.)?lock|alive|version|reserve)$/,
   /^audit(\.key|-checkpoint|-mark)$/,
   /^tls$/,
   /^tls\/((ca|server|next)\.(crt|key)|previous\.crt)$/,
