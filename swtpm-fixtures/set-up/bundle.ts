@@ -33,10 +33,11 @@ const entries = [
  * @throws Error naming what cannot be resolved, and a package that is for tests alone
  */
 export async function bundlePrograms(root: string, out: string): Promise<z.infer<typeof bundledPackages>> {
+  const { packages } = locked.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
   const bundled: z.infer<typeof bundledPackages> = {};
   for (const entry of entries) {
     const folder = dirname(entry);
-    const { metafile } = await build({
+    const { metafile, warnings } = await build({
       absWorkingDir: root,
       entryPoints: [entry],
       outdir: join(out, folder),
@@ -56,10 +57,12 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       },
       plugins: [foldersOfSources(root, folder), withoutModels, lateByOurs],
     });
+    for (const { text, location } of warnings)
+      process.stderr.write(`build: ${location?.file ?? entry}: ${text}\n`);
     const inputs = Object.values(metafile.outputs).flatMap(({ inputs }) =>
       Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
     );
-    bundled[entry.replace(/ts$/, 'js')] = packagesOf(root, inputs);
+    bundled[entry.replace(/ts$/, 'js')] = packagesOf(root, inputs, packages);
   }
   return bundled;
 }
@@ -122,11 +125,14 @@ const locked = z.object({
 });
 const described = z.object({ name: z.string(), version: z.string(), license: z.string() });
 
-function packagesOf(root: string, files: readonly string[]): BundledPackage[] {
+function packagesOf(
+  root: string,
+  files: readonly string[],
+  packages: z.infer<typeof locked>['packages'],
+): BundledPackage[] {
   const paths = new Set(
     files.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []),
   );
-  const { packages } = locked.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
   return [...paths].sort().map((path) => {
     if (packages[path]?.dev !== false) throw new Error(`${path} is no package that runs (package-lock.json)`);
     const { name, version, license } = described.parse(
