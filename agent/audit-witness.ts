@@ -10,7 +10,7 @@ import type { StateDir } from './state-dir.ts';
 /**
  * Remembers how long the server's audit log was, so that a cut or rewritten one is noticed. The first key that is
  * seen is pinned, under the word of the TLS authority; later ones count only where the pinned one leads to them. A log
- * of another origin, as a server signs that lost its key, is told of and then witnessed in place of the old one.
+ * of another origin, as of a server that lost its key, is reported and then witnessed in place of the old one.
  */
 export interface AuditWitness {
   /** The latest checkpoint that verified, for the hello. */

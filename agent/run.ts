@@ -328,7 +328,7 @@ class Agent {
     if (this.#tpm === null) {
       const opened = this.#readTpm();
       this.#tpm = opened;
-      // Whoever awaits it is told; a failed one is opened again the next time.
+      // The error goes to whoever awaits it; a failed one is opened again the next time.
       opened.catch(() => {
         if (this.#tpm === opened) this.#tpm = null;
       });

@@ -97,9 +97,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { reporting, auditTo } = telemetry;
   const { figures, fault } = reporting;
   if (trial) logger.warn({ code: 'trial' }, onTrial);
-  if (state.wasOpened !== null) stateReport(reporting).stateWasOpened(state.wasOpened);
+  const { stateWasOpened } = stateReport(reporting);
+  if (state.wasOpened !== null) stateWasOpened(state.wasOpened);
   const keys = rooms.use(openCustody(keysDir, stateDir));
-  if (keys.wasOpened !== null) stateReport(reporting).stateWasOpened(keys.wasOpened);
+  if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
   // Also outside of a cluster: there its figures are 0, as are those of marks.
   const metrics = kubernetesReport(figures);
   const kubernetes =

@@ -328,7 +328,7 @@ class Gate {
     if (this.#opening === null) {
       const opening = this.#readState();
       this.#opening = opening;
-      // Whoever awaits it is told; a folder that was fixed is opened the next time.
+      // The error goes to whoever awaits it; a folder that was fixed is opened the next time.
       opening.catch(() => {
         this.#opening = null;
       });

@@ -94,7 +94,7 @@ export class OpenAnswer {
   #open = 0;
   #isOver = false;
 
-  /** Sees all bytes that come, before anybody else does, and is told of frames. */
+  /** Sees all bytes before anybody else does, and learns of each frame. */
   watch(socket: Duplex): void {
     socket.prependListener('data', ({ length }: Buffer) => this.came(length));
   }

@@ -38,9 +38,9 @@ export interface ReconcilerParts extends JudgementParts, Clock {
 const workers = 8;
 
 /**
- * Makes the cluster what the committed verdicts say. It is told that something may have changed (a verdict, a Node, a
- * decision, a moment), reads how all is now, and has written what differs: the marks of the Node (`NodeMarks`), and what is
- * published of it (`publication`). Nothing waits for it, and nothing that it was told is needed again.
+ * Brings the cluster into the state that the committed verdicts ask for. Called when something may have changed (a verdict, a
+ * Node, a decision, a moment), it reads the present state and has the difference written: the marks of the Node (`NodeMarks`)
+ * and what is published of it (`publication`). It is level-triggered, and nothing waits for it.
  */
 export class Reconciler {
   readonly publication: Publication;

@@ -4,8 +4,8 @@
  * show one TPM, and `kept-unknown` remembers what a node shows and no reference has.
  *
  * One function (`stateOf`) decides every state: of evidence (online, offline and in simulation), of silence,
- * and of a boot that has begun. `gate` says what an answer is worth if its role makes no node trusted, and what
- * a gate is told.
+ * and of a boot that has begun. `gate` has the verdict on an answer of a role that makes no node trusted, and the
+ * order for a gate.
  *
  * The memory of a node is an input: where its TPM is in time, which parts it sent, what each aspect asked for,
  * and what stands against it (`against`): whatever the aspect, what broke the policy stands until a reading

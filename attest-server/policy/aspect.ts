@@ -41,7 +41,7 @@ export interface Aspect<Name extends AspectName, Rules> {
   captureInSteps?(proven: Proven, about: CaptureLabel): Generator<void, Reference>;
   /** Codes with which a node is a model for no other of such a reference. */
   readonly noModel?: readonly ReasonCode[];
-  /** The content of such a reference, as lines of text for people; two references are told apart by these. */
+  /** The content of such a reference, as lines of text for people; a diff of two references compares these. */
   describe?(reference: Reference): readonly string[];
   /** A small JSON value that shows the node's aspect, to draft rules by; null if it shows nothing. Without it none are drafted. */
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;

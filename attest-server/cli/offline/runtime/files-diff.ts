@@ -9,7 +9,7 @@ import { counted, listed } from '../../sentence.ts';
 /**
  * Null for references that list no files.
  * @param isForPeople they are shown fewer
- * @throws CliError if one lists them in a form that is none
+ * @throws CliError if the list of one is malformed
  */
 export function filesDifference(
   before: Reference,
