@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { unpackContainerRuntimes } from './set-up/container-runtimes.mjs';
 import { installDebianPackages } from './set-up/debian.mjs';
+import { fetchedTools } from './set-up/fetched-tools.mjs';
 import { installKubernetesTools } from './set-up/kubernetes-tools.mjs';
 import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
 import { unpackPrometheus } from './set-up/prometheus.mjs';
@@ -43,14 +44,15 @@ try {
     process.exit(2);
   }
   const { program, debian, tests = false, machines = false, images = false, helm = false } = verbs[verb];
+  // npm passes what follows `--`; the first `--` is the one of package.json's own line.
+  const args = rest[0] === '--' ? rest.slice(1) : rest;
+  const fetched = fetchedTools(root, verb === 'test' ? args : []);
   if (debian) await installDebianPackages(tests, machines, images);
   await installNpmPackages(root);
   // npm makes the folder anew in which these lie.
-  if (tests) await unpackPrometheus(root);
+  if (tests && fetched.prometheus) await unpackPrometheus(root);
   if (tests && images) await unpackContainerRuntimes(root);
-  if (helm) await installKubernetesTools(root);
-  // npm passes what follows `--`; the first `--` is the one of package.json's own line.
-  const args = rest[0] === '--' ? rest.slice(1) : rest;
+  if (helm && fetched.kubernetes) await installKubernetesTools(root);
   process.exitCode = await handOver(pinnedNode(root), [...program, ...args]);
 } catch (error) {
   process.stderr.write(`set-up: ${error.message}\n`);

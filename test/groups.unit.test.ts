@@ -15,12 +15,12 @@ const run = (...args: readonly string[]) => endOf([program, 'test', ...args], {}
 
 describe('npm test -- ARGUMENTS', () => {
   it('says which groups there are where one is named that is none, and runs nothing', async () => {
-    for (const args of [['nope'], ['unit', 'nope'], ['test/agent'], ['nope', '--grep', 'x']]) {
+    for (const args of [['nope'], ['unit', 'nope'], ['test/nope'], ['nope', '--grep', 'x']]) {
       const { code, stdout, stderr } = await run(...args);
       assert.deepEqual([code, stdout], [2, ''], stderr);
       assert.match(
         stderr,
-        /^no such group: (nope|test\/agent); .*\bunit, property, vectors, swtpm, e2e, vm, cluster, images, long\b/,
+        /^no such group: (nope|test\/nope); .*\bunit, property, vectors, swtpm, e2e, vm, cluster, images, long\b/,
       );
     }
   });
@@ -36,6 +36,25 @@ describe('npm test -- ARGUMENTS', () => {
       const { code, stdout } = await run('--grep', 'nothing is called that', file);
       assert.deepEqual([code, stdout.trimEnd().split('\n').at(-1)], [0, '0 passed, 0 failed, 0 skipped']);
     }
+  });
+});
+
+describe('npm test -- FOLDER', () => {
+  it('runs the tests below it, of the groups that are named or of all that run without a name', async () => {
+    const count = async (...args: readonly string[]) => {
+      const { code, stdout, stderr } = await run(...args, '--dry-run');
+      assert.equal(code, 0, stderr);
+      return Number(/^(\d+) passed, 0 failed, 0 skipped\n$/m.exec(stdout)?.[1]);
+    };
+    const units = await count('test/attest-server/references/', 'unit');
+    const all = await count('test/attest-server/references');
+    assert(units > 10 && units < all, `${units} of ${all}`);
+  });
+
+  it('fails where none is there', async () => {
+    const { code, stdout } = await run('test/vm', 'swtpm');
+    assert.equal(code, 1);
+    assert.match(stdout, /^FAILED {2}no test files of swtpm there$/m);
   });
 });
 

@@ -11,9 +11,9 @@
  * chart; `troubleshooting` is the page of all codes; `toy` is an aspect that nobody ships.
  */
 
-import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { start } from 'node-tpm2/run';
 import { compiledIn } from '../swtpm-fixtures/programs.ts';
 import { batchesOf, type Seconds } from './batches.ts';
@@ -71,7 +71,8 @@ async function test(): Promise<void> {
   const unknown = others.find((arg, index) => isNothing(arg, others[index - 1]));
   if (unknown !== undefined) {
     const what = unknown.endsWith('.ts') ? 'file' : 'group';
-    console.error(`no such ${what}: ${unknown}; name groups (${all.join(', ')}) or files (test/….test.ts)`);
+    const known = `groups (${all.join(', ')}), folders (test/…) or files (test/….test.ts)`;
+    console.error(`no such ${what}: ${unknown}; name ${known}`);
     process.exitCode = 2;
     return;
   }
@@ -80,9 +81,10 @@ async function test(): Promise<void> {
   const ran: Totals[] = [];
   // What a batch says goes into a file first, where mocha sees no terminal.
   const colour = process.stdout.isTTY && env.NO_COLOR === undefined ? ['--color'] : [];
-  const options = [...colour, ...others.filter((arg) => !arg.endsWith('.ts'))];
-  const named = others.filter((arg) => arg.endsWith('.ts')).flatMap((arg) => globSync(arg, { cwd: root }));
-  const files = named.length > 0 ? named : testFiles(chosen.length > 0 ? chosen : groups);
+  const ofGroups = chosen.length > 0 ? chosen : groups;
+  const options = [...colour, ...others.filter((arg) => testsAt(arg, ofGroups) === null)];
+  const named = [...new Set(others.flatMap((arg) => testsAt(arg, ofGroups) ?? []))];
+  const files = others.length > options.length - colour.length ? named : testFiles(ofGroups);
   // Images and disks of virtual machines are too large for memory; and who names a folder knows why.
   const isLarge = files.some((file) => oneByOne.some((group) => file.endsWith(`.${group}.test.ts`)));
   const place = isLarge || env.TMPDIR !== undefined ? null : folderInMemory();
@@ -91,7 +93,7 @@ async function test(): Promise<void> {
     process.env.TMPDIR = place;
   }
   if (files.length === 0) {
-    const failure = `no test files in ${chosen.join(', ')}`;
+    const failure = `no test files of ${ofGroups.join(', ')} there`;
     ran.push({ ...nothing, failed: 1, failures: [failure] });
   }
   const compiled =
@@ -124,14 +126,23 @@ async function test(): Promise<void> {
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skips.length} skipped`);
 }
 
-/** Neither a file or a pattern of files, nor an option for mocha or the value of one. */
+/** Neither a folder, a file or a pattern of files, nor an option for mocha or the value of one. */
 function isNothing(arg: string, before: string | undefined): boolean {
   const isOption = arg.startsWith('-') || (before?.startsWith('-') === true && !before.includes('='));
-  return !isOption && (!arg.endsWith('.ts') || globSync(arg, { cwd: root }).length === 0);
+  const found = testsAt(arg, groups);
+  return !isOption && (found === null || (arg.endsWith('.ts') && found.length === 0));
 }
 
-function testFiles(chosen: readonly string[]): string[] {
-  return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd: root }).sort());
+/** Files that an argument names by their path, a pattern, or the folder where those of some groups are; null if it does not. */
+function testsAt(arg: string, ofGroups: readonly string[]): string[] | null {
+  if (arg.endsWith('.ts')) return globSync(arg, { cwd: root });
+  // A word without a slash may be what an option looks for.
+  const stats = arg.includes('/') ? statSync(resolve(root, arg), { throwIfNoEntry: false }) : undefined;
+  return stats?.isDirectory() === true ? testFiles(ofGroups, arg) : null;
+}
+
+function testFiles(chosen: readonly string[], folder = 'test'): string[] {
+  return chosen.flatMap((group) => globSync(`${folder}/**/*.${group}.test.ts`, { cwd: root }).sort());
 }
 
 /** Tests start what lies there from then on (`programs.ts`), some as another user. */
