@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { bundlePrograms } from '../../swtpm-fixtures/set-up/bundle.ts';
 
 const others = [
@@ -49,6 +50,18 @@ describe('the bundle of a program', () => {
       bundle("const { one } = await import('one');\nconsole.log(one);\n"),
       /import one in a module of its own/,
     );
+  });
+
+  it('does not start the client of WebSockets that Node.js has, where it speaks HTTP', async () => {
+    await bundle(
+      "import { METHODS } from 'node:http';\nconsole.log(METHODS.length > 9, process.moduleLoadList.join());\n",
+    );
+    const { stdout } = await run(process.execPath, [join(root, 'dist/agent/main.js')], {
+      timeoutMs: 30_000,
+      maxOutputBytes: 100_000,
+    });
+    assert.match(stdout.toString(), /^true /);
+    assert.doesNotMatch(stdout.toString(), /undici/);
   });
 
   it('finds what lies beside a source', async () => {
