@@ -28,6 +28,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay verify node-2.json',
     'assay verify node-2.json --policy strict --references references/ --trust-roots builtin',
     'assay bundle node-2 | assay verify -',
+    'assay verify bundles/ --trust-roots builtin -o json',
   ],
   eventlog: [
     'assay eventlog /sys/kernel/security/tpm0/binary_bios_measurements',
