@@ -194,11 +194,7 @@ program
     const { examine } = await import('./doctor/doctor.ts');
     const { checksText, hasFailed } = await import('../attest-server/wire/checks.ts');
     const file = path ?? (existsSync(usualConfig) ? usualConfig : null);
-    const checks = await examine(
-      async () => (file === null ? null : readConfig(file)),
-      process.env,
-      stopSignal(),
-    );
+    const checks = await examine(file, readConfig, process.env, stopSignal());
     process.stdout.write(output === 'json' ? `${JSON.stringify({ checks }, null, 2)}\n` : checksText(checks));
     process.exitCode = hasFailed(checks) ? 1 : 0;
     // A device that hangs must not keep this program.

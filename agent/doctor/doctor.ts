@@ -17,15 +17,16 @@ const { tcti, tpmBroker, netfilter, sysroot } = agentSettings;
 const localSettings = { tcti, tpmBroker, netfilter, sysroot };
 
 /**
- * @param readFile the configuration; null if none is named
+ * @param path of the configuration; null if none is named
  * @param signal ends what is under way
  */
 export async function examine(
-  readFile: () => Promise<ConfigFile | null>,
+  path: string | null,
+  readFile: (path: string) => Promise<ConfigFile>,
   environment: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
 ): Promise<readonly Check[]> {
-  const { config, check } = await readConfiguration(readFile, environment);
+  const { config, check } = await readConfiguration(path, readFile, environment);
   // A machine without a configuration can be looked at, too.
   const local = config ?? localOf(environment);
   return [
@@ -35,23 +36,26 @@ export async function examine(
     await checkClock(local.sysroot),
     ...(config === null ? [] : [await checkState(config), ...(await checkHealth(config))]),
     ...(config === null
-      ? [finding('server', 'not looked at', 'no configuration names one', configure)]
+      ? [finding('server', 'not looked at', 'no configuration names one', configure(path))]
       : await checkServers(config, signal)),
   ];
 }
 
-const configure = 'assay-agent doctor --config /etc/assay/agent.yaml';
+function configure(path: string | null): string {
+  return `sudo assay-agent doctor --config ${path ?? '/etc/assay/agent.yaml'}`;
+}
 
 async function readConfiguration(
-  readFile: () => Promise<ConfigFile | null>,
+  path: string | null,
+  readFile: (path: string) => Promise<ConfigFile>,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<{ readonly config: AgentConfig | null; readonly check: Check }> {
   try {
-    const config = buildConfig(await readFile(), environment);
+    const config = buildConfig(path === null ? null : await readFile(path), environment);
     return { config, check: okay('configuration', `this node is ${config.node}`) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return { config: null, check: finding('configuration', 'failed', error.message, configure) };
+    return { config: null, check: finding('configuration', 'failed', error.message, configure(path)) };
   }
 }
 

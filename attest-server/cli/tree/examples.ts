@@ -133,6 +133,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay audit list --actor alice --action enrol.approve,enrol.revoke -o json',
     'assay audit list --from backups/assay-2026-11-20T08-00-00.db --action policy.load',
   ],
+  doctor: ['assay doctor', 'assay doctor --config /etc/assay/server.yaml -o json'],
   'audit export': ['assay audit export audit.jsonl', 'assay audit export audit.jsonl --resume'],
   'audit rotate-key': ['assay audit rotate-key'],
   'audit resolve': ['assay audit resolve --reason "restored from the backup of Monday"'],

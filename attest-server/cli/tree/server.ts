@@ -4,6 +4,7 @@ import type { VersionOptions } from '../commands/version.ts';
 import type { CliContext } from '../context.ts';
 import type { AuditVerifyOptions } from '../offline/audit/command.ts';
 import type { AuditListOptions } from '../offline/audit/list.ts';
+import type { DoctorOptions } from '../offline/doctor/command.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned, several } from './option.ts';
 
 export function addServer(program: Command, context: CliContext): void {
@@ -80,6 +81,20 @@ export function addServer(program: Command, context: CliContext): void {
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/status.ts')).showStatus(context, output),
+    );
+  program
+    .command('doctor')
+    .summary('look for what is wrong with server and installation')
+    .description(
+      'look for what is wrong, and say what to type next: the server as you see it, and on its machine the installation',
+    )
+    .option(
+      '--config <file>',
+      'configuration of the server; default: /etc/assay/server.yaml where there is one',
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: DoctorOptions) =>
+      (await import('../offline/doctor/command.ts')).runDoctor(context, options),
     );
   program
     .command('webhook')

@@ -38,7 +38,12 @@ describe('the doctor of an agent', () => {
       ASSAY_AGENT_STATE_DIR: join(folder, 'state'),
       ...change,
     };
-    const checks = await examine(async () => null, environment, AbortSignal.timeout(30_000));
+    const checks = await examine(
+      null,
+      () => assert.fail('none is named'),
+      environment,
+      AbortSignal.timeout(30_000),
+    );
     for (const { name, result, next } of checks) assert.equal(next === null, result === 'ok', name);
     return checks;
   }

@@ -41,7 +41,7 @@ describe('assay verify of a folder', () => {
     return { code, results: Object.fromEntries(items.map(({ file, result }) => [file, result])), summary };
   };
 
-  it('names each entry, whatever it is, goes on behind a hostile one, and ends by the worst', async () => {
+  it('names each entry, whatever it is, goes on behind a hostile one, and ends by the worst (row 410)', async () => {
     write('a.json', good);
     write('b.json', forged);
     writeFileSync(join(dir, 'c.json'), `${'['.repeat(200_000)}`);
