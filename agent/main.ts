@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Logger } from 'pino';
@@ -176,6 +177,31 @@ program
     process.stdout.write(`${text}\n`);
     process.exitCode = isAlive && (isReady || !ready) ? 0 : 1;
   });
+
+program
+  .command('doctor')
+  .description(
+    'look whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
+  )
+  .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml where there is one')
+  .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
+  .addHelpText(
+    'after',
+    '\nRun it as root or as the user of the agent. Ends with 0 where nothing failed, 1 where something did, 2 for a wrong command line.',
+  )
+  .exitOverride()
+  .action(async ({ config: path, output }: { readonly config?: string; readonly output?: string }) => {
+    const { examine } = await import('./doctor/doctor.ts');
+    const { checksText, hasFailed } = await import('../attest-server/wire/checks.ts');
+    const file = path ?? (existsSync(usualConfig) ? usualConfig : null);
+    const checks = await examine(file, readConfig, process.env, stopSignal());
+    process.stdout.write(output === 'json' ? `${JSON.stringify({ checks }, null, 2)}\n` : checksText(checks));
+    process.exitCode = hasFailed(checks) ? 1 : 0;
+    // A device that hangs must not keep this program.
+    setTimeout(() => process.exit(), 1_000).unref();
+  });
+
+const usualConfig = '/etc/assay/agent.yaml';
 
 program
   .command('prepare-state')

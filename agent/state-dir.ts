@@ -51,14 +51,7 @@ export async function openStateDir(path: string): Promise<StateDir> {
   }
   return {
     wasOpened,
-    async read(name) {
-      try {
-        return await readFile(join(path, files[name]), 'utf8');
-      } catch (cause) {
-        if (isMissing(cause)) return null;
-        throw new AgentError('state_dir', `${files[name]} cannot be read: ${textOf(cause)}`, { cause });
-      }
-    },
+    ...stateReader(path),
     async remove(name) {
       try {
         await rm(join(path, files[name]), { force: true });
@@ -80,6 +73,20 @@ export async function openStateDir(path: string): Promise<StateDir> {
       } catch (cause) {
         await rm(temporary, { force: true });
         throw new AgentError('state_dir', `${files[name]} cannot be written: ${textOf(cause)}`, { cause });
+      }
+    },
+  };
+}
+
+/** Reads what an agent keeps there, whoever owns the folder. */
+export function stateReader(path: string): Pick<StateDir, 'read'> {
+  return {
+    async read(name) {
+      try {
+        return await readFile(join(path, files[name]), 'utf8');
+      } catch (cause) {
+        if (isMissing(cause)) return null;
+        throw new AgentError('state_dir', `${files[name]} cannot be read: ${textOf(cause)}`, { cause });
       }
     },
   };

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { serverValues } from './config.ts';
-import type { IgnoredSetting } from './settings/settings.ts';
+import type { ReadSettings, StartFlags } from './read-settings.ts';
 import { version } from './version.ts';
 
 // What an action needs is loaded by that action: --version takes 0.13 s, with everything it was 1 s.
@@ -24,7 +23,7 @@ program
   .requiredOption('--reason <text>', 'the reason, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
     const { configOf } = await import('./config.ts');
-    const config = configOf((await readSettings(command.optsWithGlobals())).values);
+    const config = configOf((await settingsOf(command.optsWithGlobals())).values);
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
     await startAuditLogAnew(config, reason);
   });
@@ -37,7 +36,7 @@ program
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
   .addHelpText('after', '\nEnds with 0 where a server would take them, 2 where they have a fault.')
   .action(async ({ here, output }: CheckOptions, command: Command) => {
-    const settings = await readSettings(command.optsWithGlobals()).catch((error: unknown) =>
+    const settings = await settingsOf(command.optsWithGlobals()).catch((error: unknown) =>
       error instanceof Error ? error : new Error(String(error)),
     );
     const { checkConfiguration, checkedText } = await import('./check-command.ts');
@@ -69,32 +68,9 @@ interface CheckOptions {
   readonly output?: 'json';
 }
 
-interface ReadSettings {
-  readonly values: ReturnType<typeof serverValues>;
-  readonly ignored: readonly IgnoredSetting[];
-}
-
-interface Flags {
-  readonly config?: string;
-  readonly stateDir?: string;
-  readonly policy?: string;
-  readonly logLevel?: string;
-}
-
-async function readSettings(flags: Flags): Promise<ReadSettings> {
-  const { config: path, stateDir, policy, logLevel } = flags;
-  const { formerServerSettings, serverValues } = await import('./config.ts');
-  const { ignoredSettings } = await import('./settings/settings.ts');
-  const { readConfigFile } = await import('./settings/config-file.ts');
-  const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-  const sources = { file, environment: process.env, flags: { stateDir, policy, logLevel } };
-  try {
-    return { values: serverValues(sources), ignored: ignoredSettings(formerServerSettings, sources) };
-  } catch (error) {
-    const { withFaultsOfPolicy } = await import('./start-fault.ts');
-    const inFile: unknown = Object(file?.value).policy;
-    throw await withFaultsOfPolicy(error, [policy, process.env.ASSAY_POLICY, inFile]);
-  }
+async function settingsOf(flags: StartFlags): Promise<ReadSettings> {
+  const { readSettings } = await import('./read-settings.ts');
+  return readSettings(flags, process.env);
 }
 
 /** Whatever was opened is closed by now: the process ends by itself. */
@@ -105,8 +81,8 @@ async function fail(error: unknown): Promise<void> {
   process.exitCode = exitCode;
 }
 
-async function run(flags: Flags): Promise<void> {
-  const { values: settings, ignored } = await readSettings(flags);
+async function run(flags: StartFlags): Promise<void> {
+  const { values: settings, ignored } = await settingsOf(flags);
   started = settings;
   const { configOf } = await import('./config.ts');
   const { createLogger } = await import('./settings/logger.ts');

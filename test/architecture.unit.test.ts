@@ -116,6 +116,15 @@ const rules: readonly Rule[] = [
     values: [wire, formats, ...rooms('verify', 'policy')],
     types: [`${api}/candidates-api`, ...types],
   },
+  // A doctor finds what the server's own check finds.
+  {
+    room: `${server}/cli/offline/doctor`,
+    values: [
+      `${server}/cli`,
+      ...[wire, api],
+      ...['check-command', 'read-settings'].map((file) => `${server}/${file}`),
+    ],
+  },
   {
     room: `${server}/cli/offline`,
     values: [
@@ -246,10 +255,11 @@ describe('the architecture', () => {
     assert.deepEqual(circlesOf(targets), []);
   });
 
-  it('keeps loose files of the server to main, config, server, version and what they alone use', () => {
+  it('keeps loose files of the server to main, config, server, version, what they alone use, and a doctor', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
       .filter((file) => file.startsWith(`${server}/`) && !isLoose(file))
+      .filter((file) => dirname(file) !== `${server}/cli/offline/doctor`)
       .flatMap((file) =>
         importsOf(read(file))
           .map(({ from }) => resolve(file, from))

@@ -1,6 +1,9 @@
 import { z } from 'zod';
+import { auditActionNames } from '../formats/audit.ts';
 import { auditKeyHistory } from '../wire/audit-key.ts';
 import { checkpointLength, originPattern } from '../wire/checkpoint.ts';
+import { nodeName } from '../wire/messages.ts';
+import { words } from './node-filter.ts';
 
 /** The audit log as the API pages it, and as `assay audit export` writes it: one JSON object a line. */
 
@@ -43,6 +46,17 @@ export function isAuditEntry(value: unknown): value is z.infer<typeof auditEntry
     typeof value.hash === 'string'
   );
 }
+
+const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+
+/** Which entries are asked for: parameters of `GET /v1/audit`, flags of `assay audit list`. Actions stand with commas. */
+export const auditFilter = z.strictObject({
+  since: moment.optional(),
+  until: moment.optional(),
+  actor: z.string().min(1).max(512).optional(),
+  action: z.string().transform(words('action', auditActionNames)).optional(),
+  node: nodeName.optional(),
+});
 
 const origin = z.string().regex(originPattern, 'not an origin');
 const owner = z.strictObject({ origin, keys: auditKeyHistory });

@@ -44,7 +44,7 @@ function refuse(context: RefinementContext, message: string): void {
 const mostWords = 100;
 
 /** Words of a closed list; the first wrong one is named with the one that was probably meant. */
-function words<Word extends string>(what: string, known: readonly Word[]) {
+export function words<Word extends string>(what: string, known: readonly Word[]) {
   return (text: string, context: RefinementContext): readonly Word[] => {
     const given = parts(text, context);
     const wrong = given.find((word) => !known.some((each) => each === word));

@@ -102,11 +102,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
   }, timings.countRefusalsEvery);
   return {
     ports: {
-      async entries(page) {
-        const items = await store.audit.entries({ ...page, bytes: pageBytes });
-        const last = items.at(-1);
-        return { items, isLast: last === undefined || last.seq >= (await store.audit.head()).size };
-      },
+      search: (search) => store.audit.search({ ...search, bytes: pageBytes }),
       checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.

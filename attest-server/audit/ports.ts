@@ -1,10 +1,26 @@
-import type { AuditEntry, AuditEvent, AuditHead } from '../formats/audit.ts';
+import type { AuditEntry, AuditEvent, AuditFilter, AuditHead } from '../formats/audit.ts';
 import type { AuditKey, AuditOrigin } from '../wire/audit-key.ts';
 
 /** A page of entries by `seq`, or of checkpoints by `id`; `after` is the last number of the page before. */
 interface Page {
   readonly after?: number;
   readonly limit: number;
+}
+
+/** A part of the log in which entries are looked for. */
+export interface AuditSearch {
+  readonly filter: AuditFilter;
+  /** `next` of the part before; null: from the oldest entry on, or from the newest. */
+  readonly after: number | null;
+  readonly newestFirst: boolean;
+  readonly limit: number;
+}
+
+/** Matches in a part of the log: it may have none, and more may follow. */
+export interface AuditFindings {
+  readonly items: readonly AuditEntry[];
+  /** Number of the last entry that was looked at; null if that was the last one of all. */
+  readonly next: number | null;
 }
 
 /** Readers of the log; each has its position in a row of the database. */
@@ -15,6 +31,8 @@ export interface AuditStore {
   append(event: AuditEvent): Promise<void>;
   /** Entries in the order of the chain: at most `limit`, and no more once they reach `bytes` together. */
   entries(page: Page & { readonly bytes?: number }): Promise<readonly AuditEntry[]>;
+  /** Looks at a bounded part of the log, however few it finds. */
+  search(search: AuditSearch & { readonly bytes: number }): Promise<AuditFindings>;
   /** Size of the log, and hash of its latest entry. */
   head(): Promise<AuditHead>;
   /** `hash` of one entry; null if there is none. */

@@ -20,6 +20,8 @@ export interface Client {
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   /** The exact text of an answer. */
   text(path: string): Promise<string>;
+  /** The server's clock as its latest answer said it, in milliseconds since the epoch; null if none did. */
+  answeredAt(): number | null;
   /** Gives up whatever is still asked. */
   close(): void;
 }
@@ -48,6 +50,7 @@ const maxAnswerBytes = 256 * 1024 * 1024;
 export function createClient(access: ServerAccess, withinMs = 30_000): Client {
   // A list of many pages goes over one connection; nobody waits for it at the end.
   const agent = new Agent({ keepAlive: true });
+  let answeredAt = Number.NaN;
   const ask = async (method: string, path: string, body?: unknown) => {
     const answer = await send(
       access,
@@ -55,6 +58,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
       { method, path, body: body === undefined ? null : JSON.stringify(body) },
       withinMs,
     );
+    answeredAt = Date.parse(answer.date);
     if (answer.status >= 200 && answer.status < 300) return answer.text;
     throw refusal(access, path, answer.status, answer.text);
   };
@@ -73,6 +77,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
     text: (path) => ask('GET', path),
+    answeredAt: () => (Number.isFinite(answeredAt) ? answeredAt : null),
     close: () => agent.destroy(),
   };
 }
@@ -88,7 +93,7 @@ function send(
   agent: Agent,
   { method, path, body }: ApiRequest,
   withinMs: number,
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; text: string; date: string }> {
   const { server, token, ca } = access;
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => {
@@ -122,7 +127,8 @@ function send(
         response.on('error', fail);
         response.on('end', () => {
           clearTimeout(deadline);
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') });
+          const { statusCode: status = 0, headers } = response;
+          resolve({ status, text: Buffer.concat(chunks).toString('utf8'), date: headers.date ?? '' });
         });
       },
     );

@@ -36,7 +36,7 @@ const families: Readonly<Record<string, readonly string[]>> = {
   'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],
   'Marks in the cluster:': ['pause', 'resume', 'breaker', 'exempt', 'trust', 'unmark'],
   'Access to the server:': ['token', 'whoami', 'context'],
-  'Server:': ['audit', 'backup', 'authority', 'status', 'webhook'],
+  'Server:': ['audit', 'backup', 'authority', 'status', 'doctor', 'webhook'],
 };
 
 function familyOf(name: string): string {

@@ -54,6 +54,24 @@ function momentOf(text: string): string {
   return new Date(at).toISOString();
 }
 
+/**
+ * `2h` ago, or a moment as RFC 3339.
+ * @returns RFC 3339
+ * @throws CliError (usage)
+ */
+export function pastMoment(text: string, option: string, now: number): string {
+  const isDuration = /^\d+[a-z]?$/.test(text);
+  const isMoment = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(text);
+  const at = isDuration ? now - parseDuration(text, option) * 1000 : isMoment ? Date.parse(text) : Number.NaN;
+  if (!Number.isFinite(at))
+    throw new CliError(
+      `${option} ${text} is neither a duration nor a moment`,
+      'Write it like 30m, 2h or 7d, or like 2026-12-01T08:00:00Z.',
+      exit.usage,
+    );
+  return new Date(at).toISOString();
+}
+
 function isUnit(unit: string | undefined): unit is keyof typeof units {
   return unit !== undefined && unit in units;
 }

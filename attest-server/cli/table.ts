@@ -2,19 +2,30 @@ import { printable } from '../wire/printable.ts';
 
 /** Aligns rows below a heading by two spaces, which only a last cell may have; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [heading, ...rows.map((row) => row.map((cell, at) => cellText(cell, at === row.length - 1)))];
-  const widths = heading.map((_, column) =>
-    Math.max(...lines.map((line) => [...(line[column] ?? '')].length)),
-  );
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - [...cell].length))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('');
+  return growingTable(heading)(rows);
+}
+
+/** A table that is printed in parts: the first has the heading, and no column becomes narrower again. */
+export function growingTable(heading: readonly string[]): (rows: readonly (readonly string[])[]) => string {
+  let widths = heading.map(() => 0);
+  let isFirst = true;
+  return (rows) => {
+    const cells = rows.map((row) => row.map((cell, at) => cellText(cell, at === row.length - 1)));
+    const lines = isFirst ? [heading, ...cells] : cells;
+    isFirst = false;
+    widths = widths.map((width, column) =>
+      Math.max(width, ...lines.map((line) => [...(line[column] ?? '')].length)),
+    );
+    return lines
+      .map((line) =>
+        line
+          .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - [...cell].length))
+          .join('  ')
+          .trimEnd(),
+      )
+      .map((line) => `${line}\n`)
+      .join('');
+  };
 }
 
 /** Attack: a text of others that has columns of its own. Behind the last column there are none. */

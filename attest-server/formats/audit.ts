@@ -69,6 +69,7 @@ export const auditActions = {
   audit_rollback: 'the audit log is not the one that was signed, or that an agent or the cluster saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;
+export const auditActionNames = Object.keys(auditActions);
 
 /** Who did what to whom: one line of the audit log. The chain's fields are added when it is written down. */
 export interface AuditEvent {
@@ -105,4 +106,35 @@ export interface AuditEntry extends AuditContent {
 export interface AuditHead {
   readonly size: number;
   readonly head: string;
+}
+
+/** Which entries are looked for; what is absent excludes none. */
+export interface AuditFilter {
+  /** Milliseconds since the epoch; `until` itself is not in it. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  /** The whole name, or what stands behind its kind: `alice` is `token:alice` and `kubernetes:alice`. */
+  readonly actor?: string | undefined;
+  readonly action?: readonly string[] | undefined;
+  /** Named as subject, as agent, or by a word of the detail. */
+  readonly node?: string | undefined;
+}
+
+export function isSelected(
+  { at, actor, action, subject, detail }: AuditContent,
+  { since, until, actor: wanted, action: actions, node }: AuditFilter,
+): boolean {
+  if ((since !== undefined && at < since) || (until !== undefined && at >= until)) return false;
+  if (wanted !== undefined && actor !== wanted && nameIn(actor) !== wanted) return false;
+  if (actions?.includes(action) === false) return false;
+  return (
+    node === undefined ||
+    subject === node ||
+    actor === `agent:${node}` ||
+    Object.values(detail).some((text) => typeof text === 'string' && text.split(/[\s,]+/).includes(node))
+  );
+}
+
+function nameIn(actor: string): string {
+  return actor.slice(actor.indexOf(':') + 1);
 }

@@ -4,13 +4,14 @@ import type { AuthorityView } from '../api/authority-api.ts';
 import type { ReferenceCandidates } from '../api/candidates-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { ShownTurn } from '../attest/turns.ts';
+import type { AuditFindings, AuditSearch } from '../audit/ports.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, ProvenConnection } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
-import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
+import type { AuditEvent } from '../formats/audit.ts';
 import type { Bundle } from '../formats/bundle.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../formats/reference.ts';
@@ -354,11 +355,7 @@ export interface PolicyHistoryPorts {
 
 /** The audit log for the API, and an administrator's actions on it. */
 export interface AuditPorts {
-  /** A page may be shorter than `limit`: `isLast` says whether more are there. */
-  entries(page: { after: number; limit: number }): Promise<{
-    readonly items: readonly AuditEntry[];
-    readonly isLast: boolean;
-  }>;
+  search(search: AuditSearch): Promise<AuditFindings>;
   checkpoints(page: {
     after: number;
     /** Only those of more entries. */

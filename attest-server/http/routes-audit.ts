@@ -8,6 +8,12 @@ const page = z.strictObject({
   after: z.coerce.number().int().min(0).default(0),
 });
 
+const entriesPage = pages.auditFilter.extend({
+  limit: page.shape.limit,
+  after: z.coerce.number().int().min(0).optional(),
+  order: z.enum(['oldest', 'newest']).default('oldest'),
+});
+
 const checkpointsPage = page.extend({ above: z.coerce.number().int().min(0).default(0) });
 
 /** The audit log: what was done, by whom, and what shows that nobody changed it since. */
@@ -15,12 +21,12 @@ export const auditRoutes: readonly Route[] = [
   routeWithQuery('GET', '/v1/audit', 'reader', {
     operation: 'listAuditEntries',
     summary:
-      'Audit entries in their order, about 1 MiB a page; parameters limit, after (the `next` of the page before)',
-    query: page,
+      'Audit entries in their order, or the newest first (order=newest), about 1 MiB a page, which may be empty although more follow: `next` says so; parameters limit, after (the `next` of the page before); since, until, actor, action (several with commas), node choose among them',
+    query: entriesPage,
     answer: pages.auditPage,
-    async handle({ audit }, { query: { limit, after } }) {
-      const { items, isLast } = await audit.entries({ after, limit });
-      return ok({ items, next: isLast ? null : String(items.at(-1)?.seq) });
+    async handle({ audit }, { query: { limit, after = null, order, ...filter } }) {
+      const { items, next } = await audit.search({ filter, after, newestFirst: order === 'newest', limit });
+      return ok({ items, next: next === null ? null : String(next) });
     },
   }),
   routeWithQuery('GET', '/v1/audit/checkpoints', 'reader', {

@@ -1,6 +1,13 @@
-import type { CompiledQuery, Kysely, RawBuilder } from 'kysely';
+import { type CompiledQuery, type Kysely, type RawBuilder, type SelectQueryBuilder, sql } from 'kysely';
 import type { AuditStore } from '../audit/ports.ts';
-import { type AuditEntry, type AuditEvent, type AuditHead, genesis } from '../formats/audit.ts';
+import {
+  type AuditEntry,
+  type AuditEvent,
+  type AuditFilter,
+  type AuditHead,
+  genesis,
+  isSelected,
+} from '../formats/audit.ts';
 import type { Database } from './database.ts';
 import type { AuditRow, Tables } from './schema.ts';
 import { hot } from './statements.ts';
@@ -83,6 +90,8 @@ function rowOf(entry: AuditEntry): AuditValues {
 
 /** Approximate bytes of an entry without its subject and detail: two hashes, numbers and names. */
 const entryBytes = 256;
+/** Entries that one search looks at: some ten milliseconds in which nothing else is read. */
+const searched = 20_000;
 
 /** The log, the checkpoints over it, and the keys that sign those. */
 export function auditStore(
@@ -91,6 +100,25 @@ export function auditStore(
   onAppend: AuditStore['onAppend'],
   onUnreadable: OnUnreadable,
 ): AuditStore {
+  /** Row by row: an earlier program kept texts of 256 KiB, and a page of these is not read at once. */
+  async function read(
+    query: SelectQueryBuilder<Tables, 'audit', AuditRow>,
+    filter: AuditFilter,
+    limit: number,
+    bytes: number,
+  ): Promise<{ readonly items: readonly AuditEntry[]; readonly isFull: boolean }> {
+    const items: AuditEntry[] = [];
+    let size = 0;
+    for await (const row of query.stream(1)) {
+      const entry = entryOf(row, onUnreadable);
+      if (!isSelected(entry, filter)) continue;
+      items.push(entry);
+      size += entryBytes + row.subject.length + row.detail.length;
+      if (items.length >= limit || size >= bytes) return { items, isFull: true };
+    }
+    return { items, isFull: false };
+  }
+
   return {
     append: (event) => {
       const write = (transaction: Kysely<Tables>) => append(transaction, event);
@@ -100,15 +128,21 @@ export function auditStore(
 
     async entries({ after = 0, limit, bytes = Number.POSITIVE_INFINITY }) {
       const query = db.selectFrom('audit').selectAll().where('seq', '>', after).orderBy('seq').limit(limit);
-      const entries: AuditEntry[] = [];
-      let size = 0;
-      // Row by row: an earlier program kept texts of 256 KiB, and a page of these is not read at once.
-      for await (const row of query.stream(1)) {
-        entries.push(entryOf(row, onUnreadable));
-        size += entryBytes + row.subject.length + row.detail.length;
-        if (size >= bytes) break;
-      }
-      return entries;
+      return (await read(query, {}, limit, bytes)).items;
+    },
+
+    async search({ filter, after, newestFirst, limit, bytes }) {
+      const { size } = await headOf(db);
+      const first = newestFirst ? Math.min(after ?? size + 1, size + 1) - 1 : (after ?? 0) + 1;
+      const last = newestFirst ? Math.max(1, first - searched + 1) : Math.min(size, first + searched - 1);
+      const query = narrowed(db.selectFrom('audit').selectAll(), filter)
+        .where('seq', '>=', Math.min(first, last))
+        .where('seq', '<=', Math.max(first, last))
+        .orderBy('seq', newestFirst ? 'desc' : 'asc');
+      const isPast = newestFirst ? first < 1 : first > size;
+      const { items, isFull } = isPast ? nothing : await read(query, filter, limit, bytes);
+      const lookedAt = isFull ? (items.at(-1)?.seq ?? last) : last;
+      return { items, next: isPast || lookedAt === (newestFirst ? 1 : size) ? null : lookedAt };
     },
 
     head: () => headOf(db),
@@ -190,6 +224,25 @@ export function auditStore(
 
     onAppend,
   };
+}
+
+const nothing = { items: [], isFull: false } as const;
+
+/** Leaves out what the database can tell by itself; `isSelected` decides about the rest. */
+function narrowed(
+  query: SelectQueryBuilder<Tables, 'audit', AuditRow>,
+  { since, until, actor, action, node }: AuditFilter,
+): SelectQueryBuilder<Tables, 'audit', AuditRow> {
+  let narrow = query;
+  if (since !== undefined) narrow = narrow.where('at', '>=', since);
+  if (until !== undefined) narrow = narrow.where('at', '<', until);
+  if (action !== undefined) narrow = narrow.where('action', 'in', action);
+  for (const [text, members] of [
+    [actor, sql`actor`],
+    [node, sql`subject || ' ' || actor || ' ' || detail`],
+  ] as const)
+    if (text !== undefined) narrow = narrow.where(sql<boolean>`instr(${members}, ${text}) > 0`);
+  return narrow;
 }
 
 async function headOf(db: Kysely<Tables>): Promise<AuditHead> {

@@ -61,7 +61,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the agent of the node is a pod, look whether it is ready, and at its log:',
     '  kubectl --namespace assay-agents get pods --output wide --field-selector spec.nodeName=NODE',
     'If the agent runs, the server may refuse what it sends. The audit log has the codes of these refusals:',
-    '  assay audit export - | grep NODE',
+    '  assay audit list --node NODE --since 1d',
   ].join('\n'),
   server_fault:
     'Nothing is wrong with the node: the server could not judge or store its answer. See /readyz and the log of the server. The state recovers by itself.',
@@ -163,7 +163,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   label_tamper: [
     'Nothing is known against the node, and the marks are put back. Find out who changed them: the audit log of the cluster’s API has it. When that was, this one has:',
-    '  assay audit export - | grep marks.tamper',
+    '  assay audit list --node NODE --action marks.tamper',
     'If the node must work although it is not trusted, exempt it for a time:',
     '  assay exempt NODE --reason "what it is for" --for 2h',
   ].join('\n'),

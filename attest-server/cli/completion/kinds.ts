@@ -9,6 +9,7 @@ import {
   tokenView,
 } from '../../api/api.ts';
 import { policyRevisionView } from '../../api/policy-api.ts';
+import { auditActionNames } from '../../formats/audit.ts';
 import { revisionOf } from '../../formats/policy-label.ts';
 import { referenceKinds } from '../../formats/reference.ts';
 import { reasonCodes } from '../../wire/reasons.ts';
@@ -63,6 +64,7 @@ const options: Readonly<Record<string, ValueKind>> = {
   'reference runtime --state': ['staged', 'active'],
   'reference compute --via': ['grub', 'systemd-boot', 'firmware'],
   'expect --via': ['grub', 'systemd-boot', 'firmware'],
+  'audit list --action': auditActionNames,
   '--reference': 'references',
   '--revision': 'policies',
   '--end': 'references',

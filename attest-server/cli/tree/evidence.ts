@@ -21,7 +21,9 @@ export function addEvidence(program: Command, context: CliContext): void {
   program
     .command('verify <bundle>')
     .summary('judge an exported bundle again, offline')
-    .description('judge an exported bundle again, offline; - is standard input')
+    .description(
+      'judge an exported bundle again, offline, or each one in a folder, with one summary; - is standard input',
+    )
     .option('--policy <file>', 'a policy file, strict or observe; default: the policy in the bundle')
     .option('--references <dir>', 'folder of reference values; default: the references in the bundle')
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')

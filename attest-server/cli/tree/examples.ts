@@ -28,6 +28,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay verify node-2.json',
     'assay verify node-2.json --policy strict --references references/ --trust-roots builtin',
     'assay bundle node-2 | assay verify -',
+    'assay verify bundles/ --trust-roots builtin -o json',
   ],
   eventlog: [
     'assay eventlog /sys/kernel/security/tpm0/binary_bios_measurements',
@@ -126,6 +127,13 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'token revoke': ['assay token revoke alice'],
   'ek import': ['assay ek import inventory.csv'],
   'ek roots': ['assay ek roots', 'assay ek roots --intermediates -o json'],
+  'audit list': [
+    'assay audit list --since 2h',
+    'assay audit list --node node-2 --limit 20',
+    'assay audit list --actor alice --action enrol.approve,enrol.revoke -o json',
+    'assay audit list --from backups/assay-2026-11-20T08-00-00.db --action policy.load',
+  ],
+  doctor: ['assay doctor', 'assay doctor --config /etc/assay/server.yaml -o json'],
   'audit export': ['assay audit export audit.jsonl', 'assay audit export audit.jsonl --resume'],
   'audit rotate-key': ['assay audit rotate-key'],
   'audit resolve': ['assay audit resolve --reason "restored from the backup of Monday"'],

@@ -3,16 +3,38 @@ import type { FinishOptions } from '../commands/authority.ts';
 import type { VersionOptions } from '../commands/version.ts';
 import type { CliContext } from '../context.ts';
 import type { AuditVerifyOptions } from '../offline/audit/command.ts';
-import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
+import type { AuditListOptions } from '../offline/audit/list.ts';
+import type { DoctorOptions } from '../offline/doctor/command.ts';
+import { consentOptions, type Formatted, outputOption, type Reasoned, several } from './option.ts';
 
 export function addServer(program: Command, context: CliContext): void {
-  const audit = program.command('audit').description('verify and export the audit log');
+  const audit = program.command('audit').description('list, verify and export the audit log');
   audit
     .command('export <file>')
     .description('write entries, keys and checkpoints to a file of JSON lines; - is standard output')
     .option('--resume', 'continue an interrupted export after its last checkpoint')
     .action(async (file: string, { resume = false }: { readonly resume?: boolean }) =>
       (await import('../offline/audit/export.ts')).exportAuditLog(context, file, resume),
+    );
+  audit
+    .command('list')
+    .description(
+      'list entries of the audit log, the oldest first: of the server, or of an export, a database or a backup; it does not verify them',
+    )
+    .option('--node <node>', 'only entries that name this node, as subject, as agent or in their detail')
+    .option('--actor <name>', 'only what this person or program did: token:alice, or alice alone')
+    .option(
+      '--action <action>',
+      'only these actions; separate several with commas, or repeat the option',
+      several,
+    )
+    .option('--since <moment>', 'only from then on: 30m, 2h or 7d ago, or RFC 3339')
+    .option('--until <moment>', 'only before then: 30m, 2h or 7d ago, or RFC 3339')
+    .option('--limit <count>', 'only the newest of them, 1 to 10000; default: all')
+    .option('--from <file>', 'read an export, a database or a backup instead of the server')
+    .addOption(outputOption('table', 'wide', 'json', 'yaml'))
+    .action(async (options: AuditListOptions) =>
+      (await import('../offline/audit/list.ts')).listAudit(context, options),
     );
   audit
     .command('rotate-key')
@@ -59,6 +81,20 @@ export function addServer(program: Command, context: CliContext): void {
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/status.ts')).showStatus(context, output),
+    );
+  program
+    .command('doctor')
+    .summary('look for what is wrong with server and installation')
+    .description(
+      'look for what is wrong, and say what to type next: the server as you see it, and on its machine the installation',
+    )
+    .option(
+      '--config <file>',
+      'configuration of the server; default: /etc/assay/server.yaml where there is one',
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: DoctorOptions) =>
+      (await import('../offline/doctor/command.ts')).runDoctor(context, options),
     );
   program
     .command('webhook')

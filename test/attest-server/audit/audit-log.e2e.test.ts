@@ -7,6 +7,7 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
+import type { AuditEntry } from '../../../attest-server/formats/audit.ts';
 import { startServer } from '../../../attest-server/server.ts';
 import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
@@ -48,6 +49,28 @@ describe('the audit log of a running server', () => {
     assert.equal(await world.metric('assay_audit_checkpoint_size'), size);
     const rotation = (await world.audit()).find(({ action }) => action === 'audit_key.rotate');
     assert.equal(rotation?.actor, 'token:admin');
+  });
+
+  it('is listed by the server: who did what to whom, since when, and the newest', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    const list = async (line: string): Promise<{ items: AuditEntry[] }> =>
+      JSON.parse((await assay(world, 'reader', ...`audit list ${line} -o json`.split(' '))).out);
+    const all = await world.audit();
+    const ofNode = all.filter(({ subject, actor }) => subject === 'node-2' || actor === 'agent:node-2');
+    const { items } = await list('--node node-2');
+    assert.ok(ofNode.length > 0);
+    assert.deepEqual(
+      items.map(({ seq }) => seq),
+      ofNode.map(({ seq }) => seq),
+    );
+    assert.deepEqual(
+      (await list('--limit 2')).items.map(({ seq }) => seq),
+      all.slice(-2).map(({ seq }) => seq),
+    );
+    assert.ok((await list('--action enrol --since 1h')).items.every(({ action }) => action === 'enrol'));
+    assert.deepEqual((await list('--until 1d')).items, []);
   });
 
   it('is verified live too: a change of the database is named', async () => {

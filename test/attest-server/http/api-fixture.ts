@@ -468,7 +468,7 @@ export function portsOf(world: World): ApiPorts {
       retire: async () => 'there is nothing to retire',
     },
     audit: {
-      entries: async () => ({ items: [], isLast: true }),
+      search: async () => ({ items: [], next: null }),
       checkpoints: async () => [],
       keys: () => ({ earlier: [], ...world.auditKey }),
       sign: async () => {},

@@ -389,5 +389,32 @@ for (const place of ['in memory', 'in a file'] as const) {
         [20, 21],
       );
     });
+
+    it('searches the audit log in bounded parts, from either end', async () => {
+      for (let seq = 1; seq <= 5; seq++)
+        await store.audit.append({ ...madeEvent(seq === 2 ? 'backup' : 'enrol', `node-${seq}`), at: seq });
+      const search = async (newestFirst: boolean, filter = {}, limit = 100) => {
+        const found: number[] = [];
+        let asked = 0;
+        for (let after: number | null = null; asked === 0 || after !== null; asked++) {
+          const part = await store.audit.search({ filter, after, newestFirst, limit, bytes: 1e6 });
+          found.push(...part.items.map(({ seq }) => seq));
+          after = part.next;
+        }
+        return found;
+      };
+      for (const limit of [1, 2, 100]) {
+        assert.deepEqual(await search(false, {}, limit), [1, 2, 3, 4, 5]);
+        assert.deepEqual(await search(true, {}, limit), [5, 4, 3, 2, 1]);
+        assert.deepEqual(await search(true, { action: ['backup'] }, limit), [2]);
+        assert.deepEqual(await search(false, { since: 2, until: 5 }, limit), [2, 3, 4]);
+        // Not `node-4`, although that is a part of it.
+        assert.deepEqual(await search(false, { node: 'node-4' }, limit), [4]);
+        assert.deepEqual(await search(false, { node: 'node' }, limit), []);
+      }
+      const past = { filter: {}, limit: 9, bytes: 1e6 };
+      assert.equal((await store.audit.search({ ...past, after: 5, newestFirst: false })).next, null);
+      assert.equal((await store.audit.search({ ...past, after: 1, newestFirst: true })).next, null);
+    });
   });
 }

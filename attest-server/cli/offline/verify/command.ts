@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { nextStep } from '../../../policy/advice.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
@@ -28,15 +28,12 @@ export interface VerifyOptions {
   readonly utc?: boolean;
 }
 
-/** `verify BUNDLE`: needs no server; exits by the state, 10 for evidence that is rejected. */
-export async function judgeBundle(
-  { version, io, exitWith }: CliContext,
-  file: string,
-  options: VerifyOptions,
-): Promise<void> {
+/** `verify BUNDLE|DIR`: needs no server; exits by the state, 10 for evidence that is rejected. */
+export async function judgeBundle(context: CliContext, file: string, options: VerifyOptions): Promise<void> {
+  const { version, io, exitWith } = context;
   const { output: format, utc } = options;
   const at = (path: string) => resolve(io.cwd, path);
-  const judged = verifyBundle((await readInput(io, file)).toString('utf8'), {
+  const judgement = {
     ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
     ...(options.references !== undefined && {
       references: readReferences(at(options.references)),
@@ -46,7 +43,12 @@ export async function judgeBundle(
     }),
     ...(options.initrd !== undefined && { initrds: await readInitrds(options.initrd, at) }),
     now: io.now(),
-  });
+  };
+  if (file !== '-' && statSync(at(file), { throwIfNoEntry: false })?.isDirectory() === true) {
+    const { judgeFolder } = await import('./folder.ts');
+    return judgeFolder(context, at(file), judgement, format);
+  }
+  const judged = verifyBundle((await readInput(io, file)).toString('utf8'), judgement);
   if (format === 'table' && !judged.isBundle) {
     const why = judged.verdict.reasons[0]?.text.replace(/^the bundle /, 'it ') ?? '';
     throw new CliError(

@@ -1,0 +1,37 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Check, checksText, finding, hasFailed } from '../../../wire/checks.ts';
+import type { CliContext } from '../../context.ts';
+import { exit } from '../../exit.ts';
+import { type Format, print } from '../../output.ts';
+import { checkServer } from './server.ts';
+
+export interface DoctorOptions {
+  readonly config?: string;
+  readonly output: Format;
+}
+
+const usualConfig = '/etc/assay/server.yaml';
+
+/** `doctor`: the installation where it is on this machine, and the server as this machine sees it. */
+export async function runDoctor(
+  context: CliContext,
+  { config, output: format }: DoctorOptions,
+): Promise<void> {
+  const { io, exitWith } = context;
+  const path = config === undefined ? usualConfig : resolve(io.cwd, config);
+  const isHere = config !== undefined || existsSync(path);
+  const checks: readonly Check[] = [
+    ...(isHere ? await (await import('./installation.ts')).checkInstallation(path, io.env) : [elsewhere]),
+    ...(await checkServer(context)),
+  ];
+  await print(io, format, { checks }, () => checksText(checks));
+  exitWith(hasFailed(checks) ? exit.error : exit.ok);
+}
+
+const elsewhere = finding(
+  'installation',
+  'not looked at',
+  `${usualConfig} is not on this machine: type this on that of the server, too`,
+  `assay doctor --config ${usualConfig}`,
+);
