@@ -3,8 +3,8 @@
  * `AsyncDisposableStack` and fills their ports. There is no logic here.
  *
  * Beside it: why a server cannot start, and what to do (`start-fault`); the commands that need no running
- * server (`audit-key-command`, `check-command`, `check-keys`); what of the environment the cloud program gets
- * (`cloud-environment`); and how soon its heap is collected (`heap`).
+ * server (`audit-key-command`, `check-command`, `check-keys`, `check-store`); what of the environment the cloud
+ * program gets (`cloud-environment`); and how soon its heap is collected (`heap`).
  */
 
 import { join } from 'node:path';
