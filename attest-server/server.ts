@@ -44,9 +44,9 @@ import { presenceFigures, presenceReport } from './presence/telemetry.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
-import { stateReport } from './state/telemetry.ts';
+import { stateFigures, stateReport } from './state/telemetry.ts';
 import { openStore } from './store/open.ts';
-import { storeReport } from './store/telemetry.ts';
+import { storeFigures, storeReport } from './store/telemetry.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { tlsReport } from './tls/telemetry.ts';
@@ -99,6 +99,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   if (trial) logger.warn({ code: 'trial' }, onTrial);
   const { stateWasOpened } = stateReport(reporting);
   if (state.wasOpened !== null) stateWasOpened(state.wasOpened);
+  stateFigures(figures, state);
   const keys = rooms.use(openCustody(keysDir, stateDir));
   if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
   // Also outside of a cluster: there its figures are 0, as are those of marks.
@@ -118,6 +119,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { unreadable: onUnreadable } = storeReport(reporting);
   const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
+  storeFigures(figures, store);
   // Not before the store is ours: a server that is refused leaves no mark.
   const upgradedFor = state.upgradedFor(version, startedAt);
   health.probeBy(store.probe, store.free);
