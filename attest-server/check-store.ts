@@ -5,6 +5,7 @@ import { linesIn } from './cli/offline/audit/log-in-database.ts';
 import { readWitness } from './cli/offline/audit/log-in-file.ts';
 import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog } from './cli/offline/audit/verify-log.ts';
 import type { ServerValues } from './config.ts';
+import { parseBackupName } from './formats/backup-name.ts';
 import { type DatabaseDamage, restoreCommands } from './formats/database-damage.ts';
 import { faultText, storageCauseOf } from './formats/server-fault.ts';
 import { checkRows } from './store/sqlite/check-rows.ts';
@@ -43,11 +44,14 @@ type Progress = (text: string) => void;
  */
 export async function checkedStore(
   copy: string | null,
-  settings: Pick<ServerValues, 'stateDir'> | null,
+  settings: Pick<ServerValues, 'stateDir' | 'backup.directory'> | null,
   output: 'json' | 'text',
 ): Promise<0 | 1> {
   const path = copy ?? join(settings?.stateDir ?? '', 'assay.db');
-  const copies = settings === null ? [dirname(path)] : [join(settings.stateDir, 'backups')];
+  const copies =
+    settings === null
+      ? [dirname(path)]
+      : [join(settings.stateDir, 'backups'), settings['backup.directory'] ?? ''];
   const say = (text: string) => process.stderr.write(`assay-server: ${text}\n`);
   const report = await checkStore(path, copies, say).catch((error: unknown) => {
     throw new Error(notLookedAt(path, error), { cause: error });
@@ -175,16 +179,14 @@ function copiesIn(folders: readonly string[]): readonly string[] {
     .filter((folder) => existsSync(folder))
     .flatMap((folder) =>
       readdirSync(folder, { withFileTypes: true })
-        .filter((entry) => entry.isFile() && copyName.test(entry.name))
+        .filter((entry) => entry.isFile() && parseBackupName(entry.name) !== null)
         .map(({ name }) => join(resolve(folder), name)),
     )
-    .sort((a, b) => (timeIn(a) < timeIn(b) ? 1 : -1));
+    .sort((a, b) => timeIn(b) - timeIn(a));
 }
 
-const copyName = /^assay-(?:.+-)?(\d{8}T\d{6}\.\d{3}Z)\.db$/;
-
-function timeIn(path: string): string {
-  return copyName.exec(basename(path))?.[1] ?? '';
+function timeIn(path: string): number {
+  return parseBackupName(basename(path))?.at ?? 0;
 }
 
 async function checkDatabase(path: string, progress: Progress): Promise<CheckedStore> {

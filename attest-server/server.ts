@@ -15,6 +15,8 @@ import { attestFigures, attestReport } from './attest/telemetry.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { auditFigures, auditReport } from './audit/telemetry.ts';
+import { openBackups } from './backups/open.ts';
+import { backupsReport } from './backups/telemetry.ts';
 import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/telemetry.ts';
 import type { ServerConfig } from './config.ts';
@@ -138,6 +140,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   auditTo(audit);
   auditFigures(figures, audit);
+  const needsRoom = (bytes: number) => health.fault() !== null || state.reserve.isTouched(-bytes);
+  rooms.use(
+    openBackups(config.backup, {
+      stateDir,
+      keysDir,
+      size: () => store.size().bytes,
+      needsRoom,
+      backUp: audit.backUp,
+      now,
+      report: backupsReport(reporting, config.backup),
+    }),
+  );
   const certificates = tlsReport(reporting);
   const tls = rooms.use(
     await openTls({

@@ -34,6 +34,7 @@ const openedRooms = rooms(
   ...[
     'attest',
     'audit',
+    'backups',
     'channel',
     'custody',
     'declared',
@@ -102,6 +103,7 @@ const rules: readonly Rule[] = [
   { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
+  { room: `${server}/backups`, values: [formats, `${server}/state`], types },
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
