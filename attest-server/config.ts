@@ -1,4 +1,7 @@
+import { hostname } from 'node:os';
+import { relative, resolve } from 'node:path';
 import { z } from 'zod';
+import type { BackupConfig } from './backups/open.ts';
 import type { DeclaredConfig } from './declared/open.ts';
 import { defaultTaintKeys, tokenAudience } from './formats/marks.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
@@ -295,6 +298,29 @@ export const serverSettings = {
       .default(null)
       .describe("PEM of the authorities of the receiver's certificate; without it the public ones"),
   },
+  'backup.everyHours': {
+    variable: 'ASSAY_BACKUP_EVERY_HOURS',
+    unit: 'hours',
+    schema: upTo(8_760)
+      .nullable()
+      .default(null)
+      .describe('time between two backups that the server makes by itself; without it, it makes none'),
+  },
+  'backup.directory': {
+    variable: 'ASSAY_BACKUP_DIRECTORY',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'folder for them, which several servers may share; mode 0700. Best on another disk, and never in the state folder',
+      ),
+  },
+  'backup.keep': {
+    variable: 'ASSAY_BACKUP_KEEP',
+    schema: count(10_000)
+      .default(7)
+      .describe('how many of them this server keeps there; older ones are removed'),
+  },
   trial: {
     variable: 'ASSAY_TRIAL',
     schema: z
@@ -520,6 +546,7 @@ export function configOf(values: ServerValues) {
     /** For how long a start waits for what a new policy would do. */
     policyComparedWithin: 10_000,
     declared: declaredOf(values),
+    backup: backupOf(values),
   };
 }
 
@@ -549,6 +576,16 @@ function webhookOf(values: ServerValues): WebhookConfig | null {
 function declaredOf(values: ServerValues): DeclaredConfig | null {
   const { 'declared.directory': directory, 'declared.keys': keys } = values;
   return directory === null ? null : { directory, keys, lookEvery: 5000 };
+}
+
+function backupOf(values: ServerValues): BackupConfig | null {
+  const { 'backup.everyHours': hours, 'backup.directory': directory, 'backup.keep': keep } = values;
+  if (hours === null || directory === null) return null;
+  // Of a pod of the StatefulSet that of the pod: it stays the same.
+  const instance = hostname()
+    .replace(/[^A-Za-z0-9.-]/g, '-')
+    .slice(0, 64);
+  return { every: hours * 3_600_000, directory, keep, instance };
 }
 
 function contradictionsIn(values: Partial<ServerValues>) {
@@ -584,6 +621,19 @@ function contradictionsIn(values: Partial<ServerValues>) {
     });
   if (directory === null && signers !== undefined && signers.length > 0)
     found.push({ key: 'declared.directory', text: 'is missing: declared.keys sign nothing' });
+  const { 'backup.everyHours': hours, 'backup.directory': backups } = values;
+  if (typeof hours === 'number' && backups === null)
+    found.push({ key: 'backup.directory', text: 'is missing: backup.everyHours needs a folder to write to' });
+  if (hours === null && typeof backups === 'string')
+    found.push({
+      key: 'backup.everyHours',
+      text: 'is missing: without it nothing is written to backup.directory',
+    });
+  if (typeof backups === 'string' && isWithin(backups, values.stateDir))
+    found.push({
+      key: 'backup.directory',
+      text: 'is in the state folder, and would be lost with it: name a folder on another disk',
+    });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',
@@ -595,6 +645,10 @@ function contradictionsIn(values: Partial<ServerValues>) {
       text: 'less than challengeEverySeconds: no node would stay trusted',
     });
   return found;
+}
+
+function isWithin(inner: string, outer: string | undefined): boolean {
+  return outer !== undefined && !relative(resolve(outer), resolve(inner)).startsWith('..');
 }
 
 function isLess(a: number | undefined, b: number | undefined): boolean {

@@ -33,9 +33,23 @@ program
     'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
   )
   .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
+  .option(
+    '--store [copy]',
+    'read the whole database in place of the settings: that of the state folder, also while a server runs, or this copy',
+  )
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
-  .addHelpText('after', '\nEnds with 0 where a server would take them, 2 where they have a fault.')
-  .action(async ({ here, output }: CheckOptions, command: Command) => {
+  .addHelpText(
+    'after',
+    '\nEnds with 0 where a server would take them, 2 where they have a fault. With --store: 0 where the database is whole, 1 where it is damaged or cannot be read.',
+  )
+  .action(async ({ here, store, output }: CheckOptions, command: Command) => {
+    if (store !== undefined) {
+      const { checkedStore } = await import('./check-store.ts');
+      // A copy needs no settings: it may lie on any machine.
+      const settings = store === true ? (await settingsOf(command.optsWithGlobals())).values : null;
+      process.exitCode = await checkedStore(store === true ? null : store, settings, output ?? 'text');
+      return;
+    }
     const settings = await settingsOf(command.optsWithGlobals()).catch((error: unknown) =>
       error instanceof Error ? error : new Error(String(error)),
     );
@@ -65,6 +79,8 @@ try {
 
 interface CheckOptions {
   readonly here: boolean;
+  /** True: that of the state folder. */
+  readonly store?: string | true;
   readonly output?: 'json';
 }
 

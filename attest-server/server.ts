@@ -3,8 +3,8 @@
  * `AsyncDisposableStack` and fills their ports. There is no logic here.
  *
  * Beside it: why a server cannot start, and what to do (`start-fault`); the commands that need no running
- * server (`audit-key-command`, `check-command`, `check-keys`); what of the environment the cloud program gets
- * (`cloud-environment`); and how soon its heap is collected (`heap`).
+ * server (`audit-key-command`, `check-command`, `check-keys`, `check-store`); what of the environment the cloud
+ * program gets (`cloud-environment`); and how soon its heap is collected (`heap`).
  */
 
 import { join } from 'node:path';
@@ -15,6 +15,8 @@ import { attestFigures, attestReport } from './attest/telemetry.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { auditFigures, auditReport } from './audit/telemetry.ts';
+import { openBackups } from './backups/open.ts';
+import { backupsReport } from './backups/telemetry.ts';
 import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/telemetry.ts';
 import type { ServerConfig } from './config.ts';
@@ -44,9 +46,9 @@ import { presenceFigures, presenceReport } from './presence/telemetry.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
-import { stateReport } from './state/telemetry.ts';
+import { stateFigures, stateReport } from './state/telemetry.ts';
 import { openStore } from './store/open.ts';
-import { storeReport } from './store/telemetry.ts';
+import { storeFigures, storeReport } from './store/telemetry.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { tlsReport } from './tls/telemetry.ts';
@@ -99,6 +101,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   if (trial) logger.warn({ code: 'trial' }, onTrial);
   const { stateWasOpened } = stateReport(reporting);
   if (state.wasOpened !== null) stateWasOpened(state.wasOpened);
+  stateFigures(figures, state);
   const keys = rooms.use(openCustody(keysDir, stateDir));
   if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
   // Also outside of a cluster: there its figures are 0, as are those of marks.
@@ -118,6 +121,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { unreadable: onUnreadable } = storeReport(reporting);
   const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
+  storeFigures(figures, store);
   // Not before the store is ours: a server that is refused leaves no mark.
   const upgradedFor = state.upgradedFor(version, startedAt);
   health.probeBy(store.probe, store.free);
@@ -136,6 +140,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   auditTo(audit);
   auditFigures(figures, audit);
+  const needsRoom = (bytes: number) => health.fault() !== null || state.reserve.isTouched(-bytes);
+  rooms.use(
+    openBackups(config.backup, {
+      stateDir,
+      keysDir,
+      size: () => store.size().bytes,
+      needsRoom,
+      backUp: audit.backUp,
+      now,
+      report: backupsReport(reporting, config.backup),
+    }),
+  );
   const certificates = tlsReport(reporting);
   const tls = rooms.use(
     await openTls({

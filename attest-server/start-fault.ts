@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ServerConfig } from './config.ts';
+import { damageAdvice } from './formats/database-damage.ts';
 import { storageCauseOf } from './formats/server-fault.ts';
 import { PolicyError } from './policy/file/policy-error.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
@@ -31,7 +33,14 @@ export function startFault(error: unknown, started: StartConfiguration | null = 
   if (error instanceof ConfigError) return { text, exitCode: 2 };
   if (error instanceof PolicyError) return { text: policyText(error), exitCode: 2 };
   const { code, path, port, address } = systemError(error);
-  if (storageCauseOf(error) === 'disk_full') {
+  const cause = storageCauseOf(error);
+  // Found by a room that reads it, once the store is open: SQLite names no file.
+  if (cause === 'damaged' && started !== null && !text.includes(started.stateDir))
+    return {
+      text: `the database ${join(started.stateDir, 'assay.db')} is damaged: ${text}\n  ${damageAdvice(started.stateDir)}`,
+      exitCode: 1,
+    };
+  if (cause === 'disk_full') {
     // Who writes into an open file is told no path.
     const where = started === null || text.includes(started.stateDir) ? text : `${started.stateDir}: ${text}`;
     return { text: `the disk is full: ${path ?? where}\n  ${makeRoom}`, exitCode: 1 };

@@ -34,6 +34,7 @@ const openedRooms = rooms(
   ...[
     'attest',
     'audit',
+    'backups',
     'channel',
     'custody',
     'declared',
@@ -53,7 +54,7 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys'].map(
+  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys', 'check-store'].map(
     (name) => `${server}/${name}.ts`,
   ),
 ];
@@ -102,6 +103,7 @@ const rules: readonly Rule[] = [
   { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
+  { room: `${server}/backups`, values: [formats, `${server}/state`], types },
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
@@ -191,7 +193,9 @@ const importersOfAspects: readonly RegExp[] = [
 const startersOfProcesses: readonly string[] = ['agent/node-tpm2/run.ts'];
 
 /** Beside the store's dialect: what verifies a copied database, without the server's code and without writing. */
-const readersOfDatabases: readonly string[] = [`${server}/cli/offline/audit/log-in-database.ts`];
+const readersOfDatabases: readonly string[] = ['database-file', 'log-in-database'].map(
+  (name) => `${server}/cli/offline/audit/${name}.ts`,
+);
 
 const impure: readonly (readonly [RegExp, string])[] = [
   [/\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\b/, 'reads a clock'],

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { backupName } from '../formats/backup-name.ts';
 import type { AuditStore } from './ports.ts';
 
 interface BackupSource {
@@ -7,16 +8,30 @@ interface BackupSource {
   backup(path: string): Promise<void>;
 }
 
-/** Backs up the store, while it is in use, to `backups/assay-<time>.db`. The copy includes the entry about itself. */
-export async function backUp(
+interface MadeBackup {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** Backs up the store, while it is in use, to `backups/assay-<time>.db` of the state folder. */
+export function backUp(
   store: BackupSource,
   stateDir: string,
   actor: string,
   at: number,
-): Promise<{ readonly path: string; readonly bytes: number }> {
-  const name = `assay-${new Date(at).toISOString().replace(/[-:]/g, '')}.db`;
-  const path = join(stateDir, 'backups', name);
-  await store.audit.append({ at, actor, action: 'backup', subject: name, code: null, detail: {} });
+): Promise<MadeBackup> {
+  return backUpTo(store, join(stateDir, 'backups', backupName(null, at)), actor, at);
+}
+
+/** Backs it up to this file. The copy includes the entry about itself. */
+export async function backUpTo(
+  store: BackupSource,
+  path: string,
+  actor: string,
+  at: number,
+): Promise<MadeBackup> {
+  const subject = basename(path);
+  await store.audit.append({ at, actor, action: 'backup', subject, code: null, detail: {} });
   await store.backup(path);
   return { path, bytes: (await stat(path)).size };
 }

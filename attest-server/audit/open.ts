@@ -9,7 +9,7 @@ import { storageCauseOf } from '../formats/server-fault.ts';
 import type { AuditPorts, Readiness } from '../http/ports.ts';
 import { timings } from '../wire/limits.ts';
 import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
-import { backUp } from './backup.ts';
+import { backUp, backUpTo } from './backup.ts';
 import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';
 import { paced } from './paced.ts';
 import type { AuditKeys, AuditReaderName, AuditStore } from './ports.ts';
@@ -50,6 +50,8 @@ export interface Audit extends AsyncDisposable {
   /** Decides whether a refusal gets an entry, or is counted by the hourly one. */
   readonly note: RefusalLog['note'];
   write(event: AuditEvent): Promise<void>;
+  /** Backs up the database to this file, by the server itself. @throws Error if the copy is not whole */
+  backUp(path: string): Promise<{ readonly bytes: number }>;
   reader(name: AuditReaderName): AuditReader;
   ready(): Readiness;
 }
@@ -131,6 +133,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
     },
     note: refusals.note,
     write,
+    backUp: (path) => backUpTo(store, path, 'server', now()),
     reader: (name) => auditReader(store.audit, name),
     ready: () => ({ ok: true, reason: log.rollback }),
     async [Symbol.asyncDispose]() {

@@ -96,8 +96,8 @@ const advice: Readonly<Record<FaultCause, readonly string[]>> = {
     '  dmesg | tail -n 50',
   ],
   damaged: [
-    'Stop the server, keep a copy of the damaged file, and restore the latest backup (docs/backup.md, "Restore"):',
-    '  ls -lt DIR/backups',
+    'On the server, as its user: see what is damaged, which copy is whole, and how to put it in place:',
+    '  assay-server check --store --state-dir DIR',
   ],
   denied: [
     'On the server, make the user who runs the server the owner of this folder and of everything in it:',

@@ -406,7 +406,7 @@ export interface ServerPort {
     } | null;
   }[];
   /** Bytes on the file system of the state folder; null if it does not say. */
-  space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
+  space(): { readonly free: number | null; readonly total: number | null };
   store(): { readonly schema: number; readonly bytes: number };
   certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   connections(): readonly {

@@ -46,7 +46,7 @@ export const serverRoutes: readonly Route[] = [
         startedAt: new Date(server.startedAt).toISOString(),
         trial: server.trial,
         ready: ready(),
-        stateDir: await server.space(),
+        stateDir: server.space(),
         store: server.store(),
         policy: {
           name,

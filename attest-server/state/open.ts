@@ -4,8 +4,8 @@
  * left (`leftovers`), and the room that is kept for a full disk (`reserve`).
  */
 
-import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { stat, statfs, utimes, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import { stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
 import { ToolError } from 'node-tpm2/run';
@@ -35,7 +35,7 @@ export interface State extends AsyncDisposable {
   /** Bytes that may be kept of one node: a twentieth of the file system, 1 MiB at least. @param most as it is configured */
   nodeShare(most: number): number;
   /** Bytes on its file system, free for us and in all; null if it does not say. */
-  space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
+  space(): { readonly free: number | null; readonly total: number | null };
 }
 
 /**
@@ -134,8 +134,8 @@ async function beat(dir: string, now: number): Promise<void> {
   }
 }
 
-async function space(dir: string): Promise<{ free: number | null; total: number | null }> {
-  const { bsize, bavail, blocks } = await statfs(dir);
+function space(dir: string): { readonly free: number | null; readonly total: number | null } {
+  const { bsize, bavail, blocks } = statfsSync(dir);
   // A file system without blocks of its own says 0.
   return blocks === 0 ? { free: null, total: null } : { free: bavail * bsize, total: blocks * bsize };
 }

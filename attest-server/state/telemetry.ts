@@ -1,4 +1,5 @@
 import type { Reporting } from '../telemetry/reporting.ts';
+import type { State } from './open.ts';
 import type { OpenedToGroup } from './volume-group.ts';
 
 /** How many paths a line of the log names. */
@@ -17,4 +18,12 @@ export function stateReport({ logger }: Pick<Reporting, 'logger'>): {
       );
     },
   };
+}
+
+export function stateFigures(figures: Reporting['figures'], state: Pick<State, 'space'>): void {
+  figures.sampled(
+    'state_free_bytes',
+    'Free bytes on the file system of the state folder; NaN if it does not say',
+    () => state.space().free ?? Number.NaN,
+  );
 }

@@ -533,7 +533,7 @@ function rowOf(node: EnrolledNode): NodeRow {
 const keptBanks = z.array(z.enum(pcrBanks));
 
 /** @throws UnreadableRow */
-function nodeOf(row: NodeRow): EnrolledNode {
+export function nodeOf(row: NodeRow): EnrolledNode {
   return parseRow('node', row.name, () => ({
     ekDigest: row.ek_digest,
     keyDigest: row.key_digest,

@@ -135,6 +135,12 @@ const exemption: z.ZodType<Exemption> = z.strictObject({
 });
 const policy = z.strictObject({ source: z.string(), text: z.string() });
 
+/** The decision of a row, whichever it is. @throws UnreadableRow */
+export function decisionOf(row: DecisionRow): unknown {
+  const isPolicy = row.kind === 'latch' && row.key === latchedPolicyOf.key;
+  return parseBody<unknown>(row, isPolicy ? policy : { pause, latch, hold, exemption }[row.kind]);
+}
+
 function placeOf({ group, code, value }: Hold): DecisionKey {
   return { kind: 'hold', key: JSON.stringify([group, code, value]) };
 }

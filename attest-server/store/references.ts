@@ -136,7 +136,7 @@ function tooLarge(): Rejection {
 }
 
 /** @throws UnreadableRow */
-function referenceOf(row: Tables['reference_values']): Reference {
+export function referenceOf(row: Tables['reference_values']): Reference {
   return parseRow('reference', row.name, () => {
     const result = reference.safeParse(JSON.parse(row.body));
     if (result.success) return result.data;

@@ -1,5 +1,6 @@
 import type { Reporting } from '../telemetry/reporting.ts';
 import { outsideText } from '../wire/printable.ts';
+import type { Store } from './open.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 
 /** Names of tables as `UnreadableRow` has them. */
@@ -27,4 +28,12 @@ export function storeReport({ figures, logger, audit }: Reporting): { readonly u
       audit('store.unreadable', name, { text: outsideText(row.message) });
     },
   };
+}
+
+export function storeFigures(figures: Reporting['figures'], store: Pick<Store, 'size'>): void {
+  figures.sampled(
+    'store_bytes',
+    'Bytes of the database on the disk, with its write-ahead log',
+    () => store.size().bytes,
+  );
 }

@@ -91,7 +91,7 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
 }
 
 /** @throws UnreadableRow */
-function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
+export function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
   return parseRow('history', `${row.node} at ${row.at}`, () => ({
     node: row.node,
     at: row.at,

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { HistoryEntry, NodeStatus } from '../../attest-server/attest/ports.ts';
+import type { BackupConfig } from '../../attest-server/backups/open.ts';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import type { AuditEntry } from '../../attest-server/formats/audit.ts';
@@ -69,6 +70,8 @@ export interface ServerSettings {
   readonly certificateLookedAtEvery?: number;
   /** Of keys, which it shares with other servers and looks at each 50 ms; default: the state folder. */
   readonly keysDir?: string;
+  /** Copies that it makes by itself; default: none. */
+  readonly backup?: BackupConfig;
   /** Done to the state folder before the server starts. */
   readonly prepare?: (stateDir: string) => Promise<void>;
 }
@@ -160,6 +163,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         sharedKeysLookedAtEvery: 50,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
         ...(settings.declared !== undefined && { declared: { ...settings.declared, lookEvery: 50 } }),
+        backup: settings.backup ?? null,
         ...(settings.presence !== undefined && { presence: settings.presence }),
       },
       {

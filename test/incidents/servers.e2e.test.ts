@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { startFault } from '../../attest-server/start-fault.ts';
 import { tlsFolder } from '../../attest-server/tls/identity.ts';
 import { startTestServer } from '../attest-server/running-server.ts';
+import { localConfig } from '../attest-server/server-here.ts';
 import { type SmallDisk, smallDisk } from '../attest-server/small-disk.ts';
 import { identityIn } from '../attest-server/tls/made-identity.ts';
+import { programs } from '../programs.ts';
+import { endOf } from '../swtpm-fixtures/end-of.ts';
 import { assay, commandsIn, fallNight, investigate, type Night, node, type } from './night.ts';
 
 describe('incidents: it is the server, or what somebody told it', function () {
@@ -132,6 +138,86 @@ describe('incidents: the disk of the server is full', function () {
     await night.reaches('trusted');
   });
 });
+
+describe('incidents: the database of the server is damaged', function () {
+  this.timeout(120_000);
+  let night: Night;
+  let bin: string;
+  before(async () => {
+    night = await fallNight();
+    bin = await mkdtemp(join(tmpdir(), 'assay-night-bin-'));
+    const script = `#!/bin/sh\nexec "${process.execPath}" "${programs['assay-server']}" "$@"\n`;
+    await writeFile(join(bin, 'assay-server'), script, { mode: 0o755 });
+  });
+  after(async () => {
+    await night?.[Symbol.asyncDispose]();
+    await rm(bin, { recursive: true, force: true });
+  });
+  /** As the user of the server types it into a shell. */
+  const shell = async (line: string): Promise<string> => {
+    const { stdout, stderr } = await endOf([], { PATH: `${bin}:${process.env.PATH}` }, [
+      '/bin/sh',
+      '-c',
+      `${line} #`,
+    ]);
+    return stdout + stderr;
+  };
+
+  it('says where, which copy is whole, and what puts it there, and the nodes are trusted again (row 416)', async () => {
+    const { world } = night;
+    assert.equal((await night.assay('backup')).code, 0);
+    await night.assay('token', 'create', '--name', 'later', '--role', 'reader');
+    assert.equal((await night.assay('audit', 'verify')).code, 0);
+    const database = join(world.stateDir, 'assay.db');
+    const fault = await world
+      .restart(async () => overwriteTable(database, 'statuses'))
+      .then(() => assert.fail('it starts'))
+      .catch((error: unknown) => startFault(error, { ...localConfig(world.stateDir) }).text);
+    let next = shows(fault, [database, 'damaged'], /^assay-server check --store --state-dir /);
+    const found = await shell(next[0] ?? '');
+    next = shows(found, [database, 'is damaged', 'table statuses', 'latest whole copy'], /^cp -p .*backups/);
+    assert.equal(next.length, 3, found);
+    for (const command of next) assert.equal(await shell(command), '');
+    assert.match(
+      await shell(`assay-server check --store --state-dir ${world.stateDir}`),
+      /not the one that was signed/,
+    );
+    await world.restart();
+    await night.reaches('trusted');
+    const shown = await investigate(night, {
+      steps: [['status']],
+      cause: ['audit_rollback'],
+      next: ['assay audit resolve --reason'],
+    });
+    const resolve = commandsIn(shown).find((line) => line.startsWith('assay audit resolve')) ?? '';
+    assert.equal((await type(night, resolve)).code, 0);
+    assert.match(await shell(`assay-server check --store --state-dir ${world.stateDir}`), /is whole/);
+  });
+});
+
+/** The commands of a text that names all of this. */
+function shows(text: string, cause: readonly string[], wanted: RegExp): readonly string[] {
+  for (const part of cause) assert.ok(text.includes(part), `no ${part} in:\n${text}`);
+  const commands = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => /^(assay-server|mkdir|mv|cp) /.test(line));
+  assert.ok(
+    commands.some((line) => wanted.test(line)),
+    text,
+  );
+  return commands;
+}
+
+function overwriteTable(path: string, table: string): void {
+  const database = new DatabaseSync(path);
+  database.exec('pragma wal_checkpoint(truncate)');
+  const root = database.prepare('select rootpage from sqlite_schema where name = ?').get(table);
+  database.close();
+  const file = openSync(path, 'r+');
+  writeSync(file, randomBytes(4096), 0, 4096, (Number(root?.rootpage) - 1) * 4096);
+  closeSync(file);
+}
 
 describe('incidents: the certificate of the server has ended', function () {
   this.timeout(60_000);

@@ -348,6 +348,31 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayStoreUnreadable', labels: of({ table: 'history' }), value: '1' },
   ],
   [
+    'a disk that is full in two days, as it fills',
+    [[`assay_state_free_bytes{instance="${instance}"}`, '30067108864-10000000x1600']],
+    '10h',
+    { alert: 'AssayDiskFills', labels: of(), value: '1d 16h 0m 0s' },
+  ],
+  [
+    'a backup that failed',
+    [
+      [`assay_backup_interval_seconds{instance="${instance}"}`, '86400x90'],
+      [`assay_backup_failed{instance="${instance}"}`, '1x90'],
+    ],
+    '40m',
+    { alert: 'AssayBackupMissing', labels: of() },
+  ],
+  [
+    'backups that do not come',
+    [
+      [`assay_backup_interval_seconds{instance="${instance}"}`, '3600x200'],
+      [`assay_backup_failed{instance="${instance}"}`, '0x200'],
+      [`assay_backup_last_success_timestamp_seconds{instance="${instance}"}`, '0x200'],
+    ],
+    '155m',
+    { alert: 'AssayBackupMissing', labels: of() },
+  ],
+  [
     'a faulty file',
     [[`assay_reload_faulty{instance="${instance}",part="policy"}`, '1x90']],
     '5m',
@@ -466,6 +491,18 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAuditShorter: [[series('audit_checkpoint_size'), '0x10 80+2x90']],
   AssayAuditNotWritten: [[series('audit_write_failures_total'), '3x90']],
   AssayStoreUnreadable: [[series('store_unreadable_rows_total', { table: 'history' }), '0x90']],
+  // An hour in which much is written, and a disk that has been nearly full for long.
+  AssayDiskFills: [
+    [series('state_free_bytes'), '50000000000x60 50000000000-100000000x60 44000000000x1400'],
+    [`assay_state_free_bytes{instance="other:9464"}`, '80000000x1500'],
+  ],
+  // It makes none by itself; and one that failed once.
+  AssayBackupMissing: [
+    [series('backup_interval_seconds'), '0x90'],
+    [series('backup_last_success_timestamp_seconds'), '0x90'],
+    [`assay_backup_interval_seconds{instance="other:9464"}`, '86400x90'],
+    [`assay_backup_failed{instance="other:9464"}`, '0x5 1x20 0x60'],
+  ],
   AssayReloadFailed: [[series('reload_faulty', { part: 'policy' }), '1 1 0x90']],
   AssayPolicyRefused: [[series('policy_refused_nodes', { part: 'policy' }), '37 37 0x90']],
   AssayWebhookFailing: [

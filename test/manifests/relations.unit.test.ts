@@ -13,6 +13,7 @@ const broughtByOthers: Readonly<Record<string, readonly string[]>> = {
     'ConfigMap assay/fleet-runtime',
     'ConfigMap assay/own-authorities',
     'ConfigMap assay/webhook-ca',
+    'PersistentVolumeClaim assay/copies',
     'PriorityClass important',
     'Secret assay-agents/join-token',
     'Secret assay-agents/registry',

@@ -330,6 +330,36 @@ describe('values that cannot stand together', function () {
       'policy.groups',
     ],
     [
+      'backups without a volume of their own',
+      { server: { settings: { backup: { everyHours: 24 } } } },
+      'server.backup.existingClaim',
+    ],
+    [
+      'a volume for backups that nobody makes',
+      { server: { backup: { existingClaim: 'copies' } } },
+      'server.settings.backup.everyHours',
+    ],
+    [
+      'backups on the volume of the state',
+      {
+        server: {
+          settings: { backup: { everyHours: 24 } },
+          backup: { existingClaim: 'state-assay-server-0' },
+        },
+      },
+      'server.backup.existingClaim',
+    ],
+    [
+      'a folder of backups that the chart sets',
+      {
+        server: {
+          settings: { backup: { everyHours: 24, directory: '/backups' } },
+          backup: { existingClaim: 'copies' },
+        },
+      },
+      'server.settings.backup.directory',
+    ],
+    [
       'a latch without a volume',
       { ...enforcing(['pin']), trust: latched, server: { persistence: { enabled: false } } },
       'server.persistence.enabled',

@@ -1,7 +1,8 @@
-import { statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
+import { damageAdvice, fileDamage, headerBytes } from '../../formats/database-damage.ts';
 import { storageCauseOf } from '../../formats/server-fault.ts';
 import { preparePrivateFile } from '../../state/private-file.ts';
 import { shareOfDisk } from '../../state/reserve.ts';
@@ -120,7 +121,7 @@ function open(path: string): DatabaseSync {
     return connection;
   } catch (cause) {
     connection?.close();
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = storageCauseOf(cause) === 'damaged' ? damageIn(file, cause) : messageOf(cause);
     throw new Error(`the store ${file} cannot be opened: ${why}${whatHelps(cause, file)}`, { cause });
   }
 }
@@ -146,14 +147,27 @@ function codeOf(error: unknown): number {
   return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0;
 }
 
-/** SQLITE_CORRUPT and SQLITE_NOTADB. */
-const damaged: readonly number[] = [11, 26];
+/** Where it is damaged, as far as header and size show it. */
+function damageIn(file: string, cause: unknown): string {
+  const header = Buffer.alloc(headerBytes);
+  const handle = openSync(file, 'r');
+  try {
+    const length = readSync(handle, header, 0, headerBytes, 0);
+    const log = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    const damage = fileDamage(header.subarray(0, length), fstatSync(handle).size, log > 0);
+    return damage?.text ?? `a part of it is damaged (${messageOf(cause)})`;
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
 
 function whatHelps(cause: unknown, file: string): string {
-  if (!damaged.includes(codeOf(cause))) return '';
-  return `
-  It is damaged. Keep a copy of it, and put the latest good copy in its place (docs/backup.md, "Restore"):
-  ls -lt ${join(dirname(file), 'backups')}`;
+  if (storageCauseOf(cause) !== 'damaged') return '';
+  return `\n  ${damageAdvice(dirname(file))}`;
 }
 
 function statement<V extends Readonly<Record<string, ColumnValue>>, R>(

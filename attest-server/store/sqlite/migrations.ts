@@ -378,21 +378,34 @@ const migrations: readonly string[] = [
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */
 export const schemaVersion = baseSchema + migrations.length;
 
+/** The database is not for this program. */
+export class SchemaMismatch extends Error {
+  override readonly name = 'SchemaMismatch';
+  readonly kind: 'newer' | 'older' | 'foreign';
+
+  constructor(kind: SchemaMismatch['kind'], text: string) {
+    super(text);
+    this.kind = kind;
+  }
+}
+
 /**
  * The schema of a database that this program can use; 0 for an empty one.
- * @throws Error if a newer program wrote it, or one before 0.3.0, or it is not a store of Assay
+ * @throws SchemaMismatch if a newer program wrote it, or one before 0.3.0, or it is not a store of Assay
  */
 export function checkSchema(database: DatabaseSync): number {
   const version = versionOf(database);
   if (version > schemaVersion)
-    throw new Error(
+    throw new SchemaMismatch(
+      'newer',
       `it was written by a newer version of Assay (schema ${version}, this program knows ${schemaVersion}): ` +
         'run that version, or restore a backup of this one',
     );
   if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined)
-    throw new Error('it is a database of another program: name another file');
+    throw new SchemaMismatch('foreign', 'it is a database of another program: name another file');
   if (version !== 0 && version < baseSchema)
-    throw new Error(
+    throw new SchemaMismatch(
+      'older',
       `it was written by a version of Assay before 0.3.0 (schema ${version}, this program knows ${baseSchema} to ` +
         `${schemaVersion}), and nothing in it was changed: run 0.3.0 on it once, then this version (docs/upgrade.md)`,
     );

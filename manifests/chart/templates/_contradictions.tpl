@@ -52,6 +52,20 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
+{{- $backup := dig "backup" dict $settings -}}
+{{- if hasKey $backup "directory" -}}
+{{- $faults = append $faults "server.settings.backup.directory: the chart sets it: use server.backup.existingClaim" -}}
+{{- end -}}
+{{- if and $backup.everyHours (empty $server.backup.existingClaim) -}}
+{{- $faults = append $faults "server.backup.existingClaim: is empty, and server.settings.backup.everyHours asks for copies of the database, which need a volume of their own: make a PersistentVolumeClaim in the server's namespace, and name it here" -}}
+{{- end -}}
+{{- if and $server.backup.existingClaim (not $backup.everyHours) -}}
+{{- $faults = append $faults "server.settings.backup.everyHours: is missing, and server.backup.existingClaim names a volume for copies: say how often they are made, such as 24" -}}
+{{- end -}}
+{{- if and $server.backup.existingClaim (eq $server.backup.existingClaim (default "state-assay-server-0" $server.persistence.existingClaim)) -}}
+{{- $faults = append $faults (printf "server.backup.existingClaim: %s holds the state, and copies there are lost with it: name another claim" $server.backup.existingClaim) -}}
+{{- end -}}
+
 {{- $roots := or $server.endorsementRoots.builtin $server.endorsementRoots.volumes -}}
 {{- range $group := .Values.policy.groups -}}
 {{- if and (has "cloud" $group.enrolment) (empty $server.cloud.program) -}}

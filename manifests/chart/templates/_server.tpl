@@ -14,6 +14,7 @@
 {{- with .Values.server.declared -}}
 {{- if .configMaps }}{{ $_ := set $own "declared" (dict "directory" "/etc/assay-declared" "keys" .keys) }}{{ end -}}
 {{- end -}}
+{{- if .Values.server.backup.existingClaim }}{{ $_ := set $own "backup" (dict "directory" "/var/lib/assay-backups/copies") }}{{ end -}}
 {{- with .Values.server.webhook -}}
 {{- if .url -}}
 {{- $webhook := dict "url" .url "secretFile" (printf "/etc/assay-webhook/%s" .secret.key) -}}

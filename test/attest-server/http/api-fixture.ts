@@ -548,7 +548,7 @@ export function portsOf(world: World): ApiPorts {
       policySource: () => world.policySource,
       policySince: () => now - 3_600_000,
       faulty: () => world.faulty,
-      space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
+      space: () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
       certificates: () => [
         { of: 'server', expiresAt: now + 90 * 86_400_000 },

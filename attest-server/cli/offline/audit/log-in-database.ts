@@ -1,38 +1,50 @@
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import { pathToFileURL } from 'node:url';
+import type { DatabaseSync } from 'node:sqlite';
 import { type AuditLine, auditLine, isAuditEntry } from '../../../api/audit-pages.ts';
 import type { AuditEntry } from '../../../formats/audit.ts';
+import type { DatabaseDamage } from '../../../formats/database-damage.ts';
 import type { AuditOrigin } from '../../../wire/audit-key.ts';
-import { beginsWith } from './begins-with.ts';
+import { type OpenedDatabase, openDatabase } from './database-file.ts';
 import { inOrder } from './in-order.ts';
-import { UnreadableAuditLog } from './verify-log.ts';
+import { DamagedDatabase, UnreadableAuditLog } from './verify-log.ts';
 
-/** SQLite, "Database File Format", section 1.3: the header string. */
-const magic = Buffer.from('SQLite format 3\0');
-
-export function isDatabase(path: string): boolean {
-  return beginsWith(path, magic);
+/**
+ * The audit log in a server's database or a backup of it, which is only read; in the order of an export.
+ * @throws DamagedDatabase at its end, if another part of the file is damaged
+ */
+export function* readDatabase(path: string): Generator<AuditLine> {
+  using database = openDatabase(path);
+  let log: UnreadableAuditLog | null = null;
+  try {
+    yield* linesIn(database);
+  } catch (error) {
+    if (!(error instanceof UnreadableAuditLog)) throw error;
+    log = error;
+  }
+  const damage = database.pageDamage();
+  if (damage.length > 0) throw new DamagedDatabase(damageText(path, damage), { cause: log });
+  if (log !== null) throw log;
 }
 
-/** The audit log in a server's database or a backup of it, which is only read; in the order of an export. */
-export function* readDatabase(path: string): Generator<AuditLine> {
-  const database = new DatabaseSync(path, { readOnly: true });
+/** The lines of a database that is open already. @throws UnreadableAuditLog */
+export function* linesIn({
+  connection,
+  textOf,
+}: Pick<OpenedDatabase, 'connection' | 'textOf'>): Generator<AuditLine> {
   try {
-    // One moment of it: a server may be writing entries and checkpoints meanwhile.
-    database.exec('begin');
     // A database of an older version has none of these.
-    const tables = database.prepare("select 1 from sqlite_master where name = 'audit_keys'").get();
-    if (tables !== undefined) yield* owners(database);
-    yield* inOrder(entries(database), tables === undefined ? [] : notes(database));
+    const tables = connection.prepare("select 1 from sqlite_master where name = 'audit_keys'").get();
+    if (tables !== undefined) yield* owners(connection);
+    yield* inOrder(entries(connection), tables === undefined ? [] : notes(connection));
   } catch (cause) {
     if (cause instanceof UnreadableAuditLog) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UnreadableAuditLog(`the database cannot be read on: ${why}`, { cause });
-  } finally {
-    database.close();
+    throw new UnreadableAuditLog(`the audit log cannot be read on: ${textOf(cause)}`, { cause });
   }
+}
+
+function damageText(path: string, damage: readonly DatabaseDamage[]): string {
+  const [first, ...more] = damage;
+  const rest = more.length === 0 ? '' : ` (and ${more.length} more)`;
+  return `${path} is damaged: ${first?.text}${rest}. What is damaged besides, and what to do: assay-server check --store ${path}`;
 }
 
 /** Which keys a server's database knows. */
@@ -45,20 +57,18 @@ export interface KnownKeys {
 
 /** Writes nothing, not even beside the database. @throws UnreadableAuditLog */
 export function readKnownKeys(path: string): KnownKeys {
-  // Where nobody has it open, SQLite would make files beside it.
-  const file = pathToFileURL(resolve(path));
-  if (!existsSync(`${path}-wal`)) file.searchParams.set('immutable', '1');
-  const database = new DatabaseSync(file, { readOnly: true });
+  using database = openDatabase(path);
+  const { connection } = database;
   try {
-    const origins = [...owners(database)].flatMap((line) => ('origin' in line ? [line] : []));
+    const origins = [...owners(connection)].flatMap((line) => ('origin' in line ? [line] : []));
     const last = "action in ('authority.finish', 'authority.retire') order by seq desc limit 1";
-    const found = database.prepare(`select subject from audit where ${last}`).get();
+    const found = connection.prepare(`select subject from audit where ${last}`).get();
     return { origins, authority: typeof found?.subject === 'string' ? found.subject : null };
   } catch (cause) {
     if (cause instanceof UnreadableAuditLog) throw cause;
-    throw new UnreadableAuditLog(`${path} cannot be read as a database of a server`, { cause });
-  } finally {
-    database.close();
+    const [damage] = database.pageDamage();
+    const why = damage?.text ?? database.textOf(cause);
+    throw new UnreadableAuditLog(`${path} cannot be read as a database of a server: ${why}`, { cause });
   }
 }
 

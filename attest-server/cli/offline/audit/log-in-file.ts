@@ -6,8 +6,9 @@ import { checkpointLength } from '../../../wire/checkpoint.ts';
 import { jsonOrNothing } from '../../../wire/parse-json.ts';
 import { CliError } from '../../exit.ts';
 import { unreadable } from '../../read-file.ts';
+import { isDatabase } from './database-file.ts';
 import { inOrder } from './in-order.ts';
-import { isDatabase, readDatabase } from './log-in-database.ts';
+import { readDatabase } from './log-in-database.ts';
 import { UnreadableAuditLog, type Witness } from './verify-log.ts';
 
 /** No entry is as long as this, also none of an earlier program, which kept texts of 256 KiB: longer lines are not held. */

@@ -26,7 +26,7 @@ export interface AuditLogResult {
   readonly signed: number;
   /** Whether a checkpoint from outside fits. Without, a rewrite by who holds the server's key would not show. */
   readonly witnessed: boolean;
-  /** The first entry that is wrong or missing; `seq` is null if the fault is in a key or a checkpoint itself. */
+  /** The first entry that is wrong or missing; `seq` is null if the fault is in a key or a checkpoint, or in the file. */
   readonly fault: { readonly seq: number | null; readonly text: string } | null;
 }
 
@@ -43,6 +43,9 @@ export interface VerifiedPart {
 export class UnreadableAuditLog extends Error {
   override readonly name = 'UnreadableAuditLog';
 }
+
+/** The file is damaged, be the audit log in it whole or not. */
+export class DamagedDatabase extends UnreadableAuditLog {}
 
 /**
  * Checks the chain, the keys, each checkpoint against the entry that it signs, and all of it against a witness: in one
@@ -107,7 +110,7 @@ export class AuditLogCheck {
 
   /** The next line cannot be read. */
   unreadable(error: UnreadableAuditLog): void {
-    this.#fault ??= { seq: this.#size + 1, text: error.message };
+    this.#fault ??= { seq: error instanceof DamagedDatabase ? null : this.#size + 1, text: error.message };
   }
 
   end(): AuditLogResult {
