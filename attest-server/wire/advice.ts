@@ -234,6 +234,11 @@ function stepsOf(advice: Advice): readonly string[] {
   return advice.split(/\n(?! {2})/);
 }
 
+/** The steps of several pieces of advice, each once. */
+export function joinedAdvice(all: readonly Advice[]): Advice {
+  return [...new Set(all.flatMap(stepsOf))].join('\n');
+}
+
 /** A line of advice that is a command. */
 export function isCommand(line: string): boolean {
   return line.startsWith('  ');
