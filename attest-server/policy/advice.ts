@@ -25,8 +25,9 @@ export function nextStep(
     expected,
     actual,
     value,
+    detail,
   }: Pick<Reason, 'code'> &
-    Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value'>>,
+    Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value' | 'detail'>>,
   known: AdviceContext = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
@@ -38,9 +39,9 @@ export function nextStep(
     { ...known, twin, file, path, reference: reference ?? null },
     byExpected.get(expected ?? '') ?? its,
   );
-  return outOfForce === undefined
-    ? step
-    : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
+  const undone = aspects.find(({ name }) => name === aspect)?.undo?.({ code, detail }) ?? null;
+  const inForce = outOfForce === undefined ? null : putInForce(outOfForce, aspect, known.declaredIn ?? null);
+  return [inForce, undone, step].filter((part) => part !== null).join('\n');
 }
 
 /** An item that `unknownFiles` finds: a file, or a link. */

@@ -61,6 +61,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   prepare(rules: Rules, context: PreparedAspect): Judge;
   /** The next step for a person on each of its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
+  /** A step with finished commands that take back on the node what a reason found; null if there are none. */
+  undo?(reason: Pick<Finding, 'code' | 'detail'>): Advice | null;
   /** Where one code needs several pieces of advice: by what the finding expects, before that by its code. */
   readonly adviceByExpected?: ReadonlyMap<string, Advice>;
 }

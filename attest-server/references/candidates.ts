@@ -6,7 +6,7 @@ import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import { type KeptUnknown, unknownIn } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { shellWord } from '../wire/advice.ts';
+import { nodeWord, shellWord } from '../wire/advice.ts';
 import {
   type AlikeNodes,
   byNode,
@@ -147,6 +147,10 @@ class Naming {
       return none('None of them has proven itself lately: wait for the next answer of one.');
     const taken = unknown.own ? models.slice(0, mostCaptured) : [first];
     const { only, inInitrd = false } = unknown;
+    const paths = (only ?? []).map(nodeWord);
+    // Attack: a name of a file that a shell reads as something else than a person.
+    if (paths.includes(null))
+      return none('It cannot be captured by a command: a file has a name that nobody can type.');
     // Lists of the group count for initrds, whatever references the policy names.
     const named = inInitrd ? null : namedBy(kind, rules);
     const wanted = named?.find((name) => this.#names.take(name)) ?? null;
@@ -156,7 +160,7 @@ class Naming {
       ...taken.map(shellWord),
       ...(kind === 'boot' ? [] : [`--kind ${kind}`]),
       ...(inInitrd ? ['--initrd'] : []),
-      ...(only ?? []).map((path) => `--only ${shellWord(path)}`),
+      ...paths.map((path) => `--only ${path}`),
       `--name ${name} --staged`,
     ];
     const notes = [

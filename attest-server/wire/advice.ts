@@ -220,7 +220,7 @@ function wordsOf({
     NEW_NAME: name ?? null,
     REFERENCE: reference ?? null,
     FILE_DIGEST: file ?? null,
-    FILE_PATH: path === null || path === undefined ? null : shellWord(path),
+    FILE_PATH: path === null || path === undefined ? null : nodeWord(path),
     TWIN: twin ?? null,
   };
 }
@@ -234,12 +234,25 @@ function stepsOf(advice: Advice): readonly string[] {
   return advice.split(/\n(?! {2})/);
 }
 
+/** The steps of several pieces of advice, each once. */
+export function joinedAdvice(all: readonly Advice[]): Advice {
+  return [...new Set(all.flatMap(stepsOf))].join('\n');
+}
+
 /** A line of advice that is a command. */
 export function isCommand(line: string): boolean {
   return line.startsWith('  ');
 }
 
-/** A text as one word of a command, whatever a shell would make of it. */
+/** A text of our own people as one word of a command, whatever a shell would make of it. */
 export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  return /^[\w@%+:,./-][\w@%+=:,./-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * A node's own text as one word of a command; null where a shell could read another text than a person sees: the command is
+ * left out then.
+ */
+export function nodeWord(text: string): string | null {
+  return /^[\x20-\x7e]+$/.test(text) ? shellWord(text) : null;
 }

@@ -74,7 +74,7 @@ describe('incidents: a node boots something else', function () {
     await investigate(night, {
       steps: [['why', node]],
       cause: ['log_incomplete', /boot log/i, 'binary_bios_measurements'],
-      next: [/^(ls|sudo ls) /],
+      next: [/^(wc|sudo wc) /],
     });
     await night.reboot(goodBoot);
     await night.reaches('trusted');

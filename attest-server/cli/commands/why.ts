@@ -1,5 +1,6 @@
 import type { NodeView, ReasonView } from '../../api/api.ts';
-import { adviceOn } from '../../wire/advice.ts';
+import { foldedReasons } from '../../formats/folded-reasons.ts';
+import { adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
@@ -36,20 +37,35 @@ const sources = {
   server: 'server (observed by the server)',
 } as const;
 
-/** Reasons for a person; also for the offline `verify`. What to do about several is said once, below the last of them. */
+/**
+ * Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. A step for several is said
+ * once, below the last of them.
+ */
 export function paragraphs(
   reasons: readonly ReasonView[],
   textFormat: TextFormat,
   node: string | null = null,
 ): string {
-  const advice = reasons.map((reason) => reason.next ?? adviceOn(reason.code, { node }));
-  return reasons
-    .map((reason, at) => {
+  const causes = foldedReasons(reasons);
+  const advice = causes.map(({ cause, follows }) =>
+    joinedAdvice(
+      [cause, ...follows.filter(({ code }) => code !== cause.code)].map(
+        (reason) => reason.next ?? adviceOn(reason.code, { node }),
+      ),
+    ),
+  );
+  return causes
+    .map(({ cause, follows }, at) => {
       const next =
         advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, textFormat) : '';
-      return `${paragraph(reason, textFormat)}${next}`;
+      return `${paragraph(cause, textFormat)}${follows.map((one) => following(one, textFormat)).join('')}${next}`;
     })
     .join('');
+}
+
+/** What follows from a cause, in a line. */
+function following({ code, text, severity }: ReasonView, textFormat: TextFormat): string {
+  return field('    so', `${code}: ${readable(text, textFormat)} (${severity})`, 15, textFormat);
 }
 
 /** Without what to do about it. */

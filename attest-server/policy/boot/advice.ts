@@ -9,7 +9,10 @@ const keep = [
   'Keep the evidence of this boot, because the server erases it later:',
   '  assay bundle NODE --evidence EVIDENCE -f NODE.json',
 ].join('\n');
-const bootLog = '  ls -l /sys/kernel/security/tpm0/binary_bios_measurements';
+/** Its file system says of each file that it has 0 bytes: only reading it shows how long it is. */
+const bootLog = '  wc -c /sys/kernel/security/tpm0/binary_bios_measurements';
+const emptyLog =
+  'If it has 0 bytes, the firmware hands no log over, and nothing on the node brings it back: switch the TPM on in the firmware setup, boot by UEFI (GRUB: linuxefi, or 2.06 and later), and reboot.';
 const capture = '  assay reference capture NODE --name NEW_NAME';
 /** Where something stands against the node: it counts for nobody before a person has seen whom it changes. */
 const stage = [
@@ -64,8 +67,15 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the change is wanted, and you vouch for this node, allow the argument in the policy (boot.cmdline.allow), or capture what it booted, and approve that:',
     stage,
     'If the policy forbids resuming an image, add nohibernate to the command line.',
+    'If not, take the node out of service and look for who changed the command line.',
+    keep,
   ].join('\n'),
-  secureboot_off: ['Switch Secure Boot on in the firmware setup, and reboot the node.', compare].join('\n'),
+  secureboot_off: [
+    compare,
+    'If somebody switched Secure Boot off on purpose, switch it on in the firmware setup, and reboot the node.',
+    'If not, take the node out of service and look for who switched it off.',
+    keep,
+  ].join('\n'),
   secureboot_policy: [
     compare,
     'Find out who changed the Secure Boot keys (PK, KEK, db, dbx, MOK), or who signed what runs. Restore the keys, or update what was revoked.',
@@ -85,12 +95,17 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Otherwise wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
   ].join('\n'),
   resumed: 'Servers should not sleep: find out who suspended the node, and switch suspend off.',
-  no_boot_log: ['Check on the node that there is a boot log and that the agent may read it:', bootLog].join(
-    '\n',
-  ),
-  log_incomplete: [
-    'The boot log, or a part of it, is missing. That can hide what ran. Check on the node that it is there and that the agent may read it:',
+  no_boot_log: [
+    'See on the node, as root, whether there is a boot log, and how many bytes it has:',
     bootLog,
+    emptyLog,
+    'If it has more, the agent may not read it: its log says why.',
+    'If machines of this kind have none, write boot: {withoutLog: pcrs} into the policy of their group, and capture one that you vouch for.',
+  ].join('\n'),
+  log_incomplete: [
+    'The boot log, or a part of it, is missing. That can hide what ran. See on the node, as root, whether it is there, and how many bytes it has:',
+    bootLog,
+    emptyLog,
     'If it is of another bank, as the reason then says, the kernel has the log of before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),

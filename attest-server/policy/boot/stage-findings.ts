@@ -32,7 +32,7 @@ export function stageFinding(
 ): Finding {
   const { stage, unknown, missing, reference } = difference;
   const name = reference.reference.name;
-  const actual = firstOf(stage, unknown);
+  const actual = validationOff(boot, unknown) ?? firstOf(stage, unknown);
   const expected = actual === null ? (missing[0] ?? null) : counterpartOf(actual, difference);
   const [code, words] = causeOf(boot, stage, unknown, actual);
   const where = actual === null ? placeOf(expected) : whereIs(actual);
@@ -71,6 +71,8 @@ function causeOf(
   actual: BootComponent | null,
 ): Cause {
   if (stage === 'secureboot' && turnedOff(boot, unknown)) return secureBootOff;
+  if (actual !== null && validationOff(boot, unknown) === actual)
+    return ['secureboot_policy', 'shim checks no signatures (MokSBState = 01)'];
   // Extensions of the system and other add-ons, which the stub packs into the initrd.
   if (stage === 'other' && (actual?.pcr === 12 || actual?.pcr === 13))
     return ['initrd_unmeasured', 'The boot loader gave the kernel an add-on that is in no reference'];
@@ -79,6 +81,18 @@ function causeOf(
 
 function turnedOff({ state: { secureBoot } }: VouchedBoot, unknown: readonly BootComponent[]): boolean {
   return secureBoot.enabled === false && unknown.some(({ event }) => event === secureBoot.event);
+}
+
+/** The event by which shim was told to check nothing; null if it is no change, or there is none. */
+function validationOff(
+  { state: { secureBoot } }: VouchedBoot,
+  unknown: readonly BootComponent[],
+): BootComponent | null {
+  if (!secureBoot.validationOff) return null;
+  const off = secureBoot.machineOwner.filter(
+    ({ name, content }) => name === 'MokSBState' && content === 'on',
+  );
+  return unknown.find(({ event }) => off.some((one) => one.event === event)) ?? null;
 }
 
 /** A loader itself before what it read, a command line that can be read before one that cannot. */
@@ -248,7 +262,7 @@ export function unexplainedFinding({ digest }: VouchedBoot, pcr: number): Findin
     source: 'tpm',
     expected: `PCR ${pcr} as the log leaves it`,
     actual: `PCR ${pcr} extended`,
-    text: `PCR ${pcr} was extended, but the boot log does not match its value. It is not known what was added to the kernel.`,
+    text: `PCR ${pcr} does not hold what the boot log says: something was extended that is in no log. It is not known what was added to the kernel.`,
     evidence: { digest, position: `PCR ${pcr}` },
   };
 }

@@ -1,5 +1,6 @@
 import type { Advice } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
+import { expectedInspection } from './findings.ts';
 
 const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';
@@ -61,3 +62,15 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If it is swap, switch that off (swapoff --all, /etc/fstab), encrypt it with a random key (/etc/crypttab), or allow it in the policy (disk.swap: any).',
   ].join('\n'),
 };
+
+/** By what the reason expects: one command on the node shows all that only root can read. */
+export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedInspection,
+    [
+      'On the node, as root, have this read for the agent, and see that it is done again at each boot (docs/disk.md):',
+      '  assay-agent inspect',
+      'If the reason stays, treat the node as untrusted: whoever controls the agent can fake it.',
+    ].join('\n'),
+  ],
+]);

@@ -12,7 +12,7 @@ import type { Aspect, AspectJudgement, JudgedNode, SharedVolume } from '../aspec
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
-import { advice } from './advice.ts';
+import { advice, adviceByExpected } from './advice.ts';
 import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import { draftDisk, observeDisk } from './draft.ts';
@@ -32,6 +32,7 @@ export const disk: Aspect<'disk', DiskRules> = {
   readsHost: false,
   referenceKind: 'disk',
   advice,
+  adviceByExpected,
   paths: ({ paths }) => paths.map(({ path }) => path),
   capture: captureDisk,
   noModel: ['luks_key_shared'],

@@ -56,12 +56,10 @@ export function noPathAtAll({ paths }: DiskRules): Finding {
   return unavailable('None of the protected paths exists on the node.', `one of ${names}`, 'none exists');
 }
 
+export const expectedInspection = 'what assay-agent inspect writes';
+
 export function notInspected(cause: string): Finding {
-  return unavailable(
-    'What only root can read of the disks is missing.',
-    'what assay-agent inspect writes',
-    cause,
-  );
+  return unavailable('What only root can read of the disks is missing.', expectedInspection, cause);
 }
 
 export function notShown(path: string, cause: string, detail: Detail): Finding {

@@ -64,10 +64,11 @@ function judgeTable(
 ): DiskJudgement {
   const find = mountFinder(table);
   const layers = new Layers(part, find, measured);
-  const findings: Finding[] = [];
+  const findings: Finding[] = 'cause' in part.inspected ? [notInspected(part.inspected.cause)] : [];
   const crypts = new Map<Crypt, readonly string[]>();
   const openVolumes = new Set<string>();
   let there = 0;
+  const before = findings.length;
   const looked = rules.paths.map((wanted) => {
     const said = part.paths.find(({ path }) => path === wanted.path);
     if (said === undefined) findings.push(notAsked(wanted.path));
@@ -120,7 +121,7 @@ function judgeTable(
       );
     }
   }
-  if (there === 0 && findings.length === 0) findings.push(noPathAtAll(rules));
+  if (there === 0 && findings.length === before) findings.push(noPathAtAll(rules));
   const references = new Set<string>();
   const isUnknown = enrolled.isDemanded && enrolled.volumes.length === 0;
   if (isUnknown) findings.push(noReference(rules.references ?? []));
@@ -198,7 +199,7 @@ function copiesIn(crypts: readonly Crypt[], layers: Layers): readonly Finding[] 
 /** Where memory goes to, and what is left of keys. */
 function swapAndKeyFindings(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
   const { inspected } = part;
-  if ('cause' in inspected) return [notInspected(inspected.cause)];
+  if ('cause' in inspected) return [];
   const findings: Finding[] = [];
   for (const { path, device } of rules.swap === 'any' ? [] : inspected.swaps) {
     // Pages in zram stay in memory.

@@ -30,6 +30,7 @@ import {
   firewallRules,
   firewallSchema,
 } from './rules.ts';
+import { undoDifferences } from './undo.ts';
 
 /** Whether the packet filter of a node is what somebody vouched for. All of it is the node's word. */
 export const firewall: Aspect<'firewall', FirewallRules> = {
@@ -39,6 +40,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   readsHost: false,
   referenceKind: 'firewall',
   advice,
+  undo: undoDifferences,
   rules: firewallRules,
   named: ({ baseline }) => baseline,
   show: ({ baseline, require, forbid, namedOwners }) => ({

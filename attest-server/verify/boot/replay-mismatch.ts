@@ -68,7 +68,7 @@ function explanation(history: PcrHistory, quoted: string): Explanation {
     };
   return {
     event: first,
-    text: `one of its ${events.length} events from event ${first} on was changed, moved, or is missing`,
+    text: `something was extended that is in no log, or one of the ${events.length} events of this PCR, from event ${first} on, was changed or moved`,
   };
 }
 

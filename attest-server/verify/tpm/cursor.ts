@@ -9,10 +9,16 @@ export class Cursor {
   readonly #bytes: Buffer;
   readonly #littleEndian: boolean;
   #offset = 0;
+  #ranOut = false;
 
   constructor(bytes: Buffer, endian: 'big' | 'little' = 'big') {
     this.#bytes = bytes;
     this.#littleEndian = endian === 'little';
+  }
+
+  /** Something took more bytes than there were. */
+  get ranOut(): boolean {
+    return this.#ranOut;
   }
 
   /** Bytes read so far. */
@@ -83,11 +89,17 @@ export class Cursor {
     return new Rejection('malformed', text, { field, offset });
   }
 
+  /** The same for a value by which the structure goes on behind its end. */
+  shortage(field: string, text: string, offset: number): Rejection {
+    this.#ranOut = true;
+    return this.fault(field, text, offset);
+  }
+
   #take(count: number, field: string): number {
     const at = this.#offset;
     const left = this.#bytes.length - at;
     if (!Number.isSafeInteger(count) || count < 0 || count > left)
-      throw this.fault(field, `${field} takes ${count} bytes at offset ${at}, and ${left} are left`, at);
+      throw this.shortage(field, `${field} takes ${count} bytes at offset ${at}, and ${left} are left`, at);
     this.#offset = at + count;
     return at;
   }

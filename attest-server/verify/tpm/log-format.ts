@@ -67,12 +67,12 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
     throw new Rejection('too_large', `an event log of ${bytes.length} bytes`, { field: 'log' });
   const cursor = new Cursor(bytes, 'little');
   const agile = isAgile(bytes);
-  const algorithms = agile ? parseHeader(cursor, bytes) : sha1Only;
+  const algorithms = agile ? firstRead(() => parseHeader(cursor, bytes)) : sha1Only;
   const banks = algorithms.flatMap(({ bank }) => bank ?? []);
   const table = new EventTable(banks.length);
   const undeclared = new Map<number, readonly number[]>();
   if (agile) addHeader(table, bytes);
-  else parseSha1Event(cursor, table);
+  else firstRead(() => parseSha1Event(cursor, table));
   const paddingFrom = paddingStart(bytes);
   let padding: RawLog['padding'] = null;
   let fault: Rejection | null = null;
@@ -94,7 +94,7 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
     }
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
-    fault = error;
+    fault = cursor.ranOut ? explained(`the boot log ends within event ${whole}`, error) : error;
   }
   const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digests } = table.columns;
   const digestOffsets: Partial<Record<LogBank, Uint32Array>> = {};
@@ -115,6 +115,24 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
     padding,
   };
   return { raw, fault };
+}
+
+/** @throws Rejection that says of bytes without even a first event that they are no log */
+function firstRead<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof Rejection ? explained('this is no boot log', error) : error;
+  }
+}
+
+function explained(what: string, cause: Rejection): Rejection {
+  const { code, message, field, offset } = cause;
+  return new Rejection(code, `${what}: ${message}`, {
+    ...(field !== undefined && { field }),
+    ...(offset !== undefined && { offset }),
+    cause,
+  });
 }
 
 const headerTypeAt = 4;
@@ -219,7 +237,7 @@ function skipData(cursor: Cursor, field: string): number {
   const at = cursor.offset;
   const size = cursor.u32(field);
   if (size > cursor.remaining)
-    throw cursor.fault(
+    throw cursor.shortage(
       field,
       `${field} is ${size} at offset ${at}, and ${cursor.remaining} bytes are left`,
       at,

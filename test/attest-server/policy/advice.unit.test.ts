@@ -37,7 +37,7 @@ describe('what to do next', () => {
         if (isCommand(line))
           assert.match(
             line,
-            /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|kubectl|ls|findmnt|lsblk|cryptsetup) )/,
+            /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|kubectl|ls|wc|findmnt|lsblk|cryptsetup) )/,
             code,
           );
         // Prose names a command only where it is no step of its own.
