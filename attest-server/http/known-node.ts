@@ -6,11 +6,12 @@ import { classOf, mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
+import { withSilence } from './silence.ts';
 import { turnedView } from './turned-view.ts';
 
 type KnownPorts = Pick<
   ApiPorts,
-  'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
+  'connected' | 'ended' | 'kubeletReady' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
 > & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
@@ -95,7 +96,8 @@ export function refusedView(
   return { ...pendingView(name), reason, reasons, claims: claims.map(claimView) };
 }
 
-function withConnection(view: NodeView, { connected, enrolment, affirmedBy, cluster }: KnownPorts): NodeView {
+function withConnection(view: NodeView, ports: KnownPorts): NodeView {
+  const { connected, enrolment, affirmedBy, cluster } = ports;
   const names = new Set(Object.values(view.aspects).flatMap(({ references = [] }) => references));
   const references = [...names].flatMap((name) => {
     const by = affirmedBy(name);
@@ -108,7 +110,8 @@ function withConnection(view: NodeView, { connected, enrolment, affirmedBy, clus
   const exemption = exempt && exemptionView(exempt);
   const found = cluster?.marksOf(view.name) ?? null;
   const marks = found && marksView(found);
-  return { ...view, references, address, agent, connectedAt, exemption, marks };
+  const known = { ...view, references, address, agent, connectedAt, exemption, marks };
+  return withSilence(known, ports);
 }
 
 /** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */

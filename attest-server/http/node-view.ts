@@ -4,6 +4,7 @@ import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import { turnedByUs } from '../formats/our-change.ts';
 import { type FaultCause, faultText } from '../formats/server-fault.ts';
+import { overdueText } from '../formats/silence.ts';
 import type { Absence } from '../presence/ports.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Reason } from '../wire/verdict.ts';
@@ -134,6 +135,9 @@ const unsaid = {
   address: null,
   connectedAt: null,
   agent: null,
+  heardAt: null,
+  disconnected: null,
+  kubeletReady: null,
   trial: false,
   references: [],
   claims: [],
@@ -237,7 +241,7 @@ function overdueReason(verifiedAt: number | null): ReasonView {
     code: 'evidence_overdue',
     expected: 'a fresh quote',
     actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
-    text: 'The node has not proven itself in time: its last verdict has expired.',
+    text: overdueText(null),
   };
 }
 
