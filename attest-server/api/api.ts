@@ -139,6 +139,8 @@ export const nodeView = z.object({
   trial: z.boolean().default(false),
   references: z.array(affirmedBy).default([]),
   claims: z.array(claim).default([]),
+  /** It is silent, and another TPM has claimed its name since its last proof. Anybody can do that. */
+  claimed: z.boolean().default(false),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
   /** The change of ours that turned its verdict, if the node did nothing; else null. */

@@ -53,7 +53,19 @@ export function nodeView(
 /** How it is with a node. */
 export type NodeStanding = Pick<
   NodeView,
-  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
+  | 'name'
+  | 'state'
+  | 'reason'
+  | 'reasons'
+  | 'aspects'
+  | 'require'
+  | 'trustedAt'
+  | 'ourChange'
+  | 'missingSince'
+  | 'connectedAt'
+  | 'disconnected'
+  | 'kubeletReady'
+  | 'claimed'
 >;
 
 /**
@@ -95,6 +107,10 @@ export function nodeStanding(
     trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
     ourChange: turnedByUs(status?.trustedBy, overdue ? 'unknown' : state)?.change ?? null,
     missingSince: null,
+    connectedAt: null,
+    disconnected: null,
+    kubeletReady: null,
+    claimed: false,
   };
 }
 
@@ -141,6 +157,7 @@ const unsaid = {
   trial: false,
   references: [],
   claims: [],
+  claimed: false,
   exemption: null,
   turned: null,
   marks: null,

@@ -4,31 +4,34 @@ import type { Advice } from '../wire/advice.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
-type SilencePorts = Pick<ApiPorts, 'connected' | 'ended' | 'kubeletReady' | 'server' | 'now'>;
+type ConnectionPorts = Pick<ApiPorts, 'connected' | 'ended' | 'kubeletReady'>;
 
-/**
- * Adds to a view how the node's connection ended and what the cluster says of its kubelet. Of a silent node the reason says it,
- * and what to do begins where the cause is.
- */
-export function withSilence(
-  view: NodeView,
-  { connected, ended, kubeletReady, server, now }: SilencePorts,
-): NodeView {
-  const { name } = view;
-  const latest = connected(name) ?? ended(name);
-  const kubelet = kubeletReady(name);
-  const end = latest !== null && 'by' in latest ? latest : null;
-  const known = {
-    ...view,
-    heardAt: rfc3339(latest?.heardAt ?? null),
+/** The connection of a node's agent, or how the latest one ended, and the cluster's word on its kubelet. */
+export function connectionView(
+  node: string,
+  { connected, ended, kubeletReady }: ConnectionPorts,
+): Pick<NodeView, 'connectedAt' | 'disconnected' | 'heardAt' | 'kubeletReady'> {
+  const [standing, end] = [connected(node), ended(node)];
+  return {
+    connectedAt: rfc3339(standing?.since ?? null),
     disconnected: end && {
       at: new Date(end.at).toISOString(),
       by: end.by,
       status: end.status,
       reason: end.reason,
     },
-    kubeletReady: kubelet,
+    heardAt: rfc3339((standing ?? end)?.heardAt ?? null),
+    kubeletReady: kubeletReady(node),
   };
+}
+
+/** The view of a silent node with how that came in its reason, and what to do first where the cause is. */
+export function withSilence(
+  view: NodeView,
+  { connected, ended, server, now }: ConnectionPorts & Pick<ApiPorts, 'server' | 'now'>,
+): NodeView {
+  const { name, kubeletReady } = view;
+  const latest = connected(name) ?? ended(name);
   const explained = (reason: ReasonView): ReasonView => {
     if (reason.code !== 'evidence_overdue') return reason;
     // The stored text is of before the start, and says more than that nobody came since.
@@ -36,10 +39,10 @@ export function withSilence(
       latest === null
         ? `${reason.text} It has not been connected since this server started, at ${new Date(server.startedAt).toISOString()}.`
         : overdueText(silenceText(latest));
-    const text = kubelet === null ? how : `${how} ${kubeletTexts[kubelet]}`;
-    return { ...reason, text, next: nextStep(known, now()) };
+    const text = kubeletReady === null ? how : `${how} ${kubeletTexts[kubeletReady]}`;
+    return { ...reason, text, next: nextStep(view, now()) };
   };
-  return { ...known, reasons: view.reasons.map(explained) };
+  return { ...view, reasons: view.reasons.map(explained) };
 }
 
 const kubeletTexts: Readonly<Record<KubeletStatus, string>> = {
