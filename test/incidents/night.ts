@@ -120,7 +120,7 @@ export function commandsIn(text: string): readonly string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) =>
-      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|date|cat|sudo) /.test(line),
+      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|date|cat|sudo|ping|kubectl) /.test(line),
     );
 }
 
