@@ -52,7 +52,7 @@ const kubeletTexts: Readonly<Record<KubeletStatus, string>> = {
 };
 
 /** Milliseconds in which something comes on a connection that works: an agent sends four pings a minute. */
-const heardWithin = 60_000;
+const heardWithin = 45_000;
 
 /** The next steps for a person: those to which the connection points are first. */
 function nextStep(view: NodeView, now: number): Advice {
