@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { channelBindingBytes, channelBindingLabel } from '../attest-server/wire/binding.ts';
 import { dateFault, dateFaults } from '../attest-server/wire/certificate-dates.ts';
+import type { LastWords } from '../attest-server/wire/last-words.ts';
 import { limits } from '../attest-server/wire/limits.ts';
 import {
   attestPath,
@@ -63,7 +64,8 @@ export interface Channel {
   send(...frames: readonly Frame[]): void;
   /** Takes each once the one before has left, or the connection is over: what waits here is one frame. */
   sendInTurn(frames: Iterable<Frame>): Promise<void>;
-  close(status?: number, code?: string): void;
+  /** @param says to the server, as the last thing on this connection */
+  close(status?: number, code?: string, says?: LastWords): void;
 }
 
 /** @throws AgentError `connect_failed` (retryable), saying why: unreachable, untrusted, not this protocol */
@@ -148,16 +150,16 @@ function wrap(
   let why = 'closed';
   let heardAt = performance.now();
 
-  const close = (status = 1000, code = 'closed') => {
+  const close: Channel['close'] = (status = 1000, code = 'closed', says) => {
     if (why === 'closed') why = code;
-    socket.close(status);
+    socket.close(status, says);
     setTimeout(() => socket.terminate(), 1_000).unref();
   };
   const heard = () => {
     heardAt = performance.now();
     options.onHeard?.();
   };
-  const onAbort = () => close(1001);
+  const onAbort = () => close(1001, 'closed', 'stopped');
   const beat = setInterval(() => {
     if (performance.now() - heardAt > 3 * pingEveryMs) {
       why = 'silent';
@@ -192,7 +194,7 @@ function wrap(
       else onMessage(parseServerMessage(data.toString('utf8')));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
-      close(error.code === 'too_large' ? 1009 : 1008, error.code);
+      close(error.code === 'too_large' ? 1009 : 1008, error.code, 'protocol');
     }
   });
   const send = (frame: Frame, sent: () => void) => {

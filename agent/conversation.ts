@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto';
+import { ToolError } from 'node-tpm2/run';
 import type { OpenedByItself } from '../attest-server/wire/gate.ts';
+import type { LastWords } from '../attest-server/wire/last-words.ts';
 import { limits } from '../attest-server/wire/limits.ts';
 import type {
   Activate,
@@ -88,7 +90,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
       }
     } catch (error) {
       on.fault(error);
-      channel.close(error instanceof Rejection ? 1008 : 1011, codeOf(error));
+      channel.close(error instanceof Rejection ? 1008 : 1011, codeOf(error), lastWordsOn(error));
     } finally {
       isBusy = false;
     }
@@ -172,6 +174,12 @@ function helloText(parts: ConversationParts): string {
 function supplementsOf(files: Challenge['files']): NonNullable<Challenge['supplements']> {
   if (files === undefined) return {};
   return { loaderFiles: { of: files, from: 0, bootId: null, most: limits.filesInAnswer.bytes } };
+}
+
+function lastWordsOn(error: unknown): LastWords {
+  if (error instanceof Rejection) return 'protocol';
+  if (error instanceof ToolError) return 'tpm';
+  return error instanceof AgentError && error.code === 'tpm_broker' ? 'tpm_broker' : 'failed';
 }
 
 function codeOf(error: unknown): string {

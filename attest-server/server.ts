@@ -344,6 +344,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   channelFigures(figures, agents);
+  attest.explainSilence(agents.silence);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, admissions, {
@@ -352,6 +353,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       clusterUsers: kubernetes?.operators ?? null,
       enrolment,
       connected: agents.connected,
+      ended: agents.ended,
+      kubeletReady: (node) => kubernetes?.kubeletReady(node) ?? null,
       waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
       turned: attest.turned,

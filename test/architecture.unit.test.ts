@@ -91,7 +91,9 @@ const rules: readonly Rule[] = [
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
-  ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
+  { room: `${server}/door`, values: [wire], types },
+  // How a connection ended is said in words that other rooms show.
+  { room: `${server}/channel`, values: [wire, `${formats}/silence`], types },
   { room: `${server}/health`, values: [formats], types },
   { room: `${server}/presence`, values: [formats], types },
   ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),

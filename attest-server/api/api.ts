@@ -14,6 +14,7 @@ import {
   referenceStates,
   referenceStep,
 } from '../formats/reference.ts';
+import { connectionEnds, kubeletStatuses } from '../formats/silence.ts';
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
 import {
@@ -115,12 +116,31 @@ export const nodeView = z.object({
   address: z.string().nullable().default(null),
   /** Since when it is connected; null while it is not. */
   connectedAt: moment.default(null),
+  /** When anything last came on its connection, or on the last one that was proven since the server started. */
+  heardAt: moment.default(null),
+  /** How that one ended; null while it is connected, and where there was none since the server started. */
+  disconnected: z
+    .object({
+      at: z.iso.datetime(),
+      /** Who closed it; `reset`: it broke off; `timeout`: a ping was not answered. */
+      by: z.enum(connectionEnds),
+      /** Of the close frame (RFC 6455, 7.4). */
+      status: z.int().nullable(),
+      /** The last words of its agent (`tpm_broker`, `tpm`, `stopped`, `protocol`, `failed`), which prove nothing; or why the server closed it. */
+      reason: z.string().nullable(),
+    })
+    .nullable()
+    .default(null),
+  /** Status of the condition Ready of its Node, by the word of kubelet and cluster; null: its cluster has none, or there is no cluster. */
+  kubeletReady: z.enum(kubeletStatuses).nullable().default(null),
   /** Version of its agent, as it says. */
   agent: z.string().nullable().default(null),
   /** The server is on trial, or the node enrolled while it was: its TPM may be a program, and nothing may rest on it. */
   trial: z.boolean().default(false),
   references: z.array(affirmedBy).default([]),
   claims: z.array(claim).default([]),
+  /** It is silent, and another TPM has claimed its name since its last proof. Anybody can do that. */
+  claimed: z.boolean().default(false),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
   /** The change of ours that turned its verdict, if the node did nothing; else null. */

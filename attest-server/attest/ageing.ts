@@ -61,7 +61,7 @@ export class Ageing {
     const stored = node.latest;
     // A verdict may have come while this one waited its turn.
     if (node.status !== shown || stored === null || stored.verdict === null) return;
-    const aged = overdueStatus(stored, stored.verdict);
+    const aged = overdueStatus(stored, stored.verdict, this.#ports.silenceOf(node.name));
     // Not trusted any longer, though it is not written down.
     const showOnly = () => node.showOverdue({ ...aged, since: stored.expiresAt ?? now }, stored);
     if (this.#isOnlyShown(node)) return showOnly();

@@ -60,12 +60,13 @@ export function lastTrusted(status: NodeStatus | null): number | null {
   return status?.state === 'trusted' ? status.verifiedAt : (status?.trustedAt ?? null);
 }
 
-/** The same once its verdict counts no more. @param verdict of it */
+/** The same once its verdict counts no more. @param verdict of it @param how as of `overdueVerdict` */
 export function overdueStatus(
   stored: NodeStatus,
   verdict: Verdict,
+  how: string | null = null,
 ): NodeStatus & { readonly verdict: Verdict } {
-  const overdue = overdueVerdict(verdict, stored.verifiedAt);
+  const overdue = overdueVerdict(verdict, stored.verifiedAt, how);
   return { ...stored, state: overdue.state, verdict: overdue, trustedAt: lastTrusted(stored) };
 }
 

@@ -39,7 +39,7 @@ export type AttestConfig = Pick<
   | 'challengeEvery'
 >;
 
-export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
+export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain' | 'silenceOf'> {
   /** When a server last ran, and that one runs now. */
   readonly alive: { readonly lastAlive: number | null; beat(now: number): Promise<void> };
 }
@@ -82,6 +82,8 @@ export interface Attest extends AsyncDisposable {
   judgingFigures(): ReturnType<AnswerProofs['figures']>;
   /** Called for each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
+  /** Says from now on how it came that a node is silent: nobody else looks at connections. */
+  explainSilence(by: AttestPorts['silenceOf']): void;
   /** Called for each node that is to be asked for evidence now. */
   onAskAgain(listener: AttestPorts['askAgain']): void;
 }
@@ -107,6 +109,7 @@ export async function openAttest(
   const askAgain: AttestPorts['askAgain'] = (node) => {
     for (const ask of asking) ask(node);
   };
+  let silenceOf: AttestPorts['silenceOf'] = () => null;
   const attestation = await Attestation.open(
     {
       ...parts,
@@ -120,6 +123,7 @@ export async function openAttest(
       challengeEvery,
       recorded,
       askAgain,
+      silenceOf: (node) => silenceOf(node),
     },
     alive.lastAlive,
   );
@@ -179,6 +183,9 @@ export async function openAttest(
     flapping: () => attestation.flapping(),
     judgingFigures: () => attestation.proofs.figures(),
     onRecorded: (listener) => void listeners.push(listener),
+    explainSilence(by) {
+      silenceOf = by;
+    },
     onAskAgain: (listener) => void asking.push(listener),
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();

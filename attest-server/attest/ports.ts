@@ -62,6 +62,8 @@ export interface AttestPorts {
   readonly version: string;
   /** Has this node asked for evidence now. */
   askAgain(node: string): void;
+  /** How it came that a node is silent, as a clause; null if that is not known. */
+  silenceOf(node: string): string | null;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
   /** SMBIOS, as its Node in the cluster says it; null if there is none. */

@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
+import type { EndedConnection } from '../formats/silence.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import { spentText } from '../wire/judging-share.ts';
+import { knownLastWords } from '../wire/last-words.ts';
 import { limits } from '../wire/limits.ts';
 import type { Hello, ServerMessage } from '../wire/messages.ts';
 import { Rate } from '../wire/rate.ts';
@@ -28,6 +30,9 @@ export class Connection<Node> {
   /** Since when and from where, for people. */
   readonly since: number;
   readonly address: string;
+  #heardAt: number;
+  /** Set by who ends it first, where that is not the peer. */
+  #ending: KnownEnd | null = null;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
   readonly #source: string;
@@ -68,6 +73,7 @@ export class Connection<Node> {
     this.#socket = socket;
     this.address = address;
     this.since = ports.wallClock();
+    this.#heardAt = this.since;
     this.#source = visitor.source;
     this.#rate = new Rate(bounds.frames, ports.now());
     this.#timings = timings;
@@ -84,6 +90,7 @@ export class Connection<Node> {
     this.#answer.watch(socket);
     // One listener of each event, told to all whom it concerns: of two, each connection keeps a list.
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
+      this.#heardAt = ports.wallClock();
       this.#answer.frame(data.length, true);
       if (!this.#mayGoOn()) return;
       // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
@@ -102,7 +109,12 @@ export class Connection<Node> {
       const isTooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
       this.#carryOut(session.refuse(isTooLarge ? 'too_large' : 'malformed', error.message));
     });
-    webSocket.on('close', () => this.#end());
+    webSocket.on('close', (status, reason) => this.#end(status, reason));
+  }
+
+  /** When anything last came, in milliseconds since the epoch. */
+  get heardAt(): number {
+    return this.#heardAt;
   }
 
   get name(): string | null {
@@ -128,8 +140,13 @@ export class Connection<Node> {
 
   /** A ping or a pong came, of this many bytes, which nobody keeps. */
   controlFrame({ length }: Buffer): boolean {
+    this.#heardAt = this.#ports.wallClock();
     this.#answer.frame(length, false);
     return this.#mayGoOn();
+  }
+
+  unanswered(): void {
+    this.#ending ??= { by: 'timeout', status: null, reason: null };
   }
 
   tooLate(text: string): void {
@@ -159,11 +176,13 @@ export class Connection<Node> {
   /** Its node is no longer enrolled: whatever it still sends is ignored. */
   release(): void {
     this.session.refuse('enrolment_pending', 'the enrolment was revoked');
+    if (this.name !== null) this.#around.proven.leave(this.name, this, null);
     this.#send({ type: 'error', code: 'enrolment_pending' });
     this.close(1008, 'enrolment_pending');
   }
 
   close(code: number, reason: string): void {
+    this.#ending ??= { by: 'server', status: code, reason };
     this.#webSocket.resume();
     this.#webSocket.close(code, reason);
     // A peer that does not close either is not waited for.
@@ -405,6 +424,7 @@ export class Connection<Node> {
     for (const action of this.session.refuse(code, text))
       if (action.do === 'refuse') this.#refused(action.code, action.text, true);
     if (this.#webSocket.bufferedAmount === 0) this.#send({ type: 'error', code });
+    this.#ending ??= { by: 'server', status: null, reason: code };
     this.#webSocket.terminate();
   }
 
@@ -428,7 +448,7 @@ export class Connection<Node> {
     });
   }
 
-  #end(): void {
+  #end(status: number, reason: Buffer): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#timers.end();
     this.#sizes.end();
@@ -436,9 +456,24 @@ export class Connection<Node> {
     if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
     const name = this.name;
-    if (name !== null) this.#around.proven.leave(name, this);
+    const at = this.#ports.wallClock();
+    if (name !== null)
+      this.#around.proven.leave(name, this, {
+        at,
+        heardAt: this.#heardAt,
+        ...(this.#ending ?? endingOf(status, reason)),
+      });
     this.#around.ended(this);
   }
+}
+
+type KnownEnd = Pick<EndedConnection, 'by' | 'status' | 'reason'>;
+
+/** Which the peer made. Where no close frame came ws says 1006, and 1005 where it had no status (RFC 6455, 7.4.1). */
+function endingOf(status: number, reason: Buffer): KnownEnd {
+  if (status === 1006) return { by: 'reset', status: null, reason: null };
+  const said = knownLastWords(reason.toString('latin1'));
+  return { by: 'agent', status: status === 1005 ? null : status, reason: said };
 }
 
 function piecesIn(supplements: AnsweredSupplements): number {

@@ -6,6 +6,8 @@ interface Watch {
   controlFrame(data: Buffer): boolean;
   /** Whether the peer reads what it is sent. */
   reads(): boolean;
+  /** The last ping was not answered: the connection is given up. */
+  unanswered(): void;
 }
 
 /** Whether the peer is there: it answers our pings, and we answer its own. */
@@ -28,7 +30,10 @@ export class Heartbeat {
 
   /** Pings; ends the connection where the last ping was not answered. */
   beat(): void {
-    if (!this.#isAlive) this.#webSocket.terminate();
+    if (!this.#isAlive) {
+      this.#watch.unanswered();
+      this.#webSocket.terminate();
+    }
     this.#isAlive = false;
     if (this.#watch.reads()) this.#webSocket.ping();
   }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
 import type { Admission } from '../door/admission.ts';
+import { type EndedConnection, silenceText } from '../formats/silence.ts';
 import { channelBindingBytes, channelBindingLabel } from '../wire/binding.ts';
 import { limits } from '../wire/limits.ts';
 import { attestPath, subprotocol } from '../wire/messages.ts';
@@ -32,6 +33,10 @@ export interface AgentListener {
   readonly openAnswerBytes: number;
   /** The proven connection of this node's agent; null if there is none. */
   connected(node: string): Connected | null;
+  /** How the latest one ended that was proven since this server started; null while there is one, and before the first. */
+  ended(node: string): EndedConnection | null;
+  /** The latest one in words, whether it stands or not; null if none was proven since this server started. */
+  silence(node: string): string | null;
   /** Ends every connection of a node that is no longer enrolled. */
   disconnect(node: string): void;
   /** Shows another certificate to whoever connects from now on. @throws Error if the key is not its own */
@@ -170,10 +175,16 @@ export async function listen<Node>(
     connected(node) {
       const found = proven.find(node, 'agent');
       if (found === null) return null;
-      const { address, since, session } = found;
-      return { address, since, agent: session.hello?.versions.program ?? '' };
+      const { address, since, heardAt, session } = found;
+      return { address, since, heardAt, agent: session.hello?.versions.program ?? '' };
+    },
+    ended: (node) => proven.ended(node),
+    silence(node) {
+      const latest = proven.find(node, 'agent') ?? proven.ended(node);
+      return latest && silenceText(latest);
     },
     disconnect(node) {
+      proven.forget(node);
       for (const connection of open) if (connection.name === node) connection.release();
     },
     renew({ chain, key }) {

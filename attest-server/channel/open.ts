@@ -37,6 +37,8 @@ export async function openChannel<Node>(
     port: listener.port,
     challengeNow: listener.challengeNow,
     connected: listener.connected,
+    ended: listener.ended,
+    silence: listener.silence,
     get proven() {
       return listener.proven;
     },

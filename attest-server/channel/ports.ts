@@ -48,6 +48,8 @@ export interface Connected {
   readonly address: string;
   /** Milliseconds since the epoch. */
   readonly since: number;
+  /** When anything last came on it. */
+  readonly heardAt: number;
   /** The version that it says. */
   readonly agent: string;
 }

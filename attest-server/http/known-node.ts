@@ -6,11 +6,12 @@ import { classOf, mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
+import { connectionView, withSilence } from './silence.ts';
 import { turnedView } from './turned-view.ts';
 
 type KnownPorts = Pick<
   ApiPorts,
-  'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
+  'connected' | 'ended' | 'kubeletReady' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
 > & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
@@ -95,20 +96,20 @@ export function refusedView(
   return { ...pendingView(name), reason, reasons, claims: claims.map(claimView) };
 }
 
-function withConnection(view: NodeView, { connected, enrolment, affirmedBy, cluster }: KnownPorts): NodeView {
+function withConnection(view: NodeView, ports: KnownPorts): NodeView {
+  const { connected, enrolment, affirmedBy, cluster } = ports;
   const names = new Set(Object.values(view.aspects).flatMap(({ references = [] }) => references));
   const references = [...names].flatMap((name) => {
     const by = affirmedBy(name);
     return by === null ? [] : [{ name, by: by.by, since: by.at }];
   });
-  const connection = connected(view.name);
-  const { address = null, agent = null } = connection ?? enrolment.lastSeen(view.name) ?? {};
-  const connectedAt = connection === null ? null : new Date(connection.since).toISOString();
+  const { address = null, agent = null } = connected(view.name) ?? enrolment.lastSeen(view.name) ?? {};
   const exempt = cluster?.exemption(view.name) ?? null;
   const exemption = exempt && exemptionView(exempt);
   const found = cluster?.marksOf(view.name) ?? null;
   const marks = found && marksView(found);
-  return { ...view, references, address, agent, connectedAt, exemption, marks };
+  const connection = connectionView(view.name, ports);
+  return withSilence({ ...view, references, address, agent, ...connection, exemption, marks }, ports);
 }
 
 /** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */
@@ -129,8 +130,7 @@ function withClaims(
   const proven = view.verifiedAt === null ? 0 : Date.parse(view.verifiedAt);
   const isSilent = view.reasons.some(isSilence);
   const isLate = ({ lastSeen }: KnownClaim) => lastSeen > proven;
-  const isCause = (claim: KnownClaim) =>
-    isSilent && isLate(claim) && (mayWait(claim.code) || inItsName.has(claim.code));
+  const isCause = (claim: KnownClaim) => isSilent && isRivalClaim(claim, ek, proven);
   // From where the node last came first: its public keys are no secret.
   const own = claims
     .filter((claim) => claim.ekDigest === ek && isLate(claim))
@@ -147,7 +147,20 @@ function withClaims(
       mayEnrol,
     ),
   ];
-  return { ...view, claims: shown, reasons, reason: reasons[0]?.code ?? null };
+  const claimed = state === 'unknown' && others.some(isCause);
+  return { ...view, claims: shown, claimed, reasons, reason: reasons[0]?.code ?? null };
+}
+
+/**
+ * Whether another TPM claims a node's name since the node last proved itself: it may be the cause of its silence.
+ * @param ek of the node @param proven when it last did, in milliseconds since the epoch
+ */
+export function isRivalClaim(
+  { ekDigest, code, lastSeen }: KnownClaim,
+  ek: string | null,
+  proven: number,
+): boolean {
+  return ekDigest !== ek && lastSeen > proven && (mayWait(code) || inItsName.has(code));
 }
 
 /** Codes by which a TPM is refused because of the name; anybody can send something else that is refused. */

@@ -1,5 +1,5 @@
 import type { NodeView } from '../api/api.ts';
-import { refusedView } from './known-node.ts';
+import { isRivalClaim, refusedView } from './known-node.ts';
 import {
   type NodeStanding,
   nodeStanding,
@@ -9,6 +9,7 @@ import {
   withAbsence,
 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
+import { connectionView } from './silence.ts';
 
 /** A node in a list; it is looked at closely only if it is shown. */
 export interface ListedNode {
@@ -17,8 +18,8 @@ export interface ListedNode {
   readonly standing: () => NodeStanding;
 }
 
-type ListPorts = Pick<ApiPorts, 'presence' | 'now'> & {
-  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported'>;
+type ListPorts = Pick<ApiPorts, 'presence' | 'now' | 'connected' | 'ended' | 'kubeletReady'> & {
+  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported' | 'claims'>;
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
 };
 
@@ -26,13 +27,12 @@ type ListPorts = Pick<ApiPorts, 'presence' | 'now'> & {
  * Every enrolled node, and those that have no TPM by the policy, in the order of their names.
  * @param withGone also those that are gone from the cluster
  */
-export async function listNodes(
-  { store, enrolment, presence, now }: ListPorts,
-  withGone = false,
-): Promise<ListedNode[]> {
+export async function listNodes(ports: ListPorts, withGone = false): Promise<ListedNode[]> {
+  const { store, enrolment, presence, now } = ports;
   const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
   const byName = new Map(statuses.map((status) => [status.name, status]));
   const names = new Set(nodes.map(({ name }) => name));
+  const claims = enrolment.claims();
   return [
     ...nodes
       .filter(({ name }) => withGone || !presence.isHidden(name))
@@ -43,10 +43,17 @@ export async function listNodes(
             nodeView(byName.get(name) ?? null, enrolled, now(), store.serverFault(name)),
             presence.absenceOf(name),
           );
-        const standing = () => ({
-          ...nodeStanding(byName.get(name) ?? null, enrolled, now(), store.serverFault(name)),
-          missingSince: rfc3339(presence.absenceOf(name)?.missingSince ?? null),
-        });
+        const isClaimed = () =>
+          claims
+            .get(name)
+            ?.some((claim) => isRivalClaim(claim, enrolled.ekDigest, byName.get(name)?.verifiedAt ?? 0)) ===
+          true;
+        const standing = () => {
+          const its = nodeStanding(byName.get(name) ?? null, enrolled, now(), store.serverFault(name));
+          const missingSince = rfc3339(presence.absenceOf(name)?.missingSince ?? null);
+          if (its.state !== 'unknown') return { ...its, missingSince };
+          return { ...its, missingSince, ...connectionView(name, ports), claimed: isClaimed() };
+        };
         return { name, view, standing };
       }),
     ...enrolment

@@ -4,6 +4,7 @@ import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import { turnedByUs } from '../formats/our-change.ts';
 import { type FaultCause, faultText } from '../formats/server-fault.ts';
+import { overdueText } from '../formats/silence.ts';
 import type { Absence } from '../presence/ports.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Reason } from '../wire/verdict.ts';
@@ -52,7 +53,19 @@ export function nodeView(
 /** How it is with a node. */
 export type NodeStanding = Pick<
   NodeView,
-  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
+  | 'name'
+  | 'state'
+  | 'reason'
+  | 'reasons'
+  | 'aspects'
+  | 'require'
+  | 'trustedAt'
+  | 'ourChange'
+  | 'missingSince'
+  | 'connectedAt'
+  | 'disconnected'
+  | 'kubeletReady'
+  | 'claimed'
 >;
 
 /**
@@ -94,6 +107,10 @@ export function nodeStanding(
     trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
     ourChange: turnedByUs(status?.trustedBy, overdue ? 'unknown' : state)?.change ?? null,
     missingSince: null,
+    connectedAt: null,
+    disconnected: null,
+    kubeletReady: null,
+    claimed: false,
   };
 }
 
@@ -134,9 +151,13 @@ const unsaid = {
   address: null,
   connectedAt: null,
   agent: null,
+  heardAt: null,
+  disconnected: null,
+  kubeletReady: null,
   trial: false,
   references: [],
   claims: [],
+  claimed: false,
   exemption: null,
   turned: null,
   marks: null,
@@ -237,7 +258,7 @@ function overdueReason(verifiedAt: number | null): ReasonView {
     code: 'evidence_overdue',
     expected: 'a fresh quote',
     actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
-    text: 'The node has not proven itself in time: its last verdict has expired.',
+    text: overdueText(null),
   };
 }
 

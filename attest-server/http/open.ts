@@ -1,6 +1,7 @@
 /**
  * One table of routes (`routes`) for API, `probes` and metrics, from which /openapi.json is made (`openapi`);
- * `roles` and `tokens`; and what is shown of a node (`node-view`, and `known-node` for what is known besides).
+ * `roles` and `tokens`; and what is shown of a node (`node-view`, `known-node` for what is known
+ * besides, and `silence` for how a silent one came to be so).
  */
 
 import type { Admissions } from '../door/open.ts';

@@ -16,6 +16,7 @@ import type { Bundle } from '../formats/bundle.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../formats/reference.ts';
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
+import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
@@ -56,6 +57,10 @@ export interface ApiPorts {
   readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null if there is none. */
   connected(node: string): Connected | null;
+  /** How the latest one ended; null while there is one, and where none was proven since the server started. */
+  ended(node: string): EndedConnection | null;
+  /** Whether its cluster has the kubelet of this node as Ready; null if that is not known. */
+  kubeletReady(node: string): KubeletStatus | null;
   /** Milliseconds until this node is asked again, if it has spent its judging time; otherwise 0. */
   waits(node: string): number;
   /** Who brought the reference of this name, and when (RFC 3339); null if nobody is named. */

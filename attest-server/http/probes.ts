@@ -26,8 +26,9 @@ export function readiness({ ok, reason }: Readiness): RouteAnswer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
-export interface ProbePorts extends Pick<ApiPorts, 'presence' | 'ready' | 'now' | 'fault'> {
-  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported'>;
+export interface ProbePorts
+  extends Pick<ApiPorts, 'presence' | 'ready' | 'now' | 'fault' | 'connected' | 'ended' | 'kubeletReady'> {
+  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported' | 'claims'>;
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
   /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
   readonly scrapeKeptFor: number;

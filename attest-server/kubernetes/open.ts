@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import type { CheckpointKeeper } from '../audit/cluster-checkpoint.ts';
 import type { Cluster } from '../enrolment/cluster.ts';
 import { checkpointConfig } from '../formats/marks.ts';
+import { type KubeletStatus, kubeletStatuses } from '../formats/silence.ts';
 import type { AdmissionReader, ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
 import type { AuthorityKeeper } from '../tls/published-authorities.ts';
 import { Rejection } from '../wire/rejection.ts';
@@ -62,6 +63,8 @@ export interface Kubernetes extends AsyncDisposable {
   /** Of the authorities of the server; null if they are kept nowhere. */
   readonly authorities: AuthorityKeeper | null;
   readonly cluster: Cluster;
+  /** Status of the condition Ready of this Node; null if there is no such Node, or the cluster is not known at present. */
+  kubeletReady(node: string): KubeletStatus | null;
   /** Null: the cluster makes nobody an operator here. */
   readonly operators: Operators | null;
   /** The server's own. */
@@ -153,6 +156,11 @@ function openWith(
       labelsOf: (name) => cache.get(name)?.labels ?? labels,
       systemUuidOf: (name) => cache.get(name)?.systemUuid ?? null,
       wantsToken,
+    },
+    kubeletReady(node) {
+      const conditions = watch.synced ? cache.get(node)?.conditions : undefined;
+      const status = conditions?.find(({ type }) => type === 'Ready')?.status;
+      return kubeletStatuses.find((known) => known === status) ?? null;
     },
     operators:
       config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),

@@ -16,6 +16,7 @@
 import { LRUCache } from 'lru-cache';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
+import { overdueText } from '../formats/silence.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Proven } from '../verify/proven.ts';
 import { atMost } from '../wire/at-most.ts';
@@ -364,11 +365,12 @@ function begunBy(
 /**
  * The verdict once its evidence is too old: silence is never trusted.
  * @param verifiedAt when the latest evidence was judged, milliseconds since the epoch
+ * @param how it came to be silent, as a clause; null if that is not known
  */
-export function overdueVerdict(verdict: Verdict, verifiedAt: number | null): Verdict {
+export function overdueVerdict(verdict: Verdict, verifiedAt: number | null, how: string | null): Verdict {
   const silent = verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`;
   const reason: Reason = {
-    ...informing('evidence_overdue', 'identity', 'server', 'The node has not proven itself lately.', {
+    ...informing('evidence_overdue', 'identity', 'server', overdueText(how), {
       expected: 'a fresh quote',
       actual: silent,
     }),

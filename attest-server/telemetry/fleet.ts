@@ -48,6 +48,10 @@ export function fleetFigures(
     'nodes_claimed_without_tpm',
     'Machines that say they have no TPM, where policy expects one',
   );
+  const claimed = figures.gauge(
+    'nodes_silent_claimed',
+    'Nodes in the state unknown whose names other TPMs have claimed since their last proof',
+  );
   let ofNodes = '';
   return {
     nodeStates(views) {
@@ -57,12 +61,13 @@ export function fleetFigures(
       for (const change of ourChanges)
         turned.set({ change }, untrusted.filter(({ ourChange }) => ourChange === change).length);
       missing.set(views.filter(isMissed).length);
+      claimed.set(views.filter((view) => view.claimed && !isMissed(view)).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      const claimed = claimedWithoutTpm();
-      withoutTpm.set(claimed.length);
-      const listed = new Set([...views.map(({ name }) => name), ...claimed]);
+      const without = claimedWithoutTpm();
+      withoutTpm.set(without.length);
+      const listed = new Set([...views.map(({ name }) => name), ...without]);
       const unproven = unenrolled().filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
       if (perNode) ofNodes = nodeSeries(views, unproven, flapping());

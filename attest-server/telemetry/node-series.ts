@@ -1,9 +1,10 @@
 import type { NodeStanding } from '../http/node-view.ts';
+import { knownLastWords } from '../wire/last-words.ts';
 import { classOf } from '../wire/reasons.ts';
 import { isSigned, nodeStates } from '../wire/verdict.ts';
 
 /**
- * The series of each node, in Prometheus' text format: eight of a node. Written as text at once, since a scrape of thousands
+ * The series of each node, in Prometheus' text format: eight of a node, and one of a silent one. Written as text at once, since a scrape of thousands
  * of nodes holds up the server's one thread.
  * @param withoutAgent Nodes of the cluster that nobody has enrolled
  * @param flapping names of those whose rows are joined
@@ -16,6 +17,10 @@ export function nodeSeries(
   let states = headOf('node_state', '1 for the state of the node, 0 for the others');
   let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
+  let silences = headOf(
+    'node_silence_info',
+    'Always 1; a node in the state unknown, and how it came to be silent',
+  );
   let successes = headOf('node_last_success_timestamp_seconds', 'When the node was last found trusted');
   for (const view of nodes) {
     const { name, state, reason, reasons: all, trustedAt, ourChange } = view;
@@ -25,6 +30,8 @@ export function nodeSeries(
     trusted += `assay_node_trusted{${node}} ${state === 'trusted' ? 1 : 0}\n`;
     if (trustedAt !== null)
       successes += `assay_node_last_success_timestamp_seconds{${node}} ${Date.parse(trustedAt) / 1000}\n`;
+    if (state === 'unknown' && !isMissed(view))
+      silences += `assay_node_silence_info{${node},${silenceLabels(view)}} 1\n`;
     if (state !== 'trusted' && reason !== null && !isMissed(view))
       reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}",ours="${state === 'untrusted' && ourChange !== null}"} 1\n`;
   }
@@ -35,7 +42,14 @@ export function nodeSeries(
     'Always 1; a node whose verdicts change so often that their rows are joined',
   );
   for (const name of flapping) flaps += `assay_node_flapping{node="${escaped(name)}"} 1\n`;
-  return `${states}${reasons}${trusted}${successes}${missing}${flaps}`;
+  return `${states}${reasons}${silences}${trusted}${successes}${missing}${flaps}`;
+}
+
+/** All of closed lists: an agent chooses one word of `says`, and nothing else. */
+function silenceLabels({ connectedAt, disconnected, kubeletReady, claimed }: NodeStanding): string {
+  const connection = disconnected?.by ?? (connectedAt === null ? 'none' : 'connected');
+  const says = disconnected?.by === 'agent' ? knownLastWords(disconnected.reason ?? '') : null;
+  return `connection="${connection}",says="${says ?? ''}",kubelet="${kubeletReady ?? ''}",claimed="${claimed}"`;
 }
 
 /** Silent, and its cluster does not expect it: it is not reported, and soon it is gone. */

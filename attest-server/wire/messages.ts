@@ -1,7 +1,8 @@
 /**
  * Everything that agent and server say to one another, and everything that evidence holds: `messages`,
  * `evidence`, `binding`, `facts`, a file for each part and supplement, `limits`; then `verdict`, `reasons`, and
- * the `advice` on them. An agent knows nothing else of a server. `roles` has a row for each role.
+ * the `advice` on them; and the `last-words` of an agent. An agent knows nothing else of a server. `roles` has a
+ * row for each role.
  *
  * The wire can grow: a hello says what an agent speaks, and new members and kinds of frame go only to agents
  * that speak them. Recorded conversations of each version are tests (`test/conversations`).

@@ -120,7 +120,9 @@ export function commandsIn(text: string): readonly string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) =>
-      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|wc|nft|date|cat|sudo) /.test(line),
+      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|wc|nft|date|cat|sudo|ping|kubectl) /.test(
+        line,
+      ),
     );
 }
 

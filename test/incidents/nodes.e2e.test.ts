@@ -28,7 +28,7 @@ describe('incidents: a node is silent', function () {
     await night.reaches('trusted');
   });
 
-  it('says of an exchanged TPM that another one claims the name, and leads to its enrolment', async () => {
+  it('says of a silent node that another TPM claims its name, and leads to its enrolment (row 402)', async () => {
     await night.killAgent();
     await night.startAgent(board);
     await night.reaches('unknown');
@@ -42,6 +42,11 @@ describe('incidents: a node is silent', function () {
       cause: [/another TPM/i, digest.slice(0, 12), '127.0.0.1'],
       next: [`assay enrol revoke ${node} --reason`, `assay enrol approve ${node} --ek ${digest}`],
     });
+    assert.equal(await night.world.metric('assay_nodes_silent_claimed'), 1);
+    assert.match(
+      await night.world.metrics(),
+      /^assay_node_silence_info\{node="node-1",.*claimed="true"\} 1$/m,
+    );
     assert(
       shown.search(/another TPM/i) < shown.indexOf('evidence_overdue') || !shown.includes('evidence_overdue'),
     );
@@ -53,5 +58,6 @@ describe('incidents: a node is silent', function () {
     const approved = await type(night, approve);
     assert.equal(approved.code, 0, approved.stderr);
     await night.reaches('trusted');
+    assert.equal(await night.world.metric('assay_nodes_silent_claimed'), 0);
   });
 });

@@ -151,6 +151,12 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayAgentMissing', labels: of({ node: 'node-9' }) },
   ],
   [
+    'silent nodes whose names are claimed',
+    [[`assay_nodes_silent_claimed{instance="${instance}"}`, '2x90']],
+    '10m',
+    { alert: 'AssaySilentNodesClaimed', labels: of(), value: '2' },
+  ],
+  [
     'machines that say they have no TPM',
     [[`assay_nodes_claimed_without_tpm{instance="${instance}"}`, '5x90']],
     '30m',
@@ -448,6 +454,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayNodeFlapping: [[series('node_trusted', { node: 'node-2' }), '1x5 0x2 1x9 0x2 1x90']],
   AssayAgentMissing: [[series('node_without_agent', { node: 'node-9' }), '1x25 stale']],
   AssayAgentsMissing: [[series('nodes_without_agent'), '4x25 0x90']],
+  AssaySilentNodesClaimed: [[series('nodes_silent_claimed'), '3x8 0x90']],
   AssayMachinesWithoutTpm: [[series('nodes_claimed_without_tpm'), '5x25 0x90']],
   AssayMassFailure: [
     [series('mass_failure_nodes', { code: 'kernel_unknown' }), '0x90'],
@@ -618,6 +625,36 @@ describe('the alert rules for Prometheus', () => {
       { alert: 'AssayPolicyChangedMany', labels: { instance, change: 'policy' }, value: '5' },
       { alert: 'AssayNodesUntrusted', labels: { instance, state: 'untrusted' }, value: '1' },
     ]);
+  });
+
+  it('say how each silent node came to be so, by the words that the server has then', async () => {
+    const node: Node = { name: 'node-2', state: 'unknown', class: 'service', signed: false };
+    const told: readonly (readonly [object, string])[] = [
+      [{ connection: 'agent', says: 'tpm_broker' }, 'Its agent closed the connection, and said: tpm_broker.'],
+      [{ connection: 'agent' }, 'Its agent closed the connection.'],
+      [
+        { connection: 'reset', kubelet: 'True' },
+        'Its connection broke off without a goodbye: its agent was killed, or its machine began anew. The condition Ready of its Node is True.',
+      ],
+      [
+        { connection: 'timeout', kubelet: 'Unknown', claimed: 'true' },
+        'Nothing comes from it any more: its machine is off, its network is cut, or it hangs. The condition Ready of its Node is Unknown. Another TPM claims its name.',
+      ],
+      [{ connection: 'server' }, 'The server closed its connection.'],
+      [{ connection: 'connected' }, 'It is connected, and does not answer.'],
+      [{ connection: 'none' }, 'It has not been connected since the server started.'],
+    ];
+    const cases = told.map(([labels, description], at): RuleCase => {
+      const its = { says: '', kubelet: '', claimed: 'false', ...labels, instance, node: node.name };
+      const silence = [[`assay_node_silence_info${labelsText(its)}`, '1x90']] as const;
+      const fired = { alert: 'AssayNodeSilent', labels: reasonLabels(node, 'service'), description };
+      return {
+        name: `${at}`,
+        scraped: [...healthy, ...seriesOf(node), ...silence],
+        fires: { '11m': [fired] },
+      };
+    });
+    await assertCases(cases);
   });
 
   it('leave a node in peace of which somebody announced a change', async () => {

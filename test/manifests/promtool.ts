@@ -15,6 +15,7 @@ const alertRule = z.strictObject({
   labels: z.strictObject({ severity: z.enum(['critical', 'warning']) }),
   annotations: z.strictObject({
     summary: z.string(),
+    description: z.string().optional(),
     command: z.string().optional(),
     runbook_url: z.string(),
   }),
@@ -36,6 +37,8 @@ export interface Fired {
   readonly alert: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value?: string;
+  /** What the query in its description gives; default nothing. */
+  readonly description?: string;
 }
 
 /** What was scraped, and what fires after so long, `10m`. */
@@ -110,7 +113,7 @@ export async function promtoolOn(input: string, ...args: readonly string[]): Pro
   return stdout.toString('utf8');
 }
 
-function expected({ labels, annotations }: AlertRule, { labels: own, value = '' }: Fired) {
+function expected({ labels, annotations }: AlertRule, { labels: own, value = '', description = '' }: Fired) {
   const said = (text: string) =>
     text
       .replace(/\{\{ with \$labels\.(\w+) \}\}(.*)\{\{- end \}\}/, (_, name: string, words: string) =>
@@ -121,7 +124,10 @@ function expected({ labels, annotations }: AlertRule, { labels: own, value = '' 
   return {
     exp_labels: { ...labels, ...own },
     exp_annotations: Object.fromEntries(
-      Object.entries(annotations).map(([name, text = '']) => [name, said(text)]),
+      Object.entries(annotations).map(([name, text = '']) => [
+        name,
+        name === 'description' ? description : said(text),
+      ]),
     ),
   };
 }

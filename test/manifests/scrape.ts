@@ -69,7 +69,10 @@ export function faultsOf(query: string, words: string, scrape: Scrape): string[]
 }
 
 /** Metrics of what a usual fleet does not have, whose type alone is told there: the labels that series of them would have. */
-const rare: Readonly<Record<string, readonly string[]>> = { assay_node_flapping: ['node'] };
+const rare: Readonly<Record<string, readonly string[]>> = {
+  assay_node_flapping: ['node'],
+  assay_node_silence_info: ['node', 'connection', 'says', 'kubelet', 'claimed'],
+};
 
 /** Labels that Prometheus adds, or people who have several clusters. */
 const ofPrometheus: readonly string[] = ['instance', 'job', 'cluster'];

@@ -22,7 +22,10 @@ export type FindingPlace = (typeof findingPlaces)[number];
 
 /** What each code says, as a sentence for a person; what to do next is in `wire/advice.ts` and the aspects. */
 export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, string]>> = {
-  evidence_overdue: ['service', 'The node has not proven itself for longer than a verdict counts.'],
+  evidence_overdue: [
+    'service',
+    'The node has not proven itself for longer than a verdict counts. The text says how its connection ended, and what its agent said last.',
+  ],
   server_fault: [
     'service',
     'The server could not judge or store what the node sent. Nothing is known against the node.',

@@ -94,10 +94,19 @@ function endorsed({ endorsedBy, tpm, tpmClass }: NodeView): string {
   return tpm === null ? who : `${tpm}; ${who}`;
 }
 
-function connection({ connectedAt, address, agent }: NodeView): readonly LabelledLine[] {
-  if (address === null) return [];
+function connection(node: NodeView): readonly LabelledLine[] {
+  const { connectedAt, disconnected, kubeletReady, address, agent } = node;
+  const kubelet: readonly LabelledLine[] =
+    kubeletReady === null
+      ? []
+      : [['Kubelet', kubeletReady === 'True' ? 'Ready' : `Ready is ${kubeletReady}`]];
+  if (address === null) return kubelet;
   const from = `from ${address}, agent ${agent ?? '-'}`;
-  return connectedAt === null
-    ? [['Not connected', `last ${from}`]]
-    : [['Connected', `since ${utc(connectedAt)} ${from}`]];
+  const since = disconnected === null ? '' : `since ${utc(disconnected.at)}, `;
+  return [
+    connectedAt === null
+      ? ['Not connected', `${since}last ${from}`]
+      : ['Connected', `since ${utc(connectedAt)} ${from}`],
+    ...kubelet,
+  ];
 }

@@ -1,6 +1,6 @@
 import type { NodeView, ReasonView } from '../../api/api.ts';
 import { foldedReasons } from '../../formats/folded-reasons.ts';
-import { adviceOn, joinedAdvice } from '../../wire/advice.ts';
+import { type Advice, adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
@@ -25,10 +25,27 @@ function explanation(node: NodeView, textFormat: TextFormat): string {
       : wrapped(readable(node.turned.text, textFormat), textFormat.width - 2)
           .map((line) => `  ${line}\n`)
           .join('');
-  const head = `${printable(node.name)} is ${stateText(node)}\n${turned}`;
+  const past = untrustedBefore(node, textFormat);
+  const head = `${printable(node.name)} is ${stateText(node)}\n${turned}${past === null ? '' : steps('', past, 2, textFormat)}`;
   const reasons =
     node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, textFormat, node.name);
   return head + reasons + nodeFacts(node, textFormat);
+}
+
+/** An alarm ends with the state that caused it, and whoever comes for it looks later. */
+const saysFor = 24 * 3600_000;
+
+/** That a node which is not untrusted any more was it a short time ago, and how to see why; null if it was not. */
+function untrustedBefore({ name, state, transitions }: NodeView, textFormat: TextFormat): Advice | null {
+  const at = transitions.findIndex((one) => one.state === 'untrusted');
+  const [was, next] = [transitions[at], transitions[at - 1]];
+  if (state === 'untrusted' || was === undefined || next === undefined) return null;
+  if (textFormat.now - Date.parse(next.at) > saysFor) return null;
+  const why = was.reason === null ? '' : ` (${was.reason})`;
+  return [
+    readable(`It was untrusted${why} from ${was.at} until ${next.at}. See what it showed then:`, textFormat),
+    `  assay history ${name} --transitions`,
+  ].join('\n');
 }
 
 const sources = {

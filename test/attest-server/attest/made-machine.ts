@@ -71,6 +71,7 @@ export function madePorts(
     answerWithin: timings.answerWithin,
     challengeEvery: timings.challengeEvery,
     askAgain: () => {},
+    silenceOf: () => null,
     inForce: () => inForce,
     earlier: { known: () => null, read: async () => null, pathsOf: () => [] },
     version: '1.2.3',

@@ -88,7 +88,7 @@ describe('the command line', () => {
     });
     const name = 'node-known';
     world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdict) });
-    world.connected.set(name, { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000 });
+    world.connected.set(name, { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000, heardAt: now });
     try {
       const { code, out } = await assay(`why ${name}`);
       assert.equal(code, 0);

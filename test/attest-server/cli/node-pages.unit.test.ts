@@ -229,6 +229,37 @@ describe('the pages about one node', () => {
     assert.match(text, /^ +entry 107: \/bin\/x sha256:d{64} \(first seen \S+Z \(2m ago\)\)$/m);
   });
 
+  it('say of a node that is not untrusted any more that it was until a short time ago, and how to see why', async () => {
+    const untrusted = { at: instant(400), state: 'untrusted', reason: 'kernel_unknown' };
+    const pageOf = (state: string, ...transitions: readonly object[]) =>
+      shown(why, 200, { ...view, state, reasons: [], reason: null, transitions });
+    for (const state of ['trusted', 'pending', 'unknown']) {
+      const text = await pageOf(state, { at: instant(60), state, reason: null }, untrusted);
+      assert.match(
+        text,
+        /^ {2}It was untrusted \(kernel_unknown\) from 2026-11-20T11:53:20Z \(\S+ ago\) until 2026-11-20T11:59:00Z \(60s ago\)\. See what it showed then:\n {4}assay history node-2 --transitions$/m,
+      );
+    }
+    const later = [{ at: instant(9), state: 'unknown', reason: 'evidence_overdue' }] as const;
+    const trusted = { at: instant(60), state: 'trusted', reason: null };
+    assert.match(await pageOf('unknown', ...later, trusted, untrusted), /until 2026-11-20T11:59:00Z/);
+    const dayAgo = { at: instant(86_401), state: 'trusted', reason: null };
+    const never = /It was untrusted/;
+    assert.doesNotMatch(await pageOf('trusted', dayAgo, { ...untrusted, at: instant(90_000) }), never);
+    assert.doesNotMatch(await pageOf('untrusted', untrusted, trusted), never);
+    assert.doesNotMatch(await pageOf('trusted', trusted), never);
+  });
+
+  it('say since when an agent is not connected, and how its kubelet is', async () => {
+    const disconnected = { at: instant(90), by: 'agent', status: 1011, reason: 'tpm_broker' };
+    const text = await shown(why, 120, { ...view, connectedAt: null, disconnected, kubeletReady: 'Unknown' });
+    assert.match(
+      text,
+      /not connected +since 2026-11-20T11:58:30Z \(90s ago\), last from 10\.0\.0\.7, agent 0\.2\.0$/m,
+    );
+    assert.match(text, /^ +kubelet +Ready is Unknown$/m);
+  });
+
   it('take the answer of an earlier server, which knows less', async () => {
     const { name, state, reason, aspects, bootedAt, verifiedAt, expiresAt, group, tpm } = view;
     const { kernel, policy, require, mode, bound, tpmClass } = view;

@@ -21,6 +21,7 @@ import type { Bundle } from '../../../attest-server/formats/bundle.ts';
 import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { afterAction, NotNow } from '../../../attest-server/formats/reference-life.ts';
 import { faultAdvice, type StorageFault } from '../../../attest-server/formats/server-fault.ts';
+import type { EndedConnection, KubeletStatus } from '../../../attest-server/formats/silence.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
@@ -182,6 +183,8 @@ export interface World {
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
   readonly connected: Map<string, Connected>;
+  readonly ended: Map<string, EndedConnection>;
+  readonly kubelets: Map<string, KubeletStatus>;
   /** By node, milliseconds until it is asked again. */
   readonly waits: Map<string, number>;
   readonly lastSeen: Map<string, ProvenConnection>;
@@ -243,6 +246,8 @@ export function emptyWorld(): World {
     unsupported: [],
     claims: [],
     connected: new Map(),
+    ended: new Map(),
+    kubelets: new Map(),
     waits: new Map(),
     lastSeen: new Map(),
     labels: null,
@@ -429,6 +434,8 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     connected: (node) => world.connected.get(node) ?? null,
+    ended: (node) => world.ended.get(node) ?? null,
+    kubeletReady: (node) => world.kubelets.get(node) ?? null,
     waits: (node) => world.waits.get(node) ?? 0,
     turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,

@@ -90,7 +90,7 @@ describe('what the server knows of a node', () => {
       [view.since, view.enrolledAt, view.enrolledBy, view.ek, view.address, view.agent, view.connectedAt],
       ['2026-11-20T11:00:00.000Z', '2026-11-20T12:00:00.000Z', 'token:admin', own, '10.0.0.1', '0.1.0', null],
     );
-    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000 });
+    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000, heardAt: now });
     const connected = await one('node-1');
     assert.deepEqual(
       [connected.address, connected.agent, connected.connectedAt],
@@ -210,7 +210,7 @@ describe('what the server knows of a node', () => {
   it('gives no command that revokes a node which is connected and proves itself (row 126)', async () => {
     put('node-1');
     world.claims.push(claimOf('node-1', other, 'enrolment_pending'));
-    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 90_000 });
+    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 90_000, heardAt: now });
     const commands = async () => (await one('node-1')).reasons[0]?.next?.match(/^ {2}.*/gm) ?? [];
     assert.deepEqual(await commands(), []);
     world.connected.clear();

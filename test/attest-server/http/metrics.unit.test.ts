@@ -127,6 +127,57 @@ describe('the metrics', () => {
     );
   });
 
+  it('tell how a silent node came to be so in words of closed lists, and count those that are claimed (row 402)', async () => {
+    const world = emptyWorld();
+    const { scraped: metrics } = madeTelemetry();
+    const late = { verifiedAt: now - 600_000, expiresAt: now - 1 };
+    for (const name of ['closed', 'strange', 'standing', 'unseen', 'good'])
+      world.nodes.set(name, {
+        enrolled: enrolled(name),
+        status: statusOf(name, verdictOf(), name === 'good' ? {} : late),
+      });
+    const end = { at: now - 500_000, heardAt: now - 500_000, by: 'agent', status: 1011 } as const;
+    world.ended.set('closed', { ...end, reason: 'tpm_broker' });
+    world.ended.set('strange', { ...end, by: 'server', status: 1008, reason: 'any "text"' });
+    world.ended.set('good', { ...end, reason: 'stopped' });
+    world.connected.set('standing', {
+      address: '10.0.0.2',
+      agent: '0.4.0',
+      since: now - 900_000,
+      heardAt: now,
+    });
+    world.kubelets.set('closed', 'True');
+    // A stranger claims every name, good ones too, from many addresses.
+    for (const node of world.nodes.keys())
+      for (let at = 0; at < 8; at += 1)
+        world.claims.push({
+          node,
+          ekDigest: at.toString(16).repeat(64),
+          code: 'enrolment_pending',
+          text: null,
+          attempts: 1,
+          firstSeen: now - 1_000,
+          // A claim of before its last proof is no cause.
+          lastSeen: node === 'unseen' ? now - 700_000 : now - 1_000,
+          address: `10.9.0.${at}`,
+        });
+    const listener = createProbes({ ...portsOf(world), metrics, scrapeKeptFor: 0 });
+    await using server = await listenPlainly(listener, { host: '127.0.0.1', port: 0 }, quietAdmission());
+    const samples = parseSamples((await get(server.port, '/metrics')).body);
+    assert.deepEqual(
+      samples
+        .filter(({ name }) => name === 'assay_node_silence_info')
+        .map(({ labels }) => Object.values(labels).join('|')),
+      [
+        'closed|agent|tpm_broker|True|true',
+        'standing|connected|||true',
+        'strange|server|||true',
+        'unseen|none|||false',
+      ],
+    );
+    assert.equal(samples.find(({ name }) => name === 'assay_nodes_silent_claimed')?.value, 3);
+  });
+
   it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
     const { reporting, scraped: metrics } = madeTelemetry();
     presenceFigures(reporting.figures, () => ({ gone: 3, doubt: 'own_node' }));

@@ -155,6 +155,22 @@ describe('a server in a cluster', () => {
     assert.deepEqual([bound, group], ['vendor', 'gpu']);
   });
 
+  it('shows whether the cluster has the kubelet of a node as Ready, and nothing that is no status of it', async () => {
+    for (const [status, kept] of [
+      ['True', 'True'],
+      ['Unknown', 'Unknown'],
+      ['False', 'False'],
+      ['\u001b[2JTrue', null],
+    ] as const) {
+      const change = { status: { conditions: [{ type: 'Ready', status }] } };
+      const { code } = await api
+        .as(administrator)
+        .request('PATCH', '/api/v1/nodes/gpu-1/status', change, 'application/merge-patch+json');
+      assert.equal(code, 200);
+      await world.until(async () => (await shown('gpu-1')).kubeletReady === kept);
+    }
+  });
+
   it('takes no token of another node, account or audience, none that has ended, and no agent without one (row 13)', async () => {
     const tpm = forgedTpm();
     await pod('node-1', 'other');

@@ -136,10 +136,15 @@ describe('silence', () => {
     const proven = madeProof({ log: recordedLog('debian13-shim-grub') });
     const verdict = verdictOn(proven, policyOf('require: [identity]'), { name: 'n' }, [], 0);
     assert.equal(verdict.state, 'trusted');
-    const later = overdueVerdict(verdict, 1000);
+    const later = overdueVerdict(verdict, 1000, 'nothing has come from it');
     assert.deepEqual(
-      [later.state, later.reasons[0]?.code, later.reasons[0]?.actual],
-      ['unknown', 'evidence_overdue', 'the last one of 1970-01-01T00:00:01.000Z'],
+      [later.state, later.reasons[0]?.code, later.reasons[0]?.actual, later.reasons[0]?.text],
+      [
+        'unknown',
+        'evidence_overdue',
+        'the last one of 1970-01-01T00:00:01.000Z',
+        'The node has not proven itself lately: nothing has come from it.',
+      ],
     );
     assert.ok(Object.values(later.aspects).every(({ status }) => status === 'none'));
   });

@@ -139,7 +139,10 @@ export class Fleet {
     const ports = {
       store,
       presence: this.presence,
-      enrolment: { unsupported: () => [] },
+      enrolment: { unsupported: () => [], claims: () => new Map() },
+      connected: () => null,
+      ended: () => null,
+      kubeletReady: () => null,
       now: () => this.now,
     };
     return (await listNodes(ports, withGone)).map(({ view }) => view());
