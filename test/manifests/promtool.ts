@@ -17,6 +17,7 @@ const alertRule = z.strictObject({
     summary: z.string(),
     command: z.string().optional(),
     runbook_url: z.string(),
+    code_url: z.string().optional(),
   }),
 });
 export type AlertRule = z.infer<typeof alertRule>;
