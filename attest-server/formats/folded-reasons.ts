@@ -6,7 +6,7 @@ type FoldedReason = Pick<
 >;
 
 /** A reason, and those that would not be there without it. */
-export interface Cause<R> {
+export interface FoldedCause<R> {
   readonly cause: R;
   readonly follows: readonly R[];
 }
@@ -50,7 +50,7 @@ function isOfOneLog({ evidence: one }: FoldedReason, { evidence: other }: Folded
   return one !== null && one.digest === other?.digest;
 }
 
-/** What a policy forbids may be open by the reference, too: only a rule that came shows that it is not. */
+/** A policy may forbid what the reference lets in, too: only a rule that came shows the difference. */
 function isLetInBy({ detail: ways = [] }: FoldedReason, { detail: changed = [] }: FoldedReason): boolean {
   let chain = '';
   return changed.some((line) => {
@@ -64,7 +64,7 @@ const weight = { fail: 2, warn: 1, info: 0 } as const;
 /**
  * Reasons by their causes, in the order of the reasons; none is left out. What weighs more than its cause stands for itself.
  */
-export function foldedReasons<R extends FoldedReason>(reasons: readonly R[]): readonly Cause<R>[] {
+export function foldedReasons<R extends FoldedReason>(reasons: readonly R[]): readonly FoldedCause<R>[] {
   const causeOf = (one: R) =>
     reasons.find(
       (cause, at) =>

@@ -250,8 +250,8 @@ export function shellWord(text: string): string {
 }
 
 /**
- * A node's own text as one word of a command; null where a shell could read another text than a person sees: the command is
- * left out then.
+ * A node's own text as one word of a command. Without a word, for text that a shell could read otherwise than a person, the
+ * command is left out.
  */
 export function nodeWord(text: string): string | null {
   return /^[\x20-\x7e]+$/.test(text) ? shellWord(text) : null;

@@ -92,12 +92,15 @@ describe('what the chart gives Prometheus and Grafana', () => {
     const all = await manifestsCalled('the chart, monitoring').objects(this);
     const { spec } = only(all, 'PrometheusRule');
     const text = read('prometheus/assay.rules.yaml');
-    assert.deepEqual(
-      spec,
-      parse(text.replaceAll('runbook_url: docs/runbooks/', 'runbook_url: https://wiki.example.org/assay/')),
-    );
+    const kept = (base: string) =>
+      parse(
+        text
+          .replaceAll('runbook_url: docs/runbooks/', `runbook_url: ${base}/`)
+          .replaceAll('code_url: docs/', `code_url: ${base}/../`),
+      );
+    assert.deepEqual(spec, kept('https://wiki.example.org/assay'));
     const plain = await renderChart({ values: { monitoring: { rules: { enabled: true } } } });
-    assert.deepEqual(only(plain, 'PrometheusRule').spec, parse(text));
+    assert.deepEqual(only(plain, 'PrometheusRule').spec, kept('docs/runbooks'));
   });
 
   it('has the dashboard where a sidecar of Grafana looks', async function () {

@@ -18,6 +18,7 @@ const alertRule = z.strictObject({
     description: z.string().optional(),
     command: z.string().optional(),
     runbook_url: z.string(),
+    code_url: z.string().optional(),
   }),
 });
 export type AlertRule = z.infer<typeof alertRule>;

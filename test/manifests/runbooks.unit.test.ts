@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommanderError } from 'commander';
 import { before, describe, it } from 'mocha';
+import { reasonCodes } from '../../attest-server/wire/reasons.ts';
 import { callsIn, idleProgram } from '../attest-server/cli/idle-program.ts';
 import { type AlertRule, readRules } from './promtool.ts';
 
@@ -23,6 +24,21 @@ describe('the runbooks', () => {
     assert.deepEqual(pages, rules.map(({ alert }) => `${alert}.md`).sort());
     for (const { alert, annotations } of rules)
       assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
+  });
+
+  it('are beside the page of the code, where an alert has one', () => {
+    const codes = rules.filter(({ annotations }) => annotations.summary.includes('{{ $labels.code }}'));
+    assert.ok(codes.length > 5);
+    for (const { alert, annotations } of rules)
+      assert.equal(
+        annotations.code_url,
+        codes.some((one) => one.alert === alert) ? 'docs/troubleshooting.md#{{ $labels.code }}' : undefined,
+        alert,
+      );
+    // Codes of what is not built yet are rows of a table there, which no server sends.
+    const page = read('troubleshooting.md');
+    for (const code of reasonCodes)
+      assert.ok(page.includes(`\n### ${code}\n`) || page.includes(`\n| \`${code}\` |`), code);
   });
 
   it('have each alert in the table of docs/watching.md, with its severity and how long it waits', () => {

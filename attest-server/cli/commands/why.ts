@@ -80,7 +80,7 @@ export function paragraphs(
     .join('');
 }
 
-/** What follows from a cause, in a line. */
+/** A reason that follows from the one above it, in a line. */
 function following({ code, text, severity }: ReasonView, textFormat: TextFormat): string {
   return field('    so', `${code}: ${readable(text, textFormat)} (${severity})`, 15, textFormat);
 }

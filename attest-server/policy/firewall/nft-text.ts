@@ -272,7 +272,7 @@ function hexText(value: unknown, digits: number): string {
   return isNumber ? `0x${value.toString(16).padStart(digits, '0')}` : wordOf(value);
 }
 
-/** What is there of these, with a blank between them. */
+/** The texts that are there, with a blank between them. */
 function words(...texts: readonly (string | false)[]): string {
   return texts.filter((text) => text !== false && text !== '').join(' ');
 }

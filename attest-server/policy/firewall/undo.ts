@@ -10,7 +10,7 @@ const element = /^[\w./:-]+(?: \. [\w./:-]+)*$/;
 
 /**
  * How to take back on the node what `shownDifferences` shows: a rule that came is found by its text, and a command that finds
- * none or several of it removes nothing. Null where there is nothing that a finished command can take back.
+ * none or several of it removes nothing.
  */
 export function undoDifferences({ code, detail = [] }: Pick<Reason, 'code' | 'detail'>): Advice | null {
   if (code !== 'fw_drift') return null;

@@ -41,7 +41,7 @@ describe('the first line of a reason', () => {
     );
   });
 
-  it('tells one log that does not fit as one cause', async () => {
+  it('tells one log that does not fit as one cause, and leaves no PCR out (row 406)', async () => {
     const shown = await shownOf('33-tail-cut');
     assert.equal(shown.match(/component boot log/g)?.length, 1);
     assert.equal(shown.match(/ so log_replay_mismatch: /g)?.length, 2);
