@@ -65,7 +65,7 @@ function notLookedAt(path: string, error: unknown): string {
   if (code === 'ENOENT')
     return `there is no ${path}: name the state folder of the server (--state-dir), or a copy (--store FILE)`;
   if (code === 'EACCES') return `${path} may not be read by this user: type this as the user of the server`;
-  if (code === 'EISDIR') return `${path} is a folder: name the database in it`;
+  if (error instanceof NoFile) return error.message;
   const cause = storageCauseOf(error);
   const text = error instanceof Error ? error.message : String(error);
   return `${path} cannot be looked at: ${cause === null ? text : `${faultText(cause)} (${text})`}`;
@@ -190,7 +190,10 @@ function timeIn(path: string): number {
 }
 
 async function checkDatabase(path: string, progress: Progress): Promise<CheckedStore> {
-  const { size: bytes } = statSync(path);
+  const found = statSync(path);
+  // Whoever opens a pipe waits for its other end.
+  if (!found.isFile()) throw new NoFile(`${path} is no file: name the database itself`);
+  const { size: bytes } = found;
   using database = openDatabase(path);
   const damage: DatabaseDamage[] = [];
   const schema = schemaOf(database, damage);
@@ -225,6 +228,10 @@ async function checkDatabase(path: string, progress: Progress): Promise<CheckedS
     damage: [...each.values()],
     audit,
   };
+}
+
+class NoFile extends Error {
+  override readonly name = 'NoFile';
 }
 
 const progressEvery = 5_000;

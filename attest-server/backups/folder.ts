@@ -16,7 +16,7 @@ import { StorageFault } from '../formats/server-fault.ts';
 import { preparePrivateFolder } from '../state/private-file.ts';
 import { closeToVolumeGroup } from '../state/volume-group.ts';
 
-/** What the folder must leave alone: keys, state, and room. */
+/** Bounds of the folder: it must leave keys, state and the kept room alone. */
 export interface FolderBounds {
   readonly stateDir: string;
   readonly keysDir: string;

@@ -234,7 +234,8 @@ describe('assay-server check --store', function () {
     );
     for (const [words, said] of [
       [['--state-dir', join(dir, 'none')], `there is no ${join(dir, 'none/assay.db')}`],
-      [[state], `${state} is a folder`],
+      [[state], `${state} is no file`],
+      [['/dev/zero'], '/dev/zero is no file'],
     ] as const) {
       const { code, stderr } = await run(...words);
       assert.deepEqual([code, stderr.includes(said)], [1, true], stderr);
