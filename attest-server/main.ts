@@ -35,7 +35,7 @@ program
   )
   .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
-  .addHelpText('after', '\nEnds with 0 where a server would take them, 2 where they have a fault.')
+  .addHelpText('after', '\nEnds with 0 if a server would accept them, 2 if they have a fault.')
   .action(async ({ here, output }: CheckOptions, command: Command) => {
     const settings = await readSettings(command.optsWithGlobals()).catch((error: unknown) =>
       error instanceof Error ? error : new Error(String(error)),
