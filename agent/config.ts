@@ -65,7 +65,7 @@ export const agentSettings = {
       .nullable()
       .default(null)
       .describe(
-        'in a cluster, the projected token of its service account, with the audience `assay`; read anew at each connection',
+        'in a cluster, the projected token of its service account, with the audience `assay`; read again at each connection',
       ),
   },
   tcti: {

@@ -68,7 +68,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   .option('--sysroot <folder>', 'instead of `/`', '/')
   .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
   .option('--group <name>', 'whose members may read it; `root` for an agent in a pod', 'assay')
-  .option('--initrd', 'boot: also a copy of the booted initrd, where not everybody may read it')
+  .option('--initrd', 'boot: also copy the booted initrd if not everybody may read it')
   .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
   .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
   .exitOverride()
@@ -133,7 +133,7 @@ program
   .addHelpText(
     'after',
     `
-Ends with 0 where identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
+Ends with 0 if identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
 20 if an operator lets the node go on, 21 if its time is over and the policy does; 1 for a fault, 2 for a wrong
 command line or configuration.`,
   )
@@ -166,7 +166,7 @@ program
   .option('--ready', 'whether it is ready, too: the agent is connected and judged, the broker has a TPM')
   .addHelpText(
     'after',
-    '\nEnds with 0 where it is so, 1 where it is not, or no answer comes within two seconds, 2 for a wrong command line.',
+    '\nEnds with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
   )
   .exitOverride()
   .action(async ({ socket, ready = false }: { readonly socket?: string; readonly ready?: boolean }) => {
@@ -206,7 +206,7 @@ const usualConfig = '/etc/assay/agent.yaml';
 program
   .command('prepare-state')
   .description(
-    'make folders of a pod such that each program of it can make a private one in them: what an init container runs as root, without any capability',
+    'prepare folders of a pod, so that each of its programs can make a private one in them: an init container runs this as root, without any capability',
   )
   .argument('<paths...>', 'of volumes, such as that of the state')
   .option('--user <uid>', 'the user of the agent', '65532')

@@ -21,6 +21,28 @@ const dullWords: readonly (readonly [RegExp, string])[] = [
   [/\bwhere these are taken\b/, 'if those are in use'],
 ];
 
+/** The pages that a newcomer reads first, and what `--help` prints. */
+const firstPages = [
+  'README.md',
+  'docs/{README,comparison,concepts,first-node,install,kubernetes,policy,stories,trial}.md',
+  'docs/reference-{api,commands,configuration,exit-codes}.md',
+];
+
+/** Turns of phrase in the order of another language, each with the plain one. */
+const foreignPhrases: readonly (readonly [RegExp, string])[] = [
+  [/(?<!-)\banew\b/, 'again'],
+  [/\ball the same\b/, 'anyway'],
+  [/\bfails? alike\b/, 'fail the same way'],
+  [/\b(?:copy|version|run|server) of before\b/, 'earlier'],
+  [/\bthe version before\b/i, 'the earlier version'],
+  [/\btold nowhere\b/, 'is not reported'],
+  [/\bwhere (?:these|they) are taken\b/, 'if those are in use'],
+  [/\bis to be had\b/, 'is available'],
+  [/\bnone any more\b/, 'no longer'],
+  [/\bexits? with \d+ where\b/, 'exits with … if'],
+  [/\bremoves none\b/, 'never deletes'],
+];
+
 interface SourceFile {
   readonly path: string;
   readonly text: string;
@@ -92,4 +114,23 @@ describe('the words of the code', () => {
       assert.deepEqual(found, []);
     });
   }
+});
+
+describe('the words of the first pages', () => {
+  const foreignIn = (text: string) =>
+    text
+      .split('\n')
+      .flatMap((line, at) =>
+        foreignPhrases.flatMap(([phrase, instead]) => (phrase.test(line) ? [`${at + 1}: ${instead}`] : [])),
+      );
+
+  it('are found where they follow the order of another language', () => {
+    assert.deepEqual(foreignIn('Begin\nanew where these are taken'), ['2: again', '2: if those are in use']);
+    assert.deepEqual(foreignIn('audit-key --start-anew'), []);
+  });
+
+  for (const page of globSync(firstPages, { cwd: root }))
+    it(`are plain in ${page}`, () => {
+      assert.deepEqual(foreignIn(readFileSync(join(root, page), 'utf8')), []);
+    });
 });

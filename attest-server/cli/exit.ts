@@ -1,7 +1,22 @@
 import type { NodeState } from '../wire/verdict.ts';
 
-/** Exit codes, as the README lists them. */
 export const exit = { ok: 0, error: 1, usage: 2, untrusted: 10, notTrusted: 11, held: 12 } as const;
+
+/** As `assay --help` and docs/reference-exit-codes.md list them. */
+export const exitMeanings = [
+  { code: exit.ok, meaning: 'done, or the node is trusted' },
+  { code: exit.error, meaning: 'error' },
+  { code: exit.usage, meaning: 'wrong usage' },
+  {
+    code: exit.untrusted,
+    meaning: 'untrusted, evidence rejected, difference found, or the audit log is wrong',
+  },
+  {
+    code: exit.notTrusted,
+    meaning: 'pending, unknown, unsupported or not judged; or the server is not ready',
+  },
+  { code: exit.held, meaning: 'held: taints wait for a person, or the latch does not allow it' },
+] as const;
 
 export function exitOfState(state: NodeState): number {
   if (state === 'trusted') return exit.ok;

@@ -8,7 +8,7 @@ import { version } from '../version.ts';
 import { printable } from '../wire/printable.ts';
 import { addCommands } from './commands.ts';
 import type { CliContext } from './context.ts';
-import { CliError, exit } from './exit.ts';
+import { CliError, exit, exitMeanings } from './exit.ts';
 import type { CliIo } from './io.ts';
 
 /** Runs one command line (without program names) and gives its exit code. */
@@ -43,14 +43,10 @@ export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Comm
     .option('--context <name>', 'a named context of $XDG_CONFIG_HOME/assay/config.json')
     .addHelpText(
       'after',
-      `
-Each command has --help. Exit codes:
-   0  done, or the node is trusted
-   1  error
-   2  wrong usage
-  10  untrusted, evidence rejected, difference found, or the audit log is wrong
-  11  pending, unknown, unsupported or not judged; or the server is not ready
-  12  held: taints wait for a person, or the latch does not allow it`,
+      [
+        '\nEach command has --help. Exit codes:',
+        ...exitMeanings.map(({ code, meaning }) => `  ${String(code).padStart(2)}  ${meaning}`),
+      ].join('\n'),
     );
   addCommands(program, { version, io, server: () => openServer(program, io), exitWith });
   return program;

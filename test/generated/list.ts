@@ -7,6 +7,9 @@ import { withPrivileges } from '../manifests/privilege-page.ts';
 import { baseFiles } from '../manifests/rendered-base.ts';
 import { whyPicture } from '../picture/why.ts';
 import { troubleshootingPage } from '../troubleshooting/page.ts';
+import { apiPage } from './api-page.ts';
+import { withCommands } from './commands-page.ts';
+import { exitCodesPage } from './exit-codes-page.ts';
 import { jsonText } from './json-text.ts';
 import { schemaFiles } from './schemas.ts';
 import { settingsPage } from './settings-page.ts';
@@ -26,6 +29,9 @@ export const generators: readonly Generator[] = [
   { name: 'the schemas of settings and policies', needsHelm: false, make: schemaFiles },
   { name: 'the schema of events', needsHelm: false, make: eventSchema },
   { name: 'the page of settings', needsHelm: false, make: page('reference-configuration.md', settingsPage) },
+  { name: 'the page of commands', needsHelm: false, make: page('reference-commands.md', commandsPage) },
+  { name: 'the page of exit codes', needsHelm: false, make: page('reference-exit-codes.md', exitCodesPage) },
+  { name: 'the page of the API', needsHelm: false, make: page('reference-api.md', apiPage) },
   {
     name: 'the page of reason codes',
     needsHelm: false,
@@ -44,6 +50,10 @@ function page(name: string, text: () => string | Promise<string>): Generator['ma
 async function eventSchema(): Promise<GeneratedFiles> {
   const file = 'docs/events.schema.json';
   return new Map([[file, await jsonText(file, z.toJSONSchema(webhookMessage, { io: 'input' }))]]);
+}
+
+async function commandsPage(): Promise<string> {
+  return withCommands(await readFile(join(import.meta.dirname, '../../docs/reference-commands.md'), 'utf8'));
 }
 
 async function privilegesPage(): Promise<string> {

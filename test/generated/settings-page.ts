@@ -10,9 +10,9 @@ export function settingsPage(): string {
   const sections = [
     head,
     '## Server',
-    'Read by `assay-server`. SIGHUP reads again [some of the files](../README.md#server) that it names, and not the settings.',
+    'Read by `assay-server`. SIGHUP reads again [some of the files](reference-commands.md#assay-server-and-its-signals) that it names, and not the settings.',
     settingsTable(serverSettings),
-    'The version before had these, too. They are taken for one version more, with a warning, and say nothing:',
+    'The earlier version had these, too. For one more version they are accepted with a warning, and have no effect:',
     formerTable(formerServerSettings),
     '## Agent',
     'Read by `assay-agent run`.',

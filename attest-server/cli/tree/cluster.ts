@@ -39,11 +39,11 @@ export function addCluster(program: Command, context: CliContext): void {
   const breaker = program
     .command('breaker')
     .description(
-      'decide about taints that wait because many nodes fail alike, or because we changed something',
+      'decide about taints that wait because many nodes fail the same way, or because we changed something',
     );
   breaker
     .command('list')
-    .description('list what fails alike, and what waits; exits with 12 where taints wait for a person')
+    .description('list what fails the same way, and what waits; exits with 12 if taints wait for a person')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: BreakerListOptions) =>
@@ -109,7 +109,7 @@ export function addCluster(program: Command, context: CliContext): void {
     );
   trust
     .command('status')
-    .description('show whether trust is enabled for good, and for which groups; exits with 11 where not')
+    .description('show whether trust is enabled for good, and for which groups; exits with 11 if not')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: Formatted) => (await import('../commands/trust.ts')).showTrust(context, options));
   consentOptions(

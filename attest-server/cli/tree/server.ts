@@ -100,7 +100,7 @@ export function addServer(program: Command, context: CliContext): void {
     .command('webhook')
     .description('try what tells other programs of events')
     .command('test')
-    .description('send a message to the webhook now; exits with 1 where it was not taken')
+    .description('send a message to the webhook now; exits with 1 if it was not taken')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/webhook.ts')).tryWebhook(context, output),

@@ -45,7 +45,7 @@ describe('each shipped policy', () => {
 });
 
 describe('each policy in the documents', () => {
-  for (const name of ['README.md', 'docs/policy.md', 'docs/first-node.md']) {
+  for (const name of ['docs/policy.md', 'docs/first-node.md']) {
     const text = readFileSync(join(folder, '../..', name), 'utf8');
     const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, block]) => block ?? '');
     const policies = blocks.filter((block) => block.includes('kind: Policy'));
