@@ -57,6 +57,27 @@ describe('incidents: it is the server, or what somebody told it', function () {
     await night.reaches('trusted');
   });
 
+  it('leads back from a policy that is wrong although it can be read', async () => {
+    await writeFile(policyFile, policy.replace('boot: {', 'boot: { cmdline: { require: ["audit=1"] },'));
+    await night.world.server.reload();
+    await night.reaches('untrusted', 'cmdline_policy');
+    const shown = await investigate(night, {
+      steps: [
+        ['get', 'nodes'],
+        ['why', node],
+      ],
+      cause: ['cmdline_policy', 'audit=1', /Nothing changed on the node: policy \S+ came into force/],
+      next: ['assay policy rollback '],
+    });
+    const rollback = commandsIn(shown).find((line) => line.startsWith('assay policy rollback')) ?? '';
+    const back = await type(night, `${rollback} --yes`);
+    assert.equal(back.code, 0, back.stderr);
+    await night.reaches('trusted');
+    await writeFile(policyFile, policy);
+    await night.world.server.reload();
+    await night.reaches('trusted');
+  });
+
   it('leads back from a reference that was revoked by mistake', async () => {
     const revoked = await night.assay(
       'reference',

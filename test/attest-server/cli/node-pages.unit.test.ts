@@ -116,6 +116,15 @@ const widest = (text: string, isCounted: (line: string) => boolean = () => true)
 const isProse = (line: string) => !line.trimStart().startsWith('assay ');
 
 describe('the pages about one node', () => {
+  it('names the way to what many nodes have in common, where their taints wait for that', async () => {
+    const none = { taints: [], label: false, condition: null };
+    const marks = { there: none, wanted: none, tamperedAt: null, resource: null };
+    const page = (suppressed: string | null) =>
+      shown(why, null, { ...view, marks: { ...marks, suppressed } });
+    assert.match((await page('breaker')).replaceAll(/\s+/g, ' '), /in common: assay reference candidates/);
+    assert.doesNotMatch(await page(null), /assay reference candidates/);
+  });
+
   for (const [name, page] of [
     ['why', why],
     ['describe', describing],

@@ -213,10 +213,9 @@ function placeOf({ pcr, actual }: EventDifference): string {
   return actual === null ? `PCR ${pcr}` : `event ${actual.index}`;
 }
 
-/** By the shorter digest where there is one: it is for reading. */
+/** By the strongest bank that both have, as `why` does. */
 function shown({ describes, type, digests }: MeasuredEvent, bank: PcrBank): string {
-  const bankShown = digests.sha256 === undefined ? bank : 'sha256';
-  return `${describes || type} ${bankShown}:${digests[bankShown]}`;
+  return `${describes || type} ${bank}:${digests[bank]}`;
 }
 
 /**
