@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import { marksCell } from './marks-text.ts';
 import { ago, tableTime, utc } from './moment.ts';

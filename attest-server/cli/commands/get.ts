@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../../api/api.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, it } from 'mocha';
-import { type NodeView, nodeView } from '../../../attest-server/api/api.ts';
+import { type NodeView, nodeView } from '../../../attest-server/api/node-api.ts';
 import type { Client } from '../../../attest-server/cli/client.ts';
 import { describeNodes } from '../../../attest-server/cli/commands/describe.ts';
 import { explainNodes } from '../../../attest-server/cli/commands/why.ts';
