@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { plainName, referenceKinds, referenceStates } from '../formats/reference.ts';
 import { reasonCodeSchema } from '../wire/verdict.ts';
-import { listOf } from './api.ts';
+import { listOf } from './list.ts';
 
 /** Which candidates are asked for. */
 export const candidatesQuery = z.strictObject({

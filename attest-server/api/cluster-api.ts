@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { auditKeyCopy } from '../formats/audit-key-copy.ts';
-import { suppressions, wrongResources } from '../formats/marking.ts';
 import { nodeName } from '../wire/messages.ts';
 import { modeSchema, nodeStateSchema } from '../wire/verdict.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
+import { exemptionView } from './node-api.ts';
 
 /** Decisions of people about the marks of nodes in a cluster (`/v1/cluster`), as the API takes and answers them. */
 const moment = z.iso.datetime();
@@ -52,42 +52,6 @@ export const holdView = z.object({
   reason: z.string().nullable(),
 });
 export type HoldView = z.infer<typeof holdView>;
-
-export const exemptionView = z.object({
-  node: z.string(),
-  reason: z.string(),
-  by: z.string(),
-  at: moment,
-  until: moment,
-});
-export type ExemptionView = z.infer<typeof exemptionView>;
-
-const carried = z.object({
-  /** Keys of ours, `KEY` or `KEY=VALUE`. */
-  taints: z.array(z.string()),
-  /** Whether the label says `true`. */
-  label: z.boolean(),
-  /** The status of the condition `assay.dev/Trusted`; null: there is none. */
-  condition: z.string().nullable().default(null),
-});
-export const marksView = z.object({
-  there: carried,
-  wanted: carried,
-  /** Why its Node lacks a mark that its verdict asks for, or keeps one that it does not; null: as the verdict says. */
-  suppressed: z.enum(suppressions).nullable(),
-  /** When somebody last changed them; null: nobody since the server started. */
-  tamperedAt: moment.nullable(),
-  /** The content of its NodeAttestation instead of this, and why; null: it is as it should be. */
-  resource: z
-    .object({
-      shows: z.enum(wrongResources),
-      /** Null while it waits for its turn. */
-      fault: z.string().nullable(),
-    })
-    .nullable()
-    .default(null),
-});
-export type MarksView = z.infer<typeof marksView>;
 
 export const clusterView = z.object({
   /** The UID of its namespace kube-system; null if the API did not say it yet. */

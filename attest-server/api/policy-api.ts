@@ -4,8 +4,9 @@ import { plainName, referenceStates } from '../formats/reference.ts';
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
 import { aspectSchema, modeSchema, nodeStateSchema, reasonSchema } from '../wire/verdict.ts';
-import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
+import { captureRequest, referenceView, sharedReference } from './api.ts';
 import { shownThing } from './candidates-api.ts';
+import { listOf } from './list.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;

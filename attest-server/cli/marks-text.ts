@@ -1,5 +1,4 @@
-import type { NodeView } from '../api/api.ts';
-import type { MarksView } from '../api/cluster-api.ts';
+import type { MarksView, NodeView } from '../api/node-api.ts';
 import type { Suppression, WrongResource } from '../formats/marking.ts';
 import { utc } from './moment.ts';
 import type { LabelledLine } from './table.ts';

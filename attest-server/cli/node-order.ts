@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import { suggestion } from '../formats/nearest.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import { CliError, exit } from './exit.ts';

@@ -1,5 +1,5 @@
-import type { NodeView } from '../api/api.ts';
-import type { NodeState } from '../wire/verdict.ts';
+import type { NodeView } from '../api/node-api.ts';
+import { aspects, type NodeState } from '../wire/verdict.ts';
 import { marksCell } from './marks-text.ts';
 import { ago, tableTime, utc } from './moment.ts';
 import { table } from './table.ts';
@@ -17,7 +17,7 @@ const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'
 
 /**
  * Nodes as a table. SINCE: in this state. BOOTED: when the boot began. VERIFIED: when it was last judged. AGE: since it was
- * enrolled. A state never stands without what it rests on.
+ * enrolled. A state never stands without what it rests on: counted, and by name in the wide table.
  */
 export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
   const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node, options) : [])]);
@@ -38,6 +38,13 @@ export function stateText({
   return about.length === 0 ? state : `${state} (${about.join(': ')})`;
 }
 
+/** `trusted 1/6`: how many aspects the policy requires that are affirmed, of all that there are. Else as `stateText`. */
+function countedState(node: NodeView): string {
+  if (node.state !== 'trusted' || node.goneSince !== null) return stateText(node);
+  const affirmed = node.require.filter((aspect) => node.aspects[aspect]?.status === 'affirming');
+  return `trusted ${affirmed.length}/${aspects.length}${node.trial ? ' (trial)' : ''}`;
+}
+
 /** Affirmed aspects that only the node itself vouches for. */
 export function selfReported(node: NodeView): readonly string[] {
   return Object.entries(node.aspects)
@@ -45,11 +52,11 @@ export function selfReported(node: NodeView): readonly string[] {
     .map(([aspect]) => aspect);
 }
 
-function narrow(node: NodeView, { utc: absolute, now }: TableOptions): string[] {
+function narrow(node: NodeView, { wide: named, utc: absolute, now }: TableOptions): string[] {
   const time = (moment: string | null) => tableTime(moment, now, absolute);
   return [
     node.name,
-    stateText(node),
+    named ? stateText(node) : countedState(node),
     node.reason ?? '-',
     time(node.since),
     bootedText(node, now, absolute),

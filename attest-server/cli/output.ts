@@ -1,24 +1,52 @@
 import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 import { printableJson, printableValue } from './printable.ts';
+import { type OutputTemplate, parseCustomColumns, parseJsonPath } from './template.ts';
 
-export type Format = 'table' | 'wide' | 'json' | 'yaml' | 'name' | 'junit' | 'sarif';
+/** A format that says itself what to print comes with it: `jsonpath={.items[*].name}`. */
+export type Format =
+  | 'table'
+  | 'wide'
+  | 'json'
+  | 'yaml'
+  | 'name'
+  | 'junit'
+  | 'sarif'
+  | `jsonpath=${string}`
+  | `custom-columns=${string}`;
 
-/** @throws CliError (usage) for a format that the command does not have */
-export function formatOf<F extends Format>(given: string, allowed: readonly F[]): F {
-  const found = allowed.find((format) => format === given);
-  if (found === undefined)
+/** @throws CliError (usage) for a format that the command does not have, and for one that cannot be understood */
+export function formatOf(given: string, allowed: readonly Format[]): Format {
+  const isAllowed = (text: string): text is Format =>
+    allowed.some((format) => text === format || (format.endsWith('=') && text.startsWith(format)));
+  if (!isAllowed(given))
     throw new CliError(
       `-o ${given} is not a format of this command`,
       `It has ${allowed.join(', ')}.`,
       exit.usage,
     );
-  return found;
+  templateOf(given);
+  return given;
+}
+
+/** Null for a format that has a form of its own. @throws CliError (usage) for one that cannot be understood */
+export function templateOf(format: Format): OutputTemplate | null {
+  const text = format.slice(format.indexOf('=') + 1);
+  if (format.startsWith('jsonpath=')) return parseJsonPath(text);
+  return format.startsWith('custom-columns=') ? parseCustomColumns(text) : null;
 }
 
 /** Prints a value for programs, or leaves it to `people`. */
-export async function print(io: CliIo, format: Format, value: unknown, people: () => string): Promise<void> {
-  if (format === 'json') io.out(`${printableJson(value)}\n`);
+export async function print(
+  io: CliIo,
+  format: Format,
+  value: unknown,
+  people: () => string,
+  headers = true,
+): Promise<void> {
+  const template = templateOf(format);
+  if (template !== null) io.out(template(value, headers));
+  else if (format === 'json') io.out(`${printableJson(value)}\n`);
   else if (format === 'yaml') io.out(await yamlOf(value));
   else io.out(people());
 }
@@ -59,8 +87,9 @@ export async function printNodes(
   names: readonly string[],
   found: readonly unknown[],
   people: () => string,
+  headers = true,
 ): Promise<void> {
   const isOne = names.length === 1;
   if (isOne && found.length === 0) return;
-  await print(io, format, isOne ? found[0] : { items: found, next: null }, people);
+  await print(io, format, isOne ? found[0] : { items: found, next: null }, people, headers);
 }

@@ -1,4 +1,5 @@
-import { type HistoryView, historyView, listOf } from '../api/api.ts';
+import { type HistoryView, historyView } from '../api/api.ts';
+import { listOf } from '../api/list.ts';
 import type { Client } from './client.ts';
 
 export interface HistoryQuestion {

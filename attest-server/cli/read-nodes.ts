@@ -1,4 +1,5 @@
-import { listOf, type NodeView, nodeView } from '../api/api.ts';
+import { listOf } from '../api/list.ts';
+import { type NodeView, nodeView } from '../api/node-api.ts';
 import { type Client, Refusal } from './client.ts';
 import { CliError } from './exit.ts';
 

@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import type { CliContext } from './context.ts';
 import { exitOfStates } from './exit.ts';
 import { type Format, printNodes } from './output.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import { printable } from '../wire/printable.ts';
 import { type Client, NoAnswer, Refusal } from './client.ts';
 import type { CliIo } from './io.ts';

@@ -1,4 +1,4 @@
-import type { ReasonView } from '../api/api.ts';
+import type { ReasonView } from '../api/node-api.ts';
 import type { FaultCause } from '../formats/server-fault.ts';
 import type { Advice, AdviceContext } from '../wire/advice.ts';
 import type { ApiPorts } from './ports.ts';

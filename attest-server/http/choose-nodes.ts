@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import { type NodeFilter, type Selector, selects } from '../api/node-filter.ts';
 import { suggestion } from '../formats/nearest.ts';
 import type { ListedNode } from './node-list.ts';

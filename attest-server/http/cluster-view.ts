@@ -1,4 +1,5 @@
 import type * as api from '../api/cluster-api.ts';
+import type { ExemptionView, MarksView } from '../api/node-api.ts';
 import type { ClusterShown, FailingShown } from '../marking/control.ts';
 import type { Exemption, Pause } from '../marking/ports.ts';
 import type { ShownMarks } from '../marking/shown-marks.ts';
@@ -54,11 +55,11 @@ export function pauseView({ by, reason, at }: Pause): api.PauseView {
   return { by, reason, at: momentOf(at) };
 }
 
-export function exemptionView({ node, reason, by, at, until }: Exemption): api.ExemptionView {
+export function exemptionView({ node, reason, by, at, until }: Exemption): ExemptionView {
   return { node, reason, by, at: momentOf(at), until: momentOf(until) };
 }
 
-export function marksView({ there, wanted, suppressed, tamperedAt, resource }: ShownMarks): api.MarksView {
+export function marksView({ there, wanted, suppressed, tamperedAt, resource }: ShownMarks): MarksView {
   return {
     there: carriedView(there),
     wanted: carriedView(wanted),
@@ -68,7 +69,7 @@ export function marksView({ there, wanted, suppressed, tamperedAt, resource }: S
   };
 }
 
-function carriedView({ taints, ...rest }: ShownMarks['there']): api.MarksView['there'] {
+function carriedView({ taints, ...rest }: ShownMarks['there']): MarksView['there'] {
   return { taints: [...taints], ...rest };
 }
 

@@ -1,4 +1,4 @@
-import type { ClaimView, NodeView, ReasonView } from '../api/api.ts';
+import type { ClaimView, NodeView, ReasonView } from '../api/node-api.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import { adviceOn } from '../wire/advice.ts';
 import { spentAdvice, spentText } from '../wire/judging-share.ts';

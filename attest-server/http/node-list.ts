@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import { isRivalClaim, refusedView } from './known-node.ts';
 import {
   type NodeStanding,

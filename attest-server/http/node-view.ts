@@ -1,4 +1,5 @@
-import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../api/api.ts';
+import type { HistoryView } from '../api/api.ts';
+import type { NodeView, ReasonView, ShownTransition } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import * as api from '../api/api.ts';
 import { auditEntry } from '../api/audit-pages.ts';
 import { authorityView } from '../api/authority-api.ts';
+import { nodeView, shownReason } from '../api/node-api.ts';
 import { simulateAnswer, simulatedNode, simulatedPage } from '../api/policy-api.ts';
 import { problem, problemCodeSchema } from '../api/problem.ts';
 import { bundle } from '../formats/bundle.ts';
@@ -26,12 +27,12 @@ const answered: readonly (readonly [string, z.ZodType])[] = [
   ['EnrolmentCandidate', api.candidateView],
   ['HistoryEntry', api.historyView],
   ['Mode', modeSchema],
-  ['Node', api.nodeView],
+  ['Node', nodeView],
   ['NodeState', nodeStateSchema],
   ['Policy', api.policyView],
   ['Problem', problem],
   ['ProblemCode', problemCodeSchema],
-  ['Reason', api.shownReason],
+  ['Reason', shownReason],
   ['ReasonCode', reasonCodeSchema],
   ['Reference', reference],
   ['ReferenceSummary', api.referenceView],

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import type { ReasonView } from '../api/api.ts';
 import type { AuthorityView } from '../api/authority-api.ts';
 import type { ReferenceCandidates } from '../api/candidates-api.ts';
+import type { ReasonView } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import type { AuditFindings, AuditSearch } from '../audit/ports.ts';

@@ -1,4 +1,5 @@
 import * as api from '../api/cluster-api.ts';
+import * as shown from '../api/node-api.ts';
 import { type AuditKeyCopy, faultOfCopy } from '../formats/audit-key-copy.ts';
 import type { Control } from '../marking/control.ts';
 import type { Workload } from '../marking/ports.ts';
@@ -80,7 +81,7 @@ export const clusterRoutes: readonly Route[] = [
     body: api.exemptRequest,
     status: 201,
     problems: [404, 409],
-    answer: api.exemptionView,
+    answer: shown.exemptionView,
     async handle(ports, { message, caller }) {
       const control = controlOf(ports);
       const { node, reason, ...ending } = await readBody(message, api.exemptRequest, bodyBytes);

@@ -1,4 +1,5 @@
 import * as api from '../api/api.ts';
+import { listOf } from '../api/list.ts';
 import type { WaitingTpm } from '../enrolment/approvals.ts';
 import { nodeName } from '../wire/messages.ts';
 import { hasBody, readBody } from './body.ts';
@@ -13,7 +14,7 @@ export const enrolmentRoutes: readonly Route[] = [
   route('GET', '/v1/enrolments', 'reader', {
     operation: 'listEnrolments',
     summary: 'TPMs that claimed a name and for which nobody has vouched',
-    answer: api.listOf(api.candidateView),
+    answer: listOf(api.candidateView),
     async handle({ enrolment: { approvals } }) {
       return ok({ items: (await approvals.waiting()).map(candidateSummary), next: null });
     },

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { listOf, policyView } from '../api/api.ts';
+import { policyView } from '../api/api.ts';
+import { listOf } from '../api/list.ts';
 import {
   observationsAnswer,
   type PolicyRevisionText,

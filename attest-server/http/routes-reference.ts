@@ -1,5 +1,6 @@
 import * as api from '../api/api.ts';
 import { candidatesQuery, referenceCandidates } from '../api/candidates-api.ts';
+import { listOf } from '../api/list.ts';
 import { captureTrial, captureTrialRequest, referenceTrial, simulatedPage } from '../api/policy-api.ts';
 import {
   longestAnnouncement,
@@ -41,7 +42,7 @@ export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
     operation: 'listReferences',
     summary: 'Reference values, without their PCRs, events and files',
-    answer: api.listOf(api.referenceView),
+    answer: listOf(api.referenceView),
     async handle({ store }) {
       return ok({ items: (await store.references()).map(referenceSummary), next: null });
     },

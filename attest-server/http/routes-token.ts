@@ -1,4 +1,5 @@
 import * as api from '../api/api.ts';
+import { listOf } from '../api/list.ts';
 import { readBody } from './body.ts';
 import type { ApiToken } from './ports.ts';
 import { HttpProblem } from './problem.ts';
@@ -9,7 +10,7 @@ export const tokenRoutes: readonly Route[] = [
   route('GET', '/v1/tokens', 'admin', {
     operation: 'listTokens',
     summary: 'Named tokens, without their secrets',
-    answer: api.listOf(api.tokenView),
+    answer: listOf(api.tokenView),
     async handle({ namedTokens }) {
       return ok({ items: (await namedTokens.list()).map(tokenSummary), next: null });
     },

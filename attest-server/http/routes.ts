@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import * as api from '../api/api.ts';
+import { listOf } from '../api/list.ts';
+import * as shown from '../api/node-api.ts';
 import { nodeFilter } from '../api/node-filter.ts';
 import type { JoinToken } from '../enrolment/ports.ts';
 import { bundle } from '../formats/bundle.ts';
@@ -61,7 +63,7 @@ export const routes: readonly Route[] = [
     summary:
       'Enrolled nodes with their states, and machines that say they have no TPM: all that are not gone from the cluster, or those that the parameters choose',
     query: nodesPage,
-    answer: api.listOf(api.nodeView),
+    answer: listOf(shown.nodeView),
     async handle(ports, { query: { limit, after, all, ...filter } }) {
       const withKnown = knownOf(ports);
       const nodes = (await listNodes(ports, all === 'true')).map(({ name, view }) => ({
@@ -80,7 +82,7 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/nodes/{name}', 'reader', {
     operation: 'getNode',
     summary: 'One node; or, for a name that is not enrolled, who claimed it and was refused',
-    answer: api.nodeView,
+    answer: shown.nodeView,
     async handle(ports, { path }) {
       const { store, enrolment, now } = ports;
       const name = nodeName.safeParse(path.name).data ?? '';
@@ -106,7 +108,7 @@ export const routes: readonly Route[] = [
     operation: 'listNodeHistory',
     summary: 'Verdicts of one node, newest first; parameters limit, before (the `next` of the page before)',
     query: historyPage,
-    answer: api.listOf(api.historyView),
+    answer: listOf(api.historyView),
     async handle({ store }, { path, query: { limit, before } }) {
       const { name } = await findNode(store, path.name);
       const found = await store.history(name, { limit: limit + 1, ...(before !== undefined && { before }) });
@@ -186,7 +188,7 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/join-tokens', 'operator', {
     operation: 'listJoinTokens',
     summary: 'Join tokens that were made, without their secrets',
-    answer: api.listOf(api.joinTokenView),
+    answer: listOf(api.joinTokenView),
     async handle({ enrolment }) {
       return ok({ items: (await enrolment.joinTokens()).map(joinTokenSummary), next: null });
     },
@@ -253,14 +255,14 @@ function joinTokenSummary({
 }
 
 /** The view with what a person does next about each reason. */
-function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
+function advised(view: shown.NodeView, { advise }: Pick<ApiPorts, 'advise'>): shown.NodeView {
   if (view.reasons.length === 0) return view;
   const { name: node, group, ek, evidence, bootSeenAt, turned } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
   const known = { node, group, ek, evidence, name };
   // Whoever looks for the cause on the node finds none there, and vouches for what he finds. What is not proven yet can be.
   const wayBack = view.state === 'pending' ? undefined : turned?.next;
-  const next = (reason: api.ReasonView) => wayBack ?? reason.next ?? advise(reason, known);
+  const next = (reason: shown.ReasonView) => wayBack ?? reason.next ?? advise(reason, known);
   const reasons = view.reasons.map((reason) => ({ ...reason, next: next(reason) }));
   return { ...view, reasons };
 }

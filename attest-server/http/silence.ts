@@ -1,4 +1,4 @@
-import type { NodeView, ReasonView } from '../api/api.ts';
+import type { NodeView, ReasonView } from '../api/node-api.ts';
 import { type KubeletStatus, overdueText, silenceText } from '../formats/silence.ts';
 import type { Advice } from '../wire/advice.ts';
 import { rfc3339 } from './node-view.ts';

@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/node-api.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import { declareActive } from '../formats/declared.ts';
 import type { Advice } from '../wire/advice.ts';

@@ -11,3 +11,6 @@ export const agentFlags = [
   '--invocation-count-for-feedback-allocation=1000000',
   '--disable-sigusr1',
 ] as const;
+
+/** `assay` ends soon after it has loaded: room for what that makes, so that nothing is collected meanwhile. */
+export const assayFlags = ['--min-semi-space-size=8'] as const;

@@ -16,7 +16,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { agentFlags, flagsOfAnyNode } from './agent-flags.ts';
+import { agentFlags, assayFlags, flagsOfAnyNode } from './agent-flags.ts';
 import { bundlePrograms } from './bundle.ts';
 
 /**
@@ -154,8 +154,10 @@ else {
 
 /** A shell that becomes the program: no second process, and no wait for the machine's Node. */
 function launcher(name: string, start: string): string {
-  const flagsOf = (flags: readonly string[]) =>
-    name === 'assay-agent' ? flags.map((flag) => ` ${flag}`).join('') : '';
+  const flagsOf = (ofAgent: readonly string[]) => {
+    const flags = name === 'assay-agent' ? ofAgent : start === 'assay.js' ? assayFlags : [];
+    return flags.map((flag) => ` ${flag}`).join('');
+  };
   return `#!/bin/sh
 # Starts ${name} with the Node.js that it is tested with, a package of its own; else with the machine's.
 package=$(readlink -f "$0") && package=\${package%/bin/*}

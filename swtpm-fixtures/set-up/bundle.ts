@@ -53,9 +53,9 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       metafile: true,
       // Packages of CommonJS ask for built-ins in this way.
       banner: {
-        js: "import { createRequire as requireFrom } from 'node:module';\nconst require = requireFrom(import.meta.url);",
+        js: "const require = globalThis.process.getBuiltinModule('node:module').createRequire(import.meta.url);",
       },
-      plugins: [foldersOfSources(root, folder), withoutModels, lateByOurs, withoutWebSocketClient],
+      plugins: [sources(root, folder), withoutModels, lateByOurs],
     });
     for (const { text, location } of warnings)
       process.stderr.write(`build: ${location?.file ?? entry}: ${text}\n`);
@@ -67,19 +67,28 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
   return bundled;
 }
 
-/** What lies beside a source is found from the folder of the program that the source is in. */
-function foldersOfSources(root: string, folder: string): Plugin {
+/**
+ * Sources, with what starts faster: of zod what is used, not all of its languages; and of Node's modules the names that are used,
+ * since an import makes all of them, with what stands behind each. What lies beside a source is found from its program's folder.
+ */
+function sources(root: string, folder: string): Plugin {
   return {
-    name: 'folders of sources',
+    name: 'sources',
     setup({ onLoad }) {
-      onLoad({ filter: /\.ts$/ }, ({ path }) => {
-        const text = readFileSync(path, 'utf8');
-        if (!text.includes('import.meta.dirname')) return null;
+      onLoad({ filter: /\.ts$|\/commander\/.*\.js$/ }, ({ path }) => {
         const way = JSON.stringify(`/${relative(join(root, folder), dirname(path))}`);
-        return {
-          contents: text.replaceAll('import.meta.dirname', `(import.meta.dirname + ${way})`),
-          loader: 'ts',
-        };
+        const contents = readFileSync(path, 'utf8')
+          .replaceAll('import.meta.dirname', `(import.meta.dirname + ${way})`)
+          .replace("import { z } from 'zod'", "import * as z from 'zod'")
+          .replaceAll(/^import \{([^}]*)\} from '(node:[^']+)'/gm, (_, names: string, module: string) => {
+            const values = names.split(',').filter((name) => !/^\s*(type |$)/.test(name));
+            return `const {${values.join().replaceAll(' as ', ': ')}} = globalThis.process.getBuiltinModule('${module}')`;
+          })
+          .replaceAll(
+            /^import (\w+) from '(node:[^']+)'/gm,
+            "const $1 = globalThis.process.getBuiltinModule('$2')",
+          );
+        return { contents, loader: path.endsWith('.ts') ? 'ts' : 'js' };
       });
     },
   };
@@ -117,22 +126,6 @@ const lateByOurs: Plugin = {
         ? { errors: [{ text: `import ${path} in a module of its own, and that one late` }] }
         : null,
     );
-  },
-};
-
-/**
- * Node.js reads all that a built-in exports where it is imported. Of `node:http` that starts its client of WebSockets, which we do
- * not use: 6 MiB of a server, and a tenth of its start. Taken as it is, a member is read where it is used.
- */
-const withoutWebSocketClient: Plugin = {
-  name: 'without the client of WebSockets',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:http$/ }, ({ path, kind }) =>
-      kind === 'import-statement' ? { path, namespace: 'built-in' } : null,
-    );
-    onLoad({ filter: /./, namespace: 'built-in' }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
-    }));
   },
 };
 

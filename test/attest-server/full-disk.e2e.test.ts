@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { pino } from 'pino';
-import { nodeView } from '../../attest-server/api/api.ts';
+import { nodeView } from '../../attest-server/api/node-api.ts';
 import { problem } from '../../attest-server/api/problem.ts';
 import { startServer } from '../../attest-server/server.ts';
 import { startFault } from '../../attest-server/start-fault.ts';

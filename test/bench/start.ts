@@ -2,6 +2,7 @@ import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
+import { assayFlags } from '../../swtpm-fixtures/set-up/agent-flags.ts';
 import { startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
 import { sized } from './sized.ts';
@@ -26,7 +27,7 @@ interface ProgramFigures {
   readonly server_version: number;
 }
 
-/** How long a person waits for each program: from source, and compiled. All are started in turn, so load hits all. */
+/** How long a person waits for each program: from source, and compiled, as its launcher starts it. All are started in turn, so load hits all. */
 export async function benchStart(): Promise<StartFigures> {
   const folder = await mkdtemp(join(tmpdir(), 'assay-bench-start-'));
   try {
@@ -75,11 +76,14 @@ async function measure(
 ): Promise<StartFigures> {
   const cases = [
     [['--eval', '0'], 0],
-    ...[source, dist].flatMap(({ assay, agent, server }) => [
-      [[assay, '--version'], 0] as const,
+    ...[
+      { ...source, flags: [] },
+      { ...dist, flags: assayFlags },
+    ].flatMap(({ assay, flags, agent, server }) => [
+      [[...flags, assay, '--version'], 0] as const,
       // The node is enrolled and has never been proven: pending.
-      [[assay, 'why', 'node-0'], 11] as const,
-      [[assay, 'get', 'nodes'], 0] as const,
+      [[...flags, assay, 'why', 'node-0'], 11] as const,
+      [[...flags, assay, 'get', 'nodes'], 0] as const,
       [[agent, '--version'], 0] as const,
       [[server, '--version'], 0] as const,
     ]),

@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { nodeView } from '../../attest-server/api/api.ts';
+import { nodeView } from '../../attest-server/api/node-api.ts';
 import { simulateAnswer } from '../../attest-server/api/policy-api.ts';
 import { defaultTaintKeys } from '../../attest-server/formats/marks.ts';
 import { assertFires, type Scraped } from '../manifests/promtool.ts';

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { bootLogPath } from '../../agent/collectors/boot-log.ts';
-import { nodeView, type ReasonView } from '../../attest-server/api/api.ts';
+import { nodeView, type ReasonView } from '../../attest-server/api/node-api.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { tamperedNode } from '../picture/why.ts';
 import { commandsIn, fallNight, goodBoot, investigate, type Night, node, type } from './night.ts';

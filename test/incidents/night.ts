@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nodeView } from '../../attest-server/api/api.ts';
+import { nodeView } from '../../attest-server/api/node-api.ts';
 import type { NodeState } from '../../attest-server/wire/verdict.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { nodeView } from '../../attest-server/api/api.ts';
+import { nodeView } from '../../attest-server/api/node-api.ts';
 import type { Client } from '../../attest-server/cli/client.ts';
 import { explainNodes } from '../../attest-server/cli/commands/why.ts';
 import { terminalSvg } from './terminal.ts';

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { type NodeView, nodeView } from '../../attest-server/api/api.ts';
+import { type NodeView, nodeView } from '../../attest-server/api/node-api.ts';
 import { type Client, createClient } from '../../attest-server/cli/client.ts';
 import { parseBundle, partsOf } from '../../attest-server/formats/bundle.ts';
 import { DigestList } from '../../attest-server/formats/digest-list.ts';

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { attestAnswer, type NodeView } from '../../api/api.ts';
+import { attestAnswer } from '../../api/api.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';

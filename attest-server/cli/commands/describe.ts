@@ -1,4 +1,4 @@
-import type { NodeView, ReasonView } from '../../api/api.ts';
+import type { NodeView, ReasonView } from '../../api/node-api.ts';
 import { adviceOn } from '../../wire/advice.ts';
 import type { CliContext } from '../context.ts';
 import { marksLines } from '../marks-text.ts';

@@ -3,10 +3,10 @@ import {
   approveAnswer,
   type CandidateView,
   candidateView,
-  listOf,
-  type NodeView,
   revokeAnswer,
 } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';

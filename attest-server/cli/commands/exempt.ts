@@ -1,4 +1,5 @@
-import { exemptionEnded, exemptionView, longestExemption } from '../../api/cluster-api.ts';
+import { exemptionEnded, longestExemption } from '../../api/cluster-api.ts';
+import { exemptionView } from '../../api/node-api.ts';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
-import { listOf, type NodeView, type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { isAnnounced, longestAnnouncement, type Reference } from '../../formats/reference.ts';
 import { shellWord } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';

@@ -1,4 +1,4 @@
-import type { NodeView } from '../../api/api.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { tableTime } from '../moment.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../../api/api.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';
@@ -10,7 +10,7 @@ import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
 import { compareBy, countedStates } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
-import { type Format, print, printNodes } from '../output.ts';
+import { type Format, print, printNodes, templateOf } from '../output.ts';
 import { checkAllFound, type NamedNodes, readNamedNodes, readNodes, withGone } from '../read-nodes.ts';
 
 export interface GetOptions {
@@ -44,6 +44,12 @@ export async function getNodes(
     throw new CliError(`--interval ${options.interval} is not between 1s and 1d`, null, exit.usage);
   if (watch && wanted !== null)
     throw new CliError('--watch and --wait do not go together', 'Give one of them.', exit.usage);
+  if (watch && templateOf(format) !== null)
+    throw new CliError(
+      '--watch has no templates',
+      'Use it with -o json, a line for each change.',
+      exit.usage,
+    );
   const order = compareBy(options.sortBy);
   const parameters = parametersOf(names, options);
   const client = await server();
@@ -68,8 +74,8 @@ export async function getNodes(
   const { nodes } = found;
   const text = () =>
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
-  if (names.length > 0) await printNodes(io, format, names, nodes, text);
-  else await print(io, format, { items: nodes, next: null }, text);
+  if (names.length > 0) await printNodes(io, format, names, nodes, text, headers);
+  else await print(io, format, { items: nodes, next: null }, text, headers);
   if (headers && (format === 'table' || format === 'wide')) io.err(countsOf(nodes, names.length > 0));
   checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;

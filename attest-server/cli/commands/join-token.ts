@@ -3,9 +3,9 @@ import {
   joinTokenAnswer,
   joinTokenRevoked,
   joinTokenView,
-  listOf,
   maxJoinTokenSeconds,
 } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

@@ -1,4 +1,4 @@
-import type { NodeView } from '../../api/api.ts';
+import type { NodeView } from '../../api/node-api.ts';
 import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import type { Source } from '../../wire/verdict.ts';
 import { marksLines } from '../marks-text.ts';

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { listOf } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
 import {
   type PolicyRevisionView,
   policyAllowed,

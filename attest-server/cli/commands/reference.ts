@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import { captureAnswer, listOf, type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { captureAnswer, type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
 import { isAnnounced, reference, referenceKinds } from '../../formats/reference.ts';
 import { printable } from '../../wire/printable.ts';
 import { type Consent, questions } from '../confirm.ts';

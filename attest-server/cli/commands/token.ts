@@ -1,5 +1,4 @@
 import {
-  listOf,
   maxTokenSeconds,
   type TokenView,
   tokenAnswer,
@@ -7,6 +6,7 @@ import {
   tokenRoles,
   tokenView,
 } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
 import { printable } from '../../wire/printable.ts';
 import { Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';

@@ -1,4 +1,4 @@
-import type { NodeView, ReasonView } from '../../api/api.ts';
+import type { NodeView, ReasonView } from '../../api/node-api.ts';
 import { foldedReasons } from '../../formats/folded-reasons.ts';
 import { type Advice, adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';

@@ -2,12 +2,12 @@ import type { Argument, Command, Option } from 'commander';
 import {
   candidateView,
   joinTokenView,
-  listOf,
   policyView,
   referenceView,
   tokenRoles,
   tokenView,
 } from '../../api/api.ts';
+import { listOf } from '../../api/list.ts';
 import { policyRevisionView } from '../../api/policy-api.ts';
 import { auditActionNames } from '../../formats/audit.ts';
 import { revisionOf } from '../../formats/policy-label.ts';

@@ -7,6 +7,8 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay get nodes',
     'assay get nodes --state untrusted,unknown --sort-by since',
     'assay get nodes node-1 node-2 -o json',
+    "assay get nodes -o jsonpath='{.items[*].name}'",
+    'assay get nodes -o custom-columns=NAME:.name,KERNEL:.kernel',
     'assay get nodes --watch',
     'assay get nodes --wait trusted --timeout 5m',
   ],

@@ -15,7 +15,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .aliases(['node', 'no'])
     .description('list nodes and their states; the counts by state go to standard error')
     .addArgument(nodesArgument('[node...]', 'only these; default: all'))
-    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
     .option(
       '--state <state>',
       'only nodes in this state; separate several with commas, or repeat the option',

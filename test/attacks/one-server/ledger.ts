@@ -5,6 +5,7 @@ import { z } from 'zod';
 import * as api from '../../../attest-server/api/api.ts';
 import { auditPage, checkpointPage } from '../../../attest-server/api/audit-pages.ts';
 import { authorityView } from '../../../attest-server/api/authority-api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { genesis } from '../../../attest-server/formats/audit.ts';
 import { followRotations } from '../../../attest-server/wire/audit-key.ts';
@@ -208,15 +209,15 @@ export class Ledger {
 
   async #checkThings(server: DoomedServer): Promise<readonly string[]> {
     const found = new Map<string, string>();
-    const { items: references } = await server.read('/v1/references', api.listOf(api.referenceView));
+    const { items: references } = await server.read('/v1/references', listOf(api.referenceView));
     for (const { name, state } of references) found.set(`reference ${name}`, state);
-    const { items: tokens } = await server.read('/v1/tokens', api.listOf(api.tokenView));
+    const { items: tokens } = await server.read('/v1/tokens', listOf(api.tokenView));
     for (const { name, role } of tokens) found.set(`token ${name}`, role);
-    const { items: joins } = await server.read('/v1/join-tokens', api.listOf(api.joinTokenView));
+    const { items: joins } = await server.read('/v1/join-tokens', listOf(api.joinTokenView));
     for (const { id, node } of joins) found.set(`join-token ${id}`, node);
     const { items: nodes } = await server.read(
       '/v1/nodes?limit=500',
-      api.listOf(z.looseObject({ name: z.string() })),
+      listOf(z.looseObject({ name: z.string() })),
     );
     for (const { name } of nodes) found.set(`enrolment ${name}`, 'there');
     const { stage } = await server.read('/v1/authority', authorityView);
@@ -241,7 +242,7 @@ export class Ledger {
 
   async #checkNodes(server: DoomedServer): Promise<readonly string[]> {
     const view = z.looseObject({ name: z.string(), state: z.string() });
-    const { items } = await server.read('/v1/nodes?limit=500', api.listOf(view));
+    const { items } = await server.read('/v1/nodes?limit=500', listOf(view));
     const faults: string[] = [];
     for (const { name, state } of items) {
       const told = this.#kept.told[name];

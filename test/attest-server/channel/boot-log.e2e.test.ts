@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { historyView, listOf } from '../../../attest-server/api/api.ts';
+import { historyView } from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';

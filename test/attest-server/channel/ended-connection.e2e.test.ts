@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

@@ -133,7 +133,7 @@ describe('the command line', () => {
     const [heading = '', first = ''] = out.split('\n');
     assert.equal(code, 0);
     assert.equal(heading.replace(/ {2,}/g, '|'), 'NAME|STATE|REASON|SINCE|BOOTED|VERIFIED|AGE');
-    assert.equal(first.replace(/ {2,}/g, '|'), 'node-1|trusted (identity, boot)|-|60m|60m|5s|0s');
+    assert.equal(first.replace(/ {2,}/g, '|'), 'node-1|trusted 2/6|-|60m|60m|5s|0s');
     const wide = (await assay('get nodes -o wide')).out.split('\n')[0] ?? '';
     assert.match(
       wide.replace(/ {2,}/g, '|'),

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { type Client, createClient, Refusal } from '../../../attest-server/cli/client.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import { quietAdmission } from '../door/quiet-admission.ts';

@@ -220,7 +220,7 @@ const watches: Readonly<Record<string, (its: ReturnType<typeof watched>) => Prom
     assert.deepEqual(
       lines.map((line) => line.split(/ {2,}/).slice(0, 2)),
       [
-        ['node-3', 'trusted (identity, boot)'],
+        ['node-3', 'trusted 2/6'],
         ['node-4', 'pending'],
       ],
     );

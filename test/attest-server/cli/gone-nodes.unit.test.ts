@@ -43,7 +43,7 @@ describe('nodes that are gone from the cluster', () => {
 
   it('are not listed, unless they are untrusted; what is only missed is', async () => {
     assert.deepEqual(await rows('get nodes'), [
-      'node-1 trusted (identity, boot)',
+      'node-1 trusted 2/6',
       'node-3 untrusted (gone)',
       'node-4 unknown',
     ]);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { after, afterEach, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { createClient, NoAnswer } from '../../../attest-server/cli/client.ts';
 import type { ServerIdentity } from '../../../attest-server/tls/identity.ts';
 import { identityIn } from '../tls/made-identity.ts';

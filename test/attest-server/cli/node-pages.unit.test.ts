@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, it } from 'mocha';
-import { type NodeView, nodeView } from '../../../attest-server/api/api.ts';
+import { type NodeView, nodeView } from '../../../attest-server/api/node-api.ts';
 import type { Client } from '../../../attest-server/cli/client.ts';
 import { describeNodes } from '../../../attest-server/cli/commands/describe.ts';
 import { explainNodes } from '../../../attest-server/cli/commands/why.ts';
 import type { CliContext } from '../../../attest-server/cli/context.ts';
 import { nodeTable } from '../../../attest-server/cli/node-table.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { aspects } from '../../../attest-server/wire/verdict.ts';
 import { now, reasonOf } from '../http/api-fixture.ts';
 
 const instant = (ago: number) => new Date(now - ago * 1000).toISOString();
@@ -284,12 +286,9 @@ describe('the pages about one node', () => {
 });
 
 describe('the table of nodes', () => {
+  const narrowTable = { wide: false, headers: true, colour: false, now };
   const row = (node: Partial<NodeView>, utc = false) =>
-    (
-      nodeTable([{ ...view, ...node }], { wide: false, headers: true, utc, colour: false, now }).split(
-        '\n',
-      )[1] ?? ''
-    ).split(/ {2,}/);
+    (nodeTable([{ ...view, ...node }], { ...narrowTable, utc }).split('\n')[1] ?? '').split(/ {2,}/);
 
   it('has a meaning for each of its times', () => {
     assert.deepEqual(row({}).slice(3), ['5m', '10m', '5s', '3d']);
@@ -299,6 +298,33 @@ describe('the table of nodes', () => {
       '2026-11-20T11:59:55Z',
       '2026-11-17T12:00:00Z',
     ]);
+  });
+
+  const affirming = Object.fromEntries(
+    aspects.map((aspect) => [aspect, { status: 'affirming', source: 'tpm' } as const]),
+  );
+
+  it('counts the aspects that are required and affirmed, of all that there are, and names them where it is wide', () => {
+    const trusted = { ...view, state: 'trusted', aspects: affirming } as const;
+    const state = (node: Partial<NodeView>) => row({ ...trusted, ...node })[1];
+    assert.equal(state({ require: ['identity'] }), 'trusted 1/6');
+    assert.equal(state({ require: [...aspects] }), 'trusted 6/6');
+    assert.equal(state({ require: ['identity'], trial: true }), 'trusted 1/6 (trial)');
+    assert.equal(state({ goneSince: instant(60) }), 'trusted (gone)');
+    assert.equal(state({ state: 'untrusted' }), 'untrusted');
+    // Never more than is shown to be so.
+    assert.equal(state({ require: ['identity', 'boot'], aspects: {} }), 'trusted 0/6');
+    const options = { wide: true, headers: false, utc: false, colour: false, now };
+    assert.match(nodeTable([trusted], options), / {2}trusted \(identity, boot\) {2}/);
+  });
+
+  it('fits 80 columns whatever the reason and its times', () => {
+    const reason = reasonCodes.toSorted((a, b) => b.length - a.length)[0] ?? null;
+    const times = { bootedAt: null, bootSeenAt: instant(86_400 * 364), verifiedAt: instant(3599) };
+    const failing = { ...view, name: 'worker-127', reason, since: instant(86_400 * 99), ...times };
+    const trusted: NodeView = { ...view, state: 'trusted', aspects: affirming, require: [...aspects] };
+    const text = nodeTable([failing, trusted], { ...narrowTable, utc: false });
+    for (const line of text.split('\n')) assert.ok(line.length <= 80, `${line.length}: ${line}`);
   });
 
   it('never tells a wrong time of a boot: where its begin is not known, it was before its first proof', () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { z } from 'zod';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { startServer } from '../../../attest-server/server.ts';

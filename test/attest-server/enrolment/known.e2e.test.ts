@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { type NodeView, nodeView } from '../../../attest-server/api/api.ts';
+import { type NodeView, nodeView } from '../../../attest-server/api/node-api.ts';
 import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { assertRefused, enrolledNode, introduce } from '../attacker.ts';
 import { forgedMake, forgedTpm } from '../forged-tpm.ts';

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import * as api from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { simulateAnswer } from '../../../attest-server/api/policy-api.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import { reference } from '../../../attest-server/formats/reference.ts';
@@ -94,7 +96,7 @@ describe('the API', () => {
 
   it('lists nodes in pages, each node with exactly its members', async () => {
     const first = await ask(server, '/v1/nodes?limit=2');
-    const page = api.listOf(api.nodeView.strict()).parse(JSON.parse(first.text));
+    const page = listOf(nodeView.strict()).parse(JSON.parse(first.text));
     assert.deepEqual(
       page.items.map(({ name, state, reason }) => [name, state, reason]),
       [
@@ -119,7 +121,7 @@ describe('the API', () => {
         recordedEvidence: kept,
       }),
     });
-    const node = api.nodeView.parse(JSON.parse((await ask(server, '/v1/nodes/node-4')).text));
+    const node = nodeView.parse(JSON.parse((await ask(server, '/v1/nodes/node-4')).text));
     world.nodes.delete('node-4');
     assert.equal(node.evidence, kept);
     assert.deepEqual(node.reasons[0]?.evidence, { digest: boot, position: 'event 94', bundle: kept });
@@ -214,9 +216,9 @@ describe('the API', () => {
 
   it('says of each reference of which kind it is', async () => {
     world.references.push({ ...referenceOf('rules'), kind: 'firewall' });
-    const listed = api
-      .listOf(api.referenceView.strict())
-      .parse(JSON.parse((await ask(server, '/v1/references')).text));
+    const listed = listOf(api.referenceView.strict()).parse(
+      JSON.parse((await ask(server, '/v1/references')).text),
+    );
     assert.deepEqual(
       listed.items.flatMap(({ name, kind }) => (name === 'rules' ? [kind] : [])),
       ['firewall'],
@@ -236,8 +238,7 @@ describe('the API', () => {
     assert.equal((await post('import', files)).status, 201);
     const listed = (await ask(server, '/v1/references')).text;
     assert.ok(!listed.includes(files.runtime?.files ?? ''));
-    const [view] = api
-      .listOf(api.referenceView.strict())
+    const [view] = listOf(api.referenceView.strict())
       .parse(JSON.parse(listed))
       .items.filter(({ name }) => name === 'files');
     assert.deepEqual([view?.files, view?.policies, view?.keys], [2, 0, 0]);
@@ -320,7 +321,7 @@ describe('the API', () => {
       isApproved: true,
     });
     const { text } = await ask(server, '/v1/enrolments');
-    const [item] = api.listOf(api.candidateView.strict()).parse(JSON.parse(text)).items;
+    const [item] = listOf(api.candidateView.strict()).parse(JSON.parse(text)).items;
     assert.deepEqual([item?.node, item?.ek, item?.approved], ['node-7', 'cd'.repeat(32), true]);
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
 import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/api/cluster-api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import { statusView } from '../../../attest-server/api/server-api.ts';
 import { showCopy } from '../../../attest-server/formats/audit-key-copy.ts';

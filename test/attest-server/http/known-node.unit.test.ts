@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'mocha';
-import { listOf, nodeView } from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import {

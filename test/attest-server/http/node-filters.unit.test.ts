@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import * as api from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import type { NodeState } from '../../../attest-server/wire/verdict.ts';
@@ -15,7 +16,7 @@ import {
   verdictOf,
 } from './api-fixture.ts';
 
-const page = api.listOf(api.nodeView);
+const page = listOf(nodeView);
 
 describe('a list of nodes that is filtered', () => {
   const world = emptyWorld();

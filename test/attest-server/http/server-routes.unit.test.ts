@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { attestAnswer, joinTokenView, listOf } from '../../../attest-server/api/api.ts';
+import { attestAnswer, joinTokenView } from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
 import { statusView, whoamiView } from '../../../attest-server/api/server-api.ts';
 import {
   type ApiServer,

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { type Json, textAt } from '../../../swtpm-fixtures/api-server/json.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { listOf, nodeView } from '../../../attest-server/api/api.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';

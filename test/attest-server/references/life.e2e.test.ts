@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { simulateAnswer } from '../../../attest-server/api/policy-api.ts';
 import type { ReferenceAction } from '../../../attest-server/formats/reference.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { openTpm } from 'node-tpm2';
-import { nodeView } from '../../../attest-server/api/api.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';

@@ -1,4 +1,5 @@
-import { listOf, policyView } from '../../../api/api.ts';
+import { policyView } from '../../../api/api.ts';
+import { listOf } from '../../../api/list.ts';
 import { policyRevisionView } from '../../../api/policy-api.ts';
 import { policyLabel } from '../../../formats/policy-label.ts';
 import { unifiedDiff } from '../../../policy/line-diff.ts';

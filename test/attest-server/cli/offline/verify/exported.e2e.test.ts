@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { nodeView } from '../../../../../attest-server/api/api.ts';
+import { nodeView } from '../../../../../attest-server/api/node-api.ts';
 import { verifyBundle } from '../../../../../attest-server/cli/offline/verify/verify.ts';
 import { type Bundle, parseBundle } from '../../../../../attest-server/formats/bundle.ts';
 import { binaryFrame } from '../../../../../attest-server/wire/messages.ts';
