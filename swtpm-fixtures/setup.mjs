@@ -22,6 +22,7 @@ const verbs = {
   'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true, helm: true },
   'test:long': { program: ['test/main.ts', 'test', 'long', '--compiled'], debian: true, tests: true },
   images: { program: ['manifests/images/main.ts'], debian: true, images: true },
+  debs: { program: ['manifests/debian/main.ts'], debian: true, images: true },
   'test:images': { program: ['test/main.ts', 'test', 'images'], debian: true, tests: true, images: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },
   fuzz: { program: ['test/fuzz/main.ts'], debian: false },

@@ -167,6 +167,8 @@ const rules: readonly Rule[] = [
     room: 'manifests/images',
     values: [runner, ...['agent-flags', 'bundle'].map((file) => `swtpm-fixtures/set-up/${file}.ts`)],
   },
+  // What is in a package is in an image, too.
+  { room: 'manifests/debian', values: ['manifests/images'] },
   {
     room: 'swtpm-fixtures',
     values: [

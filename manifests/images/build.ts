@@ -149,17 +149,26 @@ function bytesOf({ sizes }: Pick<RootFileSystem, 'sizes'>): number {
 }
 
 /** What is built, and when that was written: two builds of one commit are the same bytes. */
-async function readCommit({ root, tool, epoch }: BuildRequest): Promise<{ revision: string; epoch: number }> {
+export async function readCommit({
+  root,
+  tool,
+  epoch,
+}: Pick<BuildRequest, 'root' | 'tool' | 'epoch'>): Promise<{ revision: string; epoch: number }> {
   const git = (...args: readonly string[]) =>
     tool('git', ['-C', root, ...args]).catch((cause: unknown) => {
-      throw new Error('images are built in a clone: git does not say which commit this is', { cause });
+      throw new Error('this is built in a clone: git does not say which commit this is', { cause });
     });
   const changed = (await git('status', '--porcelain', '--untracked-files=no')).trim() !== '';
   const revision = `${(await git('rev-parse', 'HEAD')).trim()}${changed ? '-changed' : ''}`;
   return { revision, epoch: epoch ?? Number(await git('log', '-1', '--format=%ct')) };
 }
 
-async function compile({ root, out, tool }: BuildRequest): Promise<string> {
+/** Into `programs` below `out`. */
+export async function compile({
+  root,
+  out,
+  tool,
+}: Pick<BuildRequest, 'root' | 'out' | 'tool'>): Promise<string> {
   const dist = join(out, 'programs');
   rmSync(dist, { recursive: true, force: true });
   await tool(process.execPath, [join(root, 'swtpm-fixtures/set-up/build.ts'), '--out', dist]);

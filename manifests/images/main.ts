@@ -1,20 +1,12 @@
 import { resolve } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { type BuiltImage, buildImages, megabytes } from './build.ts';
-import { type Architecture, architectures, recipes } from './recipe.ts';
-import { toolWith } from './tool.ts';
+import { architecturesIn, epochIn } from './options.ts';
+import { type Architecture, recipes } from './recipe.ts';
+import { fetchingTool } from './tool.ts';
 
 /** `npm run images`: builds the container images, and says what fills them. docs/images.md has the rest. */
 const root = resolve(import.meta.dirname, '../..');
-/** What programs that fetch need to know: where they keep what they have, and the way out. */
-const handedOn =
-  /^(HOME|TMPDIR|XDG_RUNTIME_DIR|(https?|no)_proxy|NODE_EXTRA_CA_CERTS|npm_config_(cache|registry|userconfig|offline))$/i;
-const env = Object.fromEntries(
-  Object.entries(process.env).flatMap(([name, value]) =>
-    handedOn.test(name) && value !== undefined ? [[name, value] as const] : [],
-  ),
-);
-
 interface Options {
   readonly architectures: readonly Architecture[];
   readonly trial: boolean;
@@ -57,7 +49,7 @@ try {
       apt: '/etc/apt',
       keyrings: ['pgp', 'gpg'].map((ending) => `/usr/share/keyrings/debian-archive-keyring.${ending}`),
     },
-    tool: toolWith(env),
+    tool: fetchingTool(process.env),
     say,
   });
   const seconds = Math.round(secondsSince());
@@ -89,19 +81,4 @@ function table({ name, tag, digest, layout, archive, maxBytes, architectures: ma
     );
   }
   return `${lines.join('\n')}\n`;
-}
-
-function architecturesIn(text: string): readonly Architecture[] {
-  const names = text.split(',');
-  const known = names.filter((name): name is Architecture => Object.hasOwn(architectures, name));
-  if (known.length === 0 || known.length !== new Set(names).size)
-    throw new InvalidArgumentError(`not a list of ${Object.keys(architectures).join(' and ')}`);
-  return known;
-}
-
-/** https://reproducible-builds.org/specs/source-date-epoch/ */
-function epochIn(text: string | undefined): number | null {
-  if (text === undefined || text === '') return null;
-  if (!/^\d{1,11}$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH is no number of seconds: ${text}`);
-  return Number(text);
 }

@@ -284,10 +284,15 @@ function layOutPrograms(tree: Tree, recipe: Recipe, dist: string): readonly Bund
  * The kernel hands all that follows an interpreter over as one argument, and V8's flags stand in no variable and no file that
  * Node reads: `env -S` splits them.
  */
-export function withFlags(text: string, flags: readonly string[], file: string): string {
+export function withFlags(
+  text: string,
+  flags: readonly string[],
+  file: string,
+  node = '/usr/bin/node',
+): string {
   const [first = '', ...others] = text.split('\n');
   if (first !== '#!/usr/bin/env node') throw new Error(`${file} does not begin as a program of Node`);
-  const line = flags.length === 0 ? '#!/usr/bin/node' : `#!/usr/bin/env -S /usr/bin/node ${flags.join(' ')}`;
+  const line = flags.length === 0 ? `#!${node}` : `#!/usr/bin/env -S ${node} ${flags.join(' ')}`;
   // Linux cuts a longer one off.
   if (line.length > 255) throw new Error(`the first line of ${file} is too long: ${line}`);
   return [line, ...others].join('\n');

@@ -15,3 +15,18 @@ export function toolWith(env: Readonly<Record<string, string>>): Tool {
     return stdout.toString('utf8');
   };
 }
+
+/** What programs that fetch need to know: where they keep what they have, and the way out. */
+const handedOn =
+  /^(HOME|TMPDIR|XDG_RUNTIME_DIR|(https?|no)_proxy|NODE_EXTRA_CA_CERTS|npm_config_(cache|registry|userconfig|offline))$/i;
+
+/** One for programs that fetch. @param env the whole of ours, of which they get what they need */
+export function fetchingTool(env: Readonly<Record<string, string | undefined>>): Tool {
+  return toolWith(
+    Object.fromEntries(
+      Object.entries(env).flatMap(([name, value]) =>
+        handedOn.test(name) && value !== undefined ? [[name, value] as const] : [],
+      ),
+    ),
+  );
+}
