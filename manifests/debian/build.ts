@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   chmodSync,
   copyFileSync,
@@ -130,12 +129,10 @@ function layOut(folder: string, recipe: DebianRecipe, parts: Parts): void {
   const config = recipe.config.slice('/etc/assay/'.length);
   copyExample(recipe, root, (text) => write(`${documents}/examples/${config}`, text));
 
-  const files = globSync('**/*', { cwd: folder, withFileTypes: true })
+  // dpkg makes the digests of what it unpacks: a package needs no md5sums.
+  const bytes = globSync('**/*', { cwd: folder, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
-    .sort();
-  const bytes = files.reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);
-  write('DEBIAN/md5sums', files.map((file) => `${md5(join(folder, file))}  ${file}\n`).join(''));
+    .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0);
   write('DEBIAN/conffiles', `${settings}\n`);
   write('DEBIAN/control', controlOf(recipe, parts, Math.ceil(bytes / 1024)));
   for (const script of ['postinst', 'prerm', 'postrm'])
@@ -273,8 +270,4 @@ function copyExample({ name }: DebianRecipe, root: string, write: (text: string)
   if (text === undefined)
     throw new Error(`docs/first-node.md shows no configuration that begins with ${begins}`);
   write(text);
-}
-
-function md5(file: string): string {
-  return createHash('md5').update(readFileSync(file)).digest('hex');
 }

@@ -74,7 +74,7 @@ describe('a server on trial (row 301)', () => {
   it('says so in its status, in a metric, and wherever a state is shown', async () => {
     assert.equal((await status()).trial, true);
     assert.equal(await world.metric('assay_trial'), 1);
-    assert.match((await assay('get', 'nodes')).out, /^node-1 +trusted \(trial: identity, boot\) /m);
+    assert.match((await assay('get', 'nodes')).out, /^node-1 +trusted 2\/6 \(trial\) /m);
     assert.match((await assay('why', 'node-1')).out, /^node-1 is trusted \(trial: identity, boot\)$/m);
     assert.match((await assay('history', 'node-1')).out, / trusted \(trial\) /);
     assert.match((await assay('status')).out, /^Trial: +\S/m);

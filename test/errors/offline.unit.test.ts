@@ -126,7 +126,13 @@ describe('an error of a command that needs no server advises the right thing', (
       ['README.md is no reference', indented('assay reference export NAME -f NAME.json')],
     ],
     ['JSON that is no reference', ['reference', 'import', 'other.json'], 1, ['other.json is no reference']],
-    ['a folder in place of a file', ['verify', 'folder'], 1, ['folder is a folder and no file']],
+    [
+      'a folder without a bundle',
+      ['verify', 'folder'],
+      1,
+      ['folder is empty', indented('assay bundle NODE -f FILE')],
+    ],
+    ['a folder in place of a file', ['eventlog', 'folder'], 1, ['folder is a folder and no file']],
   ] as const)
     it(`names ${what}, and what to do`, async () => {
       const { code: ended, out, err } = await runAssay(args, { cwd });

@@ -171,7 +171,7 @@ function valueText(value: unknown, leaf: (value: unknown) => string = wordOf): s
     case 'meta':
       return words(!unqualified.has(field.key) && 'meta', given(field.key));
     case 'ct':
-      return words('ct', given(field.dir), given(field.key));
+      return words('ct', given(field.dir), given(field.key, conntrackKey));
     case 'rt':
       return words('rt', given(field.key));
     case 'socket':
@@ -283,6 +283,8 @@ function given(value: unknown, plain: RegExp = plainWord): string | false {
   return typeof value === 'string' && plain.test(value) ? value : wordOf(value);
 }
 
+/** `original ip daddr` has two words; others one. */
+const conntrackKey = /^(?:ip6? [sd]addr|[\w-]+)$/;
 const comparison = /^[<>=!]{1,2}$/;
 const rejectType = /^tcp reset$/;
 

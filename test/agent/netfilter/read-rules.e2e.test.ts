@@ -157,7 +157,7 @@ describe('the rules of a network namespace', () => {
     const verdict = judged(after.bytes, [referenceOf(before)]);
     const drift = verdict.reasons.find(({ code }) => code === 'fw_drift');
     assert.equal(drift?.actual, '1 added');
-    assert.ok(drift.detail?.includes('+ skuid 0 accept'), String(drift.detail));
+    assert.ok(drift.detail?.includes('+ meta skuid 0 accept'), String(drift.detail));
     await space.sh(
       'nft delete rule ip filter INPUT handle $(nft -a list chain ip filter INPUT | sed -n "s/.*skuid.*handle //p")',
     );

@@ -91,6 +91,6 @@ describe('a fault of the server', () => {
       assert.notEqual(faultText(cause), '');
       const advice = faultAdvice(cause, '/srv/assay');
       assert.doesNotMatch(advice, /DIR|NODE|<|>/);
-      if (cause !== 'internal') assert.match(advice, /^ {2}[a-z]+ /m);
+      if (cause !== 'internal') assert.match(advice, /^ {2}[a-z-]+ /m);
     });
 });
