@@ -1,9 +1,7 @@
 import { once } from 'node:events';
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
-  globSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -18,6 +16,7 @@ import { start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { agentFlags, assayFlags, flagsOfAnyNode } from './agent-flags.ts';
 import { bundlePrograms } from './bundle.ts';
+import { copyFiles } from './copied-files.ts';
 
 /**
  * `npm run build`: a package of plain JavaScript, each program with the packages that it needs in as few files as it starts with,
@@ -62,19 +61,7 @@ try {
   makeEmpty(out);
   if (check) await checkTypes();
   const bundled = await bundlePrograms(root, out);
-  const readAtRunTime = ['attest-server/**/*.{pem,yaml}', 'attest-server/policy/file/policy.schema.json'];
-  const beside = [
-    'attest-server/cli/assay.mjs',
-    'LICENSE',
-    '{attest-server,agent,agent/gate}/config.schema.json',
-    'THIRD-PARTY-LICENSES.txt',
-    '{README,SECURITY,CHANGELOG}.md',
-    'docs/{,runbooks/}*.md',
-    'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',
-    'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
-    'manifests/chart/.helmignore',
-  ];
-  for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
+  copyFiles(root, out);
   writeFileSync(join(out, 'bundled-packages.json'), `${JSON.stringify(bundled, null, 2)}\n`);
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
@@ -109,11 +96,6 @@ async function run(name: string, program: string, args: readonly string[]): Prom
 async function checkTypes(): Promise<void> {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   await run('tsc', process.execPath, [tsc, '--pretty', 'false', '--singleThreaded', '--noEmit', '-p', root]);
-}
-
-function copy(file: string): void {
-  mkdirSync(dirname(join(out, file)), { recursive: true });
-  copyFileSync(join(root, file), join(out, file));
 }
 
 /** No package is asked for but the pinned Node, which is not of every machine, and large. */
