@@ -112,6 +112,7 @@ function packageJson(): string {
     // What npm runs by. The launchers bring the Node that the programs need, or say which it is.
     engines: { node: '>=20' },
     bin: Object.fromEntries(Object.keys(commands).map((name) => [name, `bin/${name}`])),
+    man: Object.keys(commands).map((name) => `docs/man/man1/${name}.1`),
     optionalDependencies: source.optionalDependencies,
   };
   return `${JSON.stringify(manifest, null, 2)}\n`;

@@ -10,6 +10,7 @@ const beside = [
   'THIRD-PARTY-LICENSES.txt',
   '{README,SECURITY,CHANGELOG}.md',
   'docs/{,runbooks/}*.md',
+  'docs/man/man1/*.1',
   'docs/{events.schema.json,why.svg}',
   'manifests/README.md',
   'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',

@@ -10,6 +10,7 @@ const copied: readonly RegExp[] = [
   /^LICENSE$/,
   new RegExp(`^${noticeFile.replace('.', '\\.')}$`),
   /^docs\/(?:runbooks\/)?[\w-]+\.md$/,
+  /^docs\/man\/man1\/[\w-]+\.1$/,
   /^docs\/(events\.schema\.json|why\.svg)$/,
   /^manifests\/README\.md$/,
   /^attest-server\/roots\/(?:intermediates\/)?SOURCES\.md$/,
