@@ -31,7 +31,7 @@ const verbs = {
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
   generate: { program: ['test/generated/main.ts'], debian: true, tests: true, helm: true },
-  pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
+  pack: { program: ['manifests/npm/main.ts'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
   'release:check': { program: ['test/release/main.ts'], debian: false },
 };

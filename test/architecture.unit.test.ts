@@ -169,6 +169,7 @@ const rules: readonly Rule[] = [
   },
   // What is in a package is in an image, too.
   { room: 'manifests/debian', values: ['manifests/images'] },
+  { room: 'manifests/npm', values: [runner, 'manifests/images', 'swtpm-fixtures/set-up/bundle.ts'] },
   {
     room: 'swtpm-fixtures',
     values: [

@@ -110,6 +110,9 @@ function layOut(folder: string, recipe: DebianRecipe, parts: Parts): void {
   for (const [name, target] of Object.entries(recipe.links))
     symlinkSync(target, join(folder, 'usr/bin', name));
 
+  for (const name of [...Object.keys(recipe.recipe.commands), ...Object.keys(recipe.links)])
+    write(`usr/share/man/man1/${name}.1.gz`, packed(readFileSync(join(dist, `docs/man/man1/${name}.1`))));
+
   const units = 'usr/lib/systemd/system';
   for (const unit of [recipe.service, ...recipe.units])
     write(`${units}/${unit}`, unitOf(recipe, unit, host(unit)));
@@ -120,11 +123,10 @@ function layOut(folder: string, recipe: DebianRecipe, parts: Parts): void {
   write(settings.slice(1), `# Variables of ${recipe.service}; they win over ${recipe.config}.\n`);
 
   const documents = `usr/share/doc/${recipe.name}`;
-  const packed = (name: string, text: string | Uint8Array) =>
-    write(`${documents}/${name}.gz`, gzipSync(text, { level: 9 }));
   write(`${documents}/copyright`, copyrightOf(readFileSync(node.licence, 'utf8')));
-  packed('THIRD-PARTY-LICENSES.txt', readFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt')));
-  packed('changelog', changelogOf(recipe, parts));
+  const licences = readFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'));
+  write(`${documents}/THIRD-PARTY-LICENSES.txt.gz`, packed(licences));
+  write(`${documents}/changelog.gz`, packed(changelogOf(recipe, parts)));
   write(`usr/share/lintian/overrides/${recipe.name}`, overridesOf(recipe));
   const config = recipe.config.slice('/etc/assay/'.length);
   copyExample(recipe, root, (text) => write(`${documents}/examples/${config}`, text));
@@ -141,6 +143,10 @@ function layOut(folder: string, recipe: DebianRecipe, parts: Parts): void {
       scriptOf(recipe, readFileSync(join(import.meta.dirname, script), 'utf8')),
       0o755,
     );
+}
+
+function packed(text: string | Uint8Array): Buffer {
+  return gzipSync(text, { level: 9 });
 }
 
 /** The rights of folders do not depend on who builds. */

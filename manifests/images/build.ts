@@ -5,7 +5,7 @@ import { type DebianPackage, fetchDebianPackages } from './debian-packages.ts';
 import type { SourcesPlaces } from './debian-sources.ts';
 import { fetchNode } from './node-program.ts';
 import { archive, emptyStorage, makeImage } from './oci-image.ts';
-import { readLocked } from './package-lock.ts';
+import { readIntegrity } from './package-lock.ts';
 import { type Architecture, debianRelease, type Recipe } from './recipe.ts';
 import { layOut, type Parts, type RootFileSystem, type Unpacked } from './root-file-system.ts';
 import { sbomOf } from './sbom.ts';
@@ -75,11 +75,7 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
       layouts.set(recipe, (layouts.get(recipe) ?? new Map()).set(architecture, laidOut));
     }
   }
-  const integrity = new Map(
-    Object.entries(readLocked(root)).flatMap(([path, { integrity }]) =>
-      integrity ? [[path, integrity] as const] : [],
-    ),
-  );
+  const integrity = readIntegrity(root);
   const built: BuiltImage[] = [];
   await emptyStorage(tool, out);
   for (const [recipe, contents] of layouts) {

@@ -13,3 +13,12 @@ const lock = z.object({
 export function readLocked(root: string): z.output<typeof lock>['packages'] {
   return lock.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))).packages;
 }
+
+/** Digests of npm packages by their paths. @param root the clone */
+export function readIntegrity(root: string): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(readLocked(root)).flatMap(([path, { integrity }]) =>
+      integrity ? [[path, integrity] as const] : [],
+    ),
+  );
+}

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseCopyright } from './debian-licence.ts';
 import type { NodeProgram } from './node-program.ts';
 import type { RootFileSystem } from './root-file-system.ts';
+import { checksumOf, idOf, npmPackage, purl, type SpdxPackage, spdxDocument, unsaid } from './spdx.ts';
 
 export interface Described {
   readonly image: string;
@@ -18,72 +19,32 @@ export interface Described {
 
 /** What an image holds, as a document of SPDX 2.3 in JSON. */
 export function sbomOf(described: Described): unknown {
-  const { image, version, architecture, digest, epoch, content } = described;
+  const { image, version, architecture, digest, epoch, content, integrity } = described;
   const others: Record<string, string> = {};
-  const root = 'SPDXRef-image';
   const parts = [
     ...debianPackages(described, others),
-    ...npmPackages(described),
+    ...content.npm.map((one) => npmPackage(one, integrity)),
     ...(content.node === null ? [] : [nodePackage(content.node)]),
   ];
-  return {
-    spdxVersion: 'SPDX-2.3',
-    dataLicense: 'CC0-1.0',
-    SPDXID: 'SPDXRef-DOCUMENT',
-    name: `${image}-${version}-${architecture}`,
-    documentNamespace: `https://assay.dev/sbom/${image}/${digest.replace(':', '-')}`,
-    creationInfo: {
-      created: new Date(epoch * 1000).toISOString().replace('.000', ''),
-      creators: [`Tool: assay-images-${version}`],
-    },
-    documentDescribes: [root],
-    packages: [
-      {
-        SPDXID: root,
-        name: image,
-        versionInfo: version,
-        primaryPackagePurpose: 'CONTAINER',
-        licenseDeclared: 'Apache-2.0',
-        checksums: [{ algorithm: 'SHA256', checksumValue: digest.replace('sha256:', '') }],
-        externalRefs: [purl(`pkg:oci/${image}@${encodeURIComponent(digest)}?arch=${architecture}`)],
-        ...unsaid,
-      },
-      ...parts,
-    ],
-    relationships: [
-      { spdxElementId: 'SPDXRef-DOCUMENT', relationshipType: 'DESCRIBES', relatedSpdxElement: root },
-      ...parts.map(({ SPDXID }) => ({
-        spdxElementId: root,
-        relationshipType: 'CONTAINS',
-        relatedSpdxElement: SPDXID,
-      })),
-    ],
-    hasExtractedLicensingInfos: Object.entries(others)
-      .sort()
-      .map(([licenseId, extractedText]) => ({
-        licenseId,
-        name: licenseId.replace('LicenseRef-Debian-', ''),
-        extractedText,
-      })),
+  const subject = {
+    SPDXID: 'SPDXRef-image',
+    name: image,
+    versionInfo: version,
+    primaryPackagePurpose: 'CONTAINER',
+    licenseDeclared: 'Apache-2.0',
+    checksums: [{ algorithm: 'SHA256', checksumValue: digest.replace('sha256:', '') }],
+    externalRefs: [purl(`pkg:oci/${image}@${encodeURIComponent(digest)}?arch=${architecture}`)],
+    ...unsaid,
   };
-}
-
-/** What SPDX asks for, and nobody has looked into. */
-const unsaid = {
-  downloadLocation: 'NOASSERTION',
-  filesAnalyzed: false,
-  licenseConcluded: 'NOASSERTION',
-  copyrightText: 'NOASSERTION',
-} as const;
-
-interface SpdxPackage {
-  readonly SPDXID: string;
-  readonly name: string;
-  readonly versionInfo: string;
-  readonly supplier?: string;
-  readonly licenseDeclared: string;
-  readonly licenseComments?: string;
-  readonly externalRefs: readonly Readonly<Record<string, string>>[];
+  return spdxDocument({
+    name: `${image}-${version}-${architecture}`,
+    namespace: `${image}/${digest.replace(':', '-')}`,
+    tool: `assay-images-${version}`,
+    epoch,
+    subject,
+    parts,
+    others,
+  });
 }
 
 /** Those of which a file is in the image; the licence is that of the whole source package. */
@@ -116,18 +77,6 @@ function debianPackages({ content }: Described, others: Record<string, string>):
   });
 }
 
-function npmPackages({ content, integrity }: Described): readonly SpdxPackage[] {
-  return content.npm.map(({ path, name, version, licence }) => ({
-    SPDXID: idOf('npm', path.replace(/^node_modules\//, '')),
-    name,
-    versionInfo: version,
-    licenseDeclared: licence,
-    ...checksumOf(integrity.get(path)),
-    externalRefs: [purl(`pkg:npm/${name.replace('@', '%40')}@${version}`)],
-    ...unsaid,
-  }));
-}
-
 /** Under the name of Node.js itself, too: its advisories name no package of npm. */
 function nodePackage({ name, version, integrity }: NodeProgram): SpdxPackage {
   return {
@@ -148,18 +97,4 @@ function nodePackage({ name, version, integrity }: NodeProgram): SpdxPackage {
     ],
     ...unsaid,
   };
-}
-
-function purl(referenceLocator: string) {
-  return { referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator };
-}
-
-function idOf(kind: string, name: string): string {
-  return `SPDXRef-${kind}-${name.replace(/[^A-Za-z0-9.]+/g, '-').replace(/^-/, '')}`;
-}
-
-function checksumOf(integrity: string | undefined) {
-  if (!integrity?.startsWith('sha512-')) return {};
-  const checksumValue = Buffer.from(integrity.slice('sha512-'.length), 'base64').toString('hex');
-  return { checksums: [{ algorithm: 'SHA512', checksumValue }] };
 }

@@ -1,41 +1,25 @@
 import { once } from 'node:events';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  globSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { agentFlags, assayFlags, flagsOfAnyNode } from './agent-flags.ts';
 import { bundlePrograms } from './bundle.ts';
+import { copyFiles } from './copied-files.ts';
 
 /**
  * `npm run build`: a package of plain JavaScript, each program with the packages that it needs in as few files as it starts with,
- * what it reads at run time, and a launcher for each program. `npm run pack` makes one file of it, for `npm install -g`.
+ * what it reads at run time, and a launcher for each program. `npm run pack` makes a file of it (`manifests/npm`).
  */
 const root = join(import.meta.dirname, '../..');
-const {
-  out: named,
-  pack: destination,
-  check,
-} = new Command('npm run build --')
+const { out: named, check } = new Command('npm run build --')
   .description('Compiles assay, assay-server and assay-agent to plain JavaScript.')
   .option('--out <folder>', 'an empty one; default: dist, made anew')
-  .option('--pack <folder>', 'also write a file there that npm installs')
   .option('--no-check', 'leave the types unchecked, where something else checks them')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse()
-  .opts<{ readonly out?: string; readonly pack?: string; readonly check: boolean }>();
+  .opts<{ readonly out?: string; readonly check: boolean }>();
 const out = resolve(root, named ?? 'dist');
 
 /** What starts each command; a kubectl plugin is found by its name. */
@@ -62,19 +46,7 @@ try {
   makeEmpty(out);
   if (check) await checkTypes();
   const bundled = await bundlePrograms(root, out);
-  const readAtRunTime = ['attest-server/**/*.{pem,yaml}', 'attest-server/policy/file/policy.schema.json'];
-  const beside = [
-    'attest-server/cli/assay.mjs',
-    'LICENSE',
-    '{attest-server,agent,agent/gate}/config.schema.json',
-    'THIRD-PARTY-LICENSES.txt',
-    '{README,SECURITY,CHANGELOG}.md',
-    'docs/{,runbooks/}*.md',
-    'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',
-    'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
-    'manifests/chart/.helmignore',
-  ];
-  for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
+  copyFiles(root, out);
   writeFileSync(join(out, 'bundled-packages.json'), `${JSON.stringify(bundled, null, 2)}\n`);
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
@@ -87,7 +59,6 @@ try {
     );
   for (const [name, start] of Object.entries(commands)) writeProgram(`bin/${name}`, launcher(name, start));
   process.stderr.write(`build: the programs are in ${join(out, 'bin')}\n`);
-  if (destination !== undefined) await pack(resolve(root, destination));
 } catch (error) {
   process.stderr.write(`build: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
@@ -111,11 +82,6 @@ async function checkTypes(): Promise<void> {
   await run('tsc', process.execPath, [tsc, '--pretty', 'false', '--singleThreaded', '--noEmit', '-p', root]);
 }
 
-function copy(file: string): void {
-  mkdirSync(dirname(join(out, file)), { recursive: true });
-  copyFileSync(join(root, file), join(out, file));
-}
-
 /** No package is asked for but the pinned Node, which is not of every machine, and large. */
 function packageJson(): string {
   const source = described.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
@@ -130,6 +96,7 @@ function packageJson(): string {
     // What npm runs by. The launchers bring the Node that the programs need, or say which it is.
     engines: { node: '>=20' },
     bin: Object.fromEntries(Object.keys(commands).map((name) => [name, `bin/${name}`])),
+    man: Object.keys(commands).map((name) => `docs/man/man1/${name}.1`),
     optionalDependencies: source.optionalDependencies,
   };
   return `${JSON.stringify(manifest, null, 2)}\n`;
@@ -173,14 +140,4 @@ if command -v node >/dev/null; then exec node${flagsOf(flagsOfAnyNode)} "$packag
 echo "${name}: there is no Node.js, and 24 or newer is needed: install it, or install assay with its optional packages" >&2
 exit 1
 `;
-}
-
-async function pack(folder: string): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  await run('npm pack', 'npm', ['pack', out, '--pack-destination', folder, '--loglevel=error']);
-  const { version } = described.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
-  const file = join(folder, `assay-${version}.tgz`);
-  renameSync(join(folder, `${unpublishable}-${version}.tgz`), file);
-  const size = (statSync(file).size / 1e6).toFixed(1);
-  process.stderr.write(`pack: ${file} has ${size} MB; install it with npm install -g ${file}\n`);
 }

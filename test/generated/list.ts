@@ -10,7 +10,9 @@ import { troubleshootingPage } from '../troubleshooting/page.ts';
 import { apiPage } from './api-page.ts';
 import { withCommands } from './commands-page.ts';
 import { exitCodesPage } from './exit-codes-page.ts';
+import { readHelpPages } from './help-pages.ts';
 import { jsonText } from './json-text.ts';
+import { manualPages } from './manual-pages.ts';
 import { schemaFiles } from './schemas.ts';
 import { settingsPage } from './settings-page.ts';
 
@@ -29,7 +31,7 @@ export const generators: readonly Generator[] = [
   { name: 'the schemas of settings and policies', needsHelm: false, make: schemaFiles },
   { name: 'the schema of events', needsHelm: false, make: eventSchema },
   { name: 'the page of settings', needsHelm: false, make: page('reference-configuration.md', settingsPage) },
-  { name: 'the page of commands', needsHelm: false, make: page('reference-commands.md', commandsPage) },
+  { name: 'the page of commands, and the manual pages', needsHelm: false, make: commandPages },
   { name: 'the page of exit codes', needsHelm: false, make: page('reference-exit-codes.md', exitCodesPage) },
   { name: 'the page of the API', needsHelm: false, make: page('reference-api.md', apiPage) },
   {
@@ -52,8 +54,11 @@ async function eventSchema(): Promise<GeneratedFiles> {
   return new Map([[file, await jsonText(file, z.toJSONSchema(webhookMessage, { io: 'input' }))]]);
 }
 
-async function commandsPage(): Promise<string> {
-  return withCommands(await readFile(join(import.meta.dirname, '../../docs/reference-commands.md'), 'utf8'));
+async function commandPages(): Promise<GeneratedFiles> {
+  const all = await readHelpPages();
+  const file = 'docs/reference-commands.md';
+  const page = await readFile(join(import.meta.dirname, '../..', file), 'utf8');
+  return new Map([[file, withCommands(page, all)], ...manualPages(all)]);
 }
 
 async function privilegesPage(): Promise<string> {

@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Fault } from './fault.ts';
 import { noticeFile } from './notice.ts';
 
@@ -10,6 +10,10 @@ const copied: readonly RegExp[] = [
   /^LICENSE$/,
   new RegExp(`^${noticeFile.replace('.', '\\.')}$`),
   /^docs\/(?:runbooks\/)?[\w-]+\.md$/,
+  /^docs\/man\/man1\/[\w-]+\.1$/,
+  /^docs\/(events\.schema\.json|why\.svg)$/,
+  /^manifests\/README\.md$/,
+  /^attest-server\/roots\/(?:intermediates\/)?SOURCES\.md$/,
   /^manifests\/(?:host|prometheus)\/[\w.-]+\.(conf|json|path|service|timer|yaml)$/,
   /^manifests\/(?:base|chart|examples)\/(?:[\w-]+\/)*\w[\w.-]*\.(json|md|tpl|txt|yaml)$/,
   /^manifests\/chart\/\.helmignore$/,
@@ -50,6 +54,7 @@ export function checkPacked(folder: string, tree: string): readonly Fault[] {
         what: `${file} is a test`,
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
+    ...files.filter((file) => file.endsWith('.md')).flatMap((file) => deadLinks(folder, file)),
     ...files.flatMap((file) => faultsOf(file, readFileSync(join(folder, file), 'latin1'), tree)),
     ...files
       .filter((file) => /\.(node|bare|so|dylib|dll|exe|wasm)$/.test(file))
@@ -58,6 +63,19 @@ export function checkPacked(folder: string, tree: string): readonly Fault[] {
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
   ];
+}
+
+function deadLinks(folder: string, file: string): readonly Fault[] {
+  const prose = readFileSync(join(folder, file), 'utf8')
+    .replace(/^```[\s\S]*?^```/gm, '')
+    .replace(/`[^`\n]*`/g, '');
+  return [...prose.matchAll(/\]\(([^)\s#]+)/g)]
+    .map(([, path = '']) => path)
+    .filter((path) => !/^[a-z]+:/.test(path) && !existsSync(join(folder, dirname(file), path)))
+    .map((path) => ({
+      what: `${file} links to ${path}, which is not packed`,
+      next: 'Pack it, or have swtpm-fixtures/set-up/copied-files.ts take the link out.',
+    }));
 }
 
 function faultsOf(file: string, text: string, tree: string): readonly Fault[] {

@@ -243,6 +243,11 @@ describe('a release', () => {
         `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(40)}\n`,
         /^docs\/policy\.md holds a private key/,
       ],
+      [
+        'docs/policy.md',
+        'See [tests](../test/a.ts#b).',
+        /^docs\/policy\.md links to \.\.\/test\/a\.ts, which/,
+      ],
       ['docs/policy.md', null, /^docs\/policy\.md names a folder of this machine/],
     ] as const)
       it(`and says ${named.source}`, () => {

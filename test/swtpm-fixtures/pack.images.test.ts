@@ -6,6 +6,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  globSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -20,6 +21,7 @@ import { after, before, describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { version } from '../../attest-server/version.ts';
+import { checkSpdx } from '../manifests/images/spdx-document.ts';
 import { endOf } from './end-of.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -142,6 +144,34 @@ describe('the packed programs, installed without a clone', function () {
       names.filter((name) => name.includes('node_modules')),
       [],
     );
+  });
+
+  it('have the size that the documents say, within a tenth', () => {
+    const said = globSync('{*,docs/*}.md', { cwd: root }).flatMap((file) =>
+      [...readFileSync(join(root, file), 'utf8').matchAll(/\.tgz has ([\d.]+) MB/g)].map(([, size]) =>
+        Number(size),
+      ),
+    );
+    const size = statSync(tarball).size / 1e6;
+    assert.ok(said.length > 0);
+    for (const each of said)
+      assert.ok(Math.abs(each / size - 1) < 0.1, `${each} MB are said, and it has ${size} MB`);
+  });
+
+  it('come with their digest, which sha256sum takes, and an SBOM of what is in them', async () => {
+    await run(
+      'sh',
+      ['-euc', 'cd "$1" && sha256sum --check --strict "$2"', 'sh', folder, `${tarball}.sha256`],
+      bounds,
+    );
+    const sbom: unknown = JSON.parse(readFileSync(inFolder(`assay-${manifest.version}.spdx.json`), 'utf8'));
+    checkSpdx(sbom);
+    assert.match(JSON.stringify(sbom), /pkg:npm\/zod@/);
+  });
+
+  it('bring manual pages, which man finds without being told where', () => {
+    for (const name of commands)
+      assert.match(readFileSync(inFolder('prefix/share/man/man1', `${name}.1`), 'utf8'), /^\.(TH|so) /);
   });
 
   for (const name of commands)

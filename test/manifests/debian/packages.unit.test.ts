@@ -28,6 +28,12 @@ describe('the packages for Debian', () => {
         assert.deepEqual(conditions, name === 'assay-gate.service' ? [] : [recipe.config]);
       });
 
+  it('bring a manual page for each program on PATH', () => {
+    const pages = readdirSync(join(manifests, '../docs/man/man1')).map((name) => name.replace(/\.1$/, ''));
+    const brought = packages.flatMap(({ recipe, links }) => Object.keys({ ...recipe.commands, ...links }));
+    assert.deepEqual([...new Set(brought)].sort(), pages.sort());
+  });
+
   for (const recipe of packages)
     for (const script of ['postinst', 'prerm', 'postrm'])
       it(`${recipe.name} has a ${script} that a shell can read, and that removes no file`, async () => {
