@@ -115,7 +115,8 @@ function tableOfTerminal(): LiveTable | null {
   const { TERM, NO_COLOR } = process.env;
   const isPlain = !process.stdout.isTTY || TERM === 'dumb' || Boolean(NO_COLOR);
   if (isPlain || flags.logLevel !== 'silent') return null;
-  const table = createLiveTable(process.stdout, inForeground);
+  // The last words stand below the last table.
+  const table = createLiveTable(process.stdout, () => !interrupted.signal.aborted && inForeground());
   // The shell wrote below it in the meantime.
   process.on('SIGCONT', table.leave);
   return table;
