@@ -57,7 +57,7 @@ async function register({ cluster, marked, narrator, expected }: Told): Promise<
 async function becomeTrusted(told: Told, captured: ClusterNode, byToken: ClusterNode): Promise<void> {
   const { cluster, narrator } = told;
   await enrol(cluster, narrator, byToken);
-  await allSettled(cluster);
+  await allSettled(cluster, narrator);
   narrator.say(
     `The operator vouches for what ${captured.name} booted and ran, its disk and its firewall. The others are of its model: they follow.`,
   );
@@ -130,11 +130,13 @@ async function breakReferences(told: Told, captured: ClusterNode): Promise<void>
   await step(cluster, 'approve', wrongReference, 'the roll-out begins');
   await step(cluster, 'retire', captured.name, 'the roll-out is over');
   for (const node of cluster.nodes) await expected.state(node, 'untrusted', 'kernel_unknown');
-  for (const { name } of cluster.nodes)
+  for (const { name } of cluster.nodes) {
+    using _wait = narrator.waiting(`Node ${name} to lose the label`, patience);
     expected.that(
       await marked.next(() => marked.marks(name)?.includes('label') === false, patience),
       `Node ${name} to lose the label at once`,
     );
+  }
   expected.that(await holds(cluster), '`assay breaker list` to exit with 12, since taints wait for a person');
   const tainted = cluster.nodes.filter(({ name }) => marked.marks(name)?.includes(untrusted));
   expected.that(
@@ -193,15 +195,18 @@ async function holds({ operator }: Cluster): Promise<boolean> {
 class MarkExpectations extends Expectations {
   readonly #cluster: Cluster;
   readonly #marked: MarkedNodes;
+  readonly #narrator: Narrator;
 
   constructor(cluster: Cluster, marked: MarkedNodes, narrator: Narrator) {
     super(cluster, narrator);
     this.#cluster = cluster;
     this.#marked = marked;
+    this.#narrator = narrator;
   }
 
   /** That the Node comes to carry this alone, of what is ours. */
   async marks({ name }: ClusterNode, mark: string): Promise<boolean> {
+    using _wait = this.#narrator.waiting(`Node ${name} to carry ${mark}`, patience);
     const isSo = await this.#marked.next(() => this.#marked.marks(name)?.join() === mark, patience);
     const now = this.#marked.marks(name)?.join(', ') ?? 'not there';
     this.that(isSo, `Node ${name} to carry ${mark} of ours alone; it is: ${now}`);

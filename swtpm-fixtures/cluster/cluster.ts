@@ -49,6 +49,9 @@ export interface ClusterOptions {
 /** What can change on a machine that runs. */
 export type RunningChange = 'firewall' | 'disk' | 'runtime';
 
+/** Milliseconds that a step of machines takes at most on a computer that has much else to do. */
+export const usualStep = 60_000;
+
 /** A program that nobody vouches for. */
 export const unknownProgram = '/usr/local/bin/miner';
 
@@ -165,6 +168,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     if (noFirewall !== null)
       narrator.say(`The nodes have no firewall, and the policy requires none: ${noFirewall}`);
 
+    const powering = narrator.waiting(`${options.nodes} machines to be powered on`, usualStep);
     const nodes = await Promise.all(
       Array.from({ length: options.nodes }, async (_, index) => {
         const names = options.recordings ?? recordings;
@@ -175,11 +179,13 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
           authority,
           server,
           forget,
+          narrator,
         );
         resources.defer(() => node.dispose());
         return node;
       }),
     );
+    powering[Symbol.dispose]();
     narrator.say(
       `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of ${options.recordings === undefined ? 'another' : 'a'} real machine.`,
     );
@@ -188,7 +194,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       narrator.say(
         `The kernel of ${measuring.join(', ')} measures what runs there (ima_policy=tcb), and the policy requires runtime of it.`,
       );
-    const operator = await createOperator(dir, server, programs.assay);
+    const operator = await createOperator(dir, server, programs.assay, narrator);
     await revokeEarlier(dir, nodes, operator, narrator);
     const next = async (condition: () => boolean, withinMs: number) => {
       const deadline = AbortSignal.timeout(withinMs);
@@ -326,6 +332,7 @@ async function makeNode(
   authority: TpmAuthority,
   server: RunningServer,
   forget: (name: string) => void,
+  narrator: Narrator,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
   const log = withMadeFiles(differing(await readFile(recordedFile(recording, 'binary_bios_measurements'))));
   const ran = hasList(recording) ? await readFile(recordedFile(recording, listFile)) : null;
@@ -346,9 +353,10 @@ async function makeNode(
   const oneByOne = pLimit(1);
   let isGone = false;
   // What began before the end would start its programs after it, and nobody would end them.
-  const inTurn = (step: () => Promise<void>): Promise<void> =>
+  const inTurn = (what: string, step: () => Promise<void>): Promise<void> =>
     oneByOne(async () => {
       if (isGone) throw new Error(`${name} is gone`);
+      using _wait = narrator.waiting(`${name} to ${what}`, usualStep);
       await step();
     });
 
@@ -394,11 +402,11 @@ async function makeNode(
     log,
     measures: ran !== null,
     ekDigest: createHash('sha256').update(publicArea).digest('hex'),
-    startAgent: (joinTokenFile) => inTurn(() => startAgent(joinTokenFile)),
-    reboot: (next, beforeInspect) => inTurn(() => reboot(next, beforeInspect)),
-    change: (what) => inTurn(() => change(what)),
+    startAgent: (joinTokenFile) => inTurn('start its agent', () => startAgent(joinTokenFile)),
+    reboot: (next, beforeInspect) => inTurn('boot', () => reboot(next, beforeInspect)),
+    change: (what) => inTurn('change', () => change(what)),
     powerOff: () =>
-      inTurn(async () => {
+      inTurn('lose power', async () => {
         await stopAgent();
         await machine.powerOff();
       }),

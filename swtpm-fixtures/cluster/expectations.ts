@@ -28,9 +28,10 @@ export class Expectations {
   }
 
   async state({ name }: ClusterNode, state: NodeState, code: string | null = null): Promise<void> {
+    const wanted = code === null ? state : `${state} (${code})`;
+    using _wait = this.#narrator.waiting(`${name} to become ${wanted}`, patience);
     const isSo = await this.#cluster.reaches(name, state, code, patience);
     const now = this.#cluster.state(name);
-    const wanted = code === null ? state : `${state} (${code})`;
     this.that(
       isSo,
       `${name} to become ${wanted}; it is ${now?.state ?? 'not seen'} (${now?.codes.join(', ') ?? ''})`,
@@ -39,6 +40,7 @@ export class Expectations {
 
   /** Asked before its state: an answer that was under way may still be judged as that of the boot before. */
   async rebooted({ name }: ClusterNode): Promise<void> {
+    using _wait = this.#narrator.waiting(`${name} to prove its new boot`, patience);
     const isSo = await this.#cluster.next(() => this.#cluster.saw(name, 'rebooted'), patience);
     this.that(isSo, `${name} to be known as rebooted before it was judged`);
   }

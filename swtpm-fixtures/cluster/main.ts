@@ -14,12 +14,14 @@ import { whyNoNamespace } from '../namespace.ts';
 import { compiledIn } from '../programs.ts';
 import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
-import { type ClusterOptions, openCluster } from './cluster.ts';
+import { type ClusterOptions, openCluster, usualStep } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
+import { createLiveTable, type LiveTable } from './live-table.ts';
 import { openMarkedNodes } from './marked-nodes.ts';
-import { createNarrator } from './narrator.ts';
+import { createNarrator, type Narrator } from './narrator.ts';
 import { stayUp } from './stay-up.ts';
 import { type Change, changes, tellStory } from './story.ts';
+import { inForeground } from './typed-lines.ts';
 import { fleetMachine, fleetRecording, tellUpdateStory } from './update-story.ts';
 
 interface Flags {
@@ -93,7 +95,52 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const once = flags.once === true;
   const dir = once ? await mkdtemp(join(tmpdir(), 'assay-')) : resolve(flags.stateDir);
-  const narrator = createNarrator(flags.output, process.stdout);
+  const narrator = createNarrator(flags.output, process.stdout, tableOfTerminal());
+  const ending = new DisposableStack();
+  interrupted.signal.addEventListener('abort', () =>
+    ending.use(narrator.waiting('agents, server and machines to end', usualStep)),
+  );
+  try {
+    const code = await play(dir, narrator);
+    if (interrupted.signal.aborted) narrator.say(once ? 'Interrupted: nothing is kept.' : keptSentence());
+    return code;
+  } finally {
+    ending.dispose();
+    if (once) await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** Null where lines alone are printed: for a pipe, a plain terminal, and beside the log of the server. */
+function tableOfTerminal(): LiveTable | null {
+  const { TERM, NO_COLOR } = process.env;
+  const isPlain = !process.stdout.isTTY || TERM === 'dumb' || Boolean(NO_COLOR);
+  if (isPlain || flags.logLevel !== 'silent') return null;
+  // The last words stand below the last table.
+  const table = createLiveTable(process.stdout, () => !interrupted.signal.aborted && inForeground());
+  // The shell wrote below it in the meantime.
+  process.on('SIGCONT', table.leave);
+  return table;
+}
+
+function keptSentence(): string {
+  const kept = quoted(flags.stateDir === '.assay' ? './.assay' : flags.stateDir);
+  const again = [
+    'npm start',
+    ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2).map(quoted)] : []),
+  ];
+  return (
+    `Ended. ${kept} is kept: the machines with their TPMs, enrolments, references and the audit log. ` +
+    `\`${again.join(' ')}\` goes on with it, \`rm -r ${kept}\` removes it.`
+  );
+}
+
+function quoted(word: string): string {
+  return /^[\w./:=@,+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** @returns the exit code */
+async function play(dir: string, narrator: Narrator): Promise<number> {
+  const once = flags.once === true;
   const alarms = createAlarms();
   const isOfOneModel = flags.cluster === true || flags.update === true;
   const timings = once
@@ -134,8 +181,6 @@ async function main(): Promise<number> {
     if (interrupted.signal.aborted) return once ? 1 : 0;
     process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
-  } finally {
-    if (once) await rm(dir, { recursive: true, force: true });
   }
 }
 

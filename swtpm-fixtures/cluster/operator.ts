@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run, ToolError } from 'node-tpm2/run';
 import type { RunningServer } from '../../attest-server/server.ts';
+import type { Narrator } from './narrator.ts';
 
 /** The person of the story: does everything through the command line, as a reader would. */
 export interface Operator {
@@ -16,8 +17,16 @@ export interface Operator {
   createJoinToken(node: string): Promise<string>;
 }
 
+/** Milliseconds of one command: a machine on which much else runs may be slow. */
+const longest = 180_000;
+
 /** Writes `cli.json`, by which `npx assay` finds this server. @param program `assay`, as Node is given it */
-export async function createOperator(dir: string, server: RunningServer, program: string): Promise<Operator> {
+export async function createOperator(
+  dir: string,
+  server: RunningServer,
+  program: string,
+  narrator: Narrator,
+): Promise<Operator> {
   const connection = {
     server: `https://127.0.0.1:${server.apiPort}`,
     tokenFile: join(dir, 'admin.token'),
@@ -33,9 +42,9 @@ export async function createOperator(dir: string, server: RunningServer, program
     connection.caFile,
   ];
   const assay = async (...args: readonly string[]) => {
+    using _wait = narrator.waiting(`assay ${args.slice(0, 2).join(' ')}`, longest);
     const { stdout } = await run(process.execPath, [program, ...args, ...flags], {
-      // A machine on which much else runs may be slow.
-      timeoutMs: 180_000,
+      timeoutMs: longest,
       maxOutputBytes: 16 * 1024 * 1024,
     });
     return stdout.toString('utf8');

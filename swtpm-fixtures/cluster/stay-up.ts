@@ -23,6 +23,7 @@ export async function stayUp(
   ])
     narrator.say(line);
   using _typed = readTypedLines((line) => {
+    narrator.heard();
     obey(cluster, narrator, line.trim()).catch((error: unknown) =>
       narrator.say(`That failed: ${String(error)}`),
     );

@@ -129,7 +129,7 @@ export async function enrol(
 
 /** Makes references of the boots of those nodes that have none yet. */
 export async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
-  await allSettled(cluster);
+  await allSettled(cluster, narrator);
   const unknown = cluster.nodes.filter((node) => cluster.state(node.name)?.codes.includes('no_reference'));
   if (unknown.length === 0) return;
   narrator.say(
@@ -151,13 +151,14 @@ export function comparedKinds({ noFirewall }: Cluster, { measures }: ClusterNode
 }
 
 /** Once each was judged, or waits for a reference. @throws Error where one does not answer */
-export async function allSettled(cluster: Cluster): Promise<void> {
+export async function allSettled(cluster: Cluster, narrator: Narrator): Promise<void> {
   for (const node of cluster.nodes)
-    if (!(await settled(cluster, node)))
+    if (!(await settled(cluster, narrator, node)))
       throw new Error(`${node.name} did not answer; see its log with --log-level info`);
 }
 
-async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {
+async function settled(cluster: Cluster, narrator: Narrator, { name }: ClusterNode): Promise<boolean> {
+  using _wait = narrator.waiting(`the first verdict on ${name}`, patience);
   const deadline = performance.now() + patience;
   while (performance.now() < deadline) {
     const now = cluster.state(name);

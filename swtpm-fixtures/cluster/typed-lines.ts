@@ -28,7 +28,12 @@ export function readTypedLines(typed: (line: string) => void): Disposable {
 
 /** Whether standard input is no terminal, or one whose foreground this is. */
 export function mayRead(): boolean {
-  return !isatty(0) || isForeground(readFileSync('/proc/self/stat', 'utf8'));
+  return !isatty(0) || inForeground();
+}
+
+/** Whether this process has a terminal, and is what people see there. */
+export function inForeground(): boolean {
+  return isForeground(readFileSync('/proc/self/stat', 'utf8'));
 }
 
 /** By `/proc/PID/stat`: its process group is that of its terminal. */

@@ -77,7 +77,7 @@ export async function tellUpdateStory(
 async function vouchForOne(told: Told, captured: ClusterNode, byToken: ClusterNode): Promise<void> {
   const { cluster, narrator, type } = told;
   await enrol(cluster, narrator, byToken);
-  await allSettled(cluster);
+  await allSettled(cluster, narrator);
   narrator.say(
     `All start by shim and GRUB, from disks with other numbers and identifiers. The operator vouches for ${captured.name}; the others are like it.`,
   );
@@ -194,7 +194,8 @@ async function bootRevoked({ narrator, expected, alarms }: Told, node: ClusterNo
 }
 
 /** That each node is judged by what is in force now, and trusted: the second verdict from now on began after this. */
-async function stillTrusted({ cluster, alarms, expected }: Told): Promise<void> {
+async function stillTrusted({ cluster, narrator, alarms, expected }: Told): Promise<void> {
+  using _wait = narrator.waiting('every node to be judged anew', patience);
   const since = new Map(cluster.nodes.map(({ name }) => [name, alarms.verdictsOn(name)]));
   const isJudged = ({ name }: ClusterNode) => alarms.verdictsOn(name) >= (since.get(name) ?? 0) + 2;
   expected.that(

@@ -36,6 +36,8 @@ async function measure(dir: string): Promise<BootFigures> {
       say: () => undefined,
       typed: () => undefined,
       transition: () => undefined,
+      waiting: () => ({ [Symbol.dispose]: () => undefined }),
+      heard: () => undefined,
       summary: () => undefined,
     },
     signal: new AbortController().signal,

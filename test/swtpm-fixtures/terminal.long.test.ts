@@ -22,13 +22,17 @@ describe('npm start at a terminal', function () {
   });
   after(() => rm(dir, { recursive: true, force: true }));
 
-  it('takes free ports where the usual ones are taken, and ends on Ctrl-C', async () => {
+  it('takes free ports where the usual ones are taken, shows the nodes in place, and says on Ctrl-C what is kept', async () => {
     await using taken = new AsyncDisposableStack();
     for (const port of [8443, 8444, 9464]) taken.use(await occupy(port));
-    await using terminal = openTerminal(`exec ${command()} --cluster`);
+    await using terminal = openTerminal(`exec ${command()} --cluster`, 'xterm');
+    await terminal.shows(/NAME +STATE +REASON\r\nnode-1 +pending/);
+    await terminal.shows(erased(5));
+    await terminal.shows(/NAME +STATE +REASON\r\nnode-1 +trusted +-\r\nnode-2 +untrusted +kernel_unknown/);
     await terminal.shows(/kubectl --kubeconfig \S+\/kubeconfig describe nodes[\s\S]*Ctrl-C ends it/);
     terminal.type('\x03');
     assert.equal(await terminal.ended, 0, terminal.said());
+    assert.match(terminal.said(), /Ended\. (\S+) is kept: .* goes on with it, `rm -r \1` removes it\./);
   });
 
   it('ends quietly where its reader has seen enough', async () => {
@@ -77,10 +81,16 @@ describe('npm start at a terminal', function () {
     .retries(2);
 });
 
+/** What takes this many lines and all below them off the terminal. */
+function erased(lines: number): RegExp {
+  const esc = '\u001b';
+  return new RegExp(`${esc}\\[${lines}A${esc}\\[J`);
+}
+
 /** A terminal of its own, in which this command is the foreground. */
-function openTerminal(command: string) {
+function openTerminal(command: string, kind = 'dumb') {
   const child = start('script', ['--quiet', '--flush', '--return', '--command', command, '/dev/null'], {
-    env: { ...shared, PATH: process.env.PATH ?? '', TERM: 'dumb', PS1: '$ ' },
+    env: { ...shared, PATH: process.env.PATH ?? '', TERM: kind, PS1: '$ ' },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   let said = '';

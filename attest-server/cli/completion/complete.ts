@@ -3,8 +3,11 @@ import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { isFiles, kindOfArgument, kindOfOption, type ValueKind, wordsOf } from './kinds.ts';
 
+/** The variable in which a script that knows commands and options says of which version they are; `:stale` if not ours. */
+export const scriptVersion = 'ASSAY_COMPLETION_VERSION';
+
 /** A word that fits, and what it means. */
-interface Suggestion {
+export interface Suggestion {
   readonly word: string;
   readonly text: string;
 }
@@ -18,6 +21,8 @@ export async function complete(
   context: CliContext,
   words: readonly string[],
 ): Promise<void> {
+  const { [scriptVersion]: script = context.version } = context.io.env;
+  if (script !== context.version) context.io.out(':stale\n');
   const typed = read(program, words.slice(0, -1));
   const last = words.at(-1) ?? '';
   for (const [name, value] of typed.global) program.setOptionValue(name, value);
@@ -103,7 +108,7 @@ async function values(context: CliContext, kind: ValueKind, last: string, before
   return { found, files: isFiles(kind) };
 }
 
-function subcommands(command: Command, begin: string): readonly Suggestion[] {
+export function subcommands(command: Command, begin: string): readonly Suggestion[] {
   return (
     command
       .createHelp()
@@ -119,7 +124,7 @@ function subcommand(command: Command, word: string): Command | undefined {
   return command.commands.find((each) => each.name() === word || each.aliases().includes(word));
 }
 
-function optionsOf(program: Command, command: Command, begin: string): readonly Suggestion[] {
+export function optionsOf(program: Command, command: Command, begin: string): readonly Suggestion[] {
   const known = [...command.createHelp().visibleOptions(command), ...program.options];
   return [...new Set(known)]
     .filter(({ hidden, long }) => !hidden && long?.startsWith(begin) === true)
@@ -138,7 +143,7 @@ function takesValue({ required, optional }: Option): boolean {
 }
 
 /** The argument that comes next; the last one may take any number. */
-function argumentAt(command: Command, at: number): { of: Command; is: Argument } | null {
+export function argumentAt(command: Command, at: number): { of: Command; is: Argument } | null {
   // `describe node-2` is `describe node node-2`.
   const of = (command.name() === 'describe' ? command.commands[0] : command) ?? command;
   const all = of.registeredArguments;

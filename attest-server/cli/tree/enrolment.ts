@@ -97,7 +97,7 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
   for (const list of [tokens.command('list'), get.command('tokens').alias('token')])
     list
       .description('list named tokens, without their secrets')
-      .addOption(outputOption('table', 'json', 'yaml', 'name'))
+      .addOption(outputOption('table', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
       .addOption(utcOption())
       .action(async (options: Formatted & { readonly utc?: boolean }) =>
         (await import('../commands/token.ts')).listTokens(context, options),

@@ -49,7 +49,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .command('enrolments [name]')
     .alias('enrolment')
     .description('list enrolled nodes: their keys, and how, by whom and when they were enrolled')
-    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string | undefined, options: EnrolmentsOptions) =>
       (await import('../commands/get-enrolments.ts')).getEnrolments(context, name, options),
@@ -60,7 +60,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .alias('nodes')
     .description('show everything about one or several nodes; you may leave out the word `node`')
     .addArgument(nodesArgument('<node...>'))
-    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(outputOption('table', 'json', 'yaml', 'jsonpath=', 'custom-columns='))
     .addOption(utcOption())
     .action(async (names: readonly string[], options: ShowOptions) =>
       (await import('../commands/describe.ts')).describeNodes(context, names, options),
@@ -69,7 +69,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .command('why')
     .description('show why a node is in its state, and what to do next')
     .addArgument(nodesArgument('<node...>'))
-    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(outputOption('table', 'json', 'yaml', 'jsonpath=', 'custom-columns='))
     .addOption(utcOption())
     .action(async (names: readonly string[], options: ShowOptions) =>
       (await import('../commands/why.ts')).explainNodes(context, names, options),
@@ -78,7 +78,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .command('history')
     .description('show the verdicts of a node, newest first')
     .addArgument(nodeArgument())
-    .addOption(outputOption('table', 'wide', 'json', 'yaml'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'jsonpath=', 'custom-columns='))
     .option('--limit <count>', 'largest number of verdicts, 1 to 500', '50')
     .option('--transitions', 'only verdicts that changed the state, through the whole history')
     .option('--before <next>', 'continue with older ones: the value `next` of an earlier answer with -o json')

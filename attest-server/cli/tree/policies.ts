@@ -11,7 +11,7 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
     show
       .description('show the policy in force, with its revision; or an earlier one, as its file was')
       .option('--revision <revision>', 'one that was in force, by its first digits (assay policy history)')
-      .addOption(outputOption('table', 'json', 'yaml', 'name'))
+      .addOption(outputOption('table', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
       .option('-f, --file <file>', 'write its text to this file, byte for byte')
       .action(async ({ revision, ...options }: Formatted & ToFile & { readonly revision?: string }) => {
         if (revision === undefined)

@@ -78,7 +78,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     list
       .description('list the references that the server holds')
       .option('--kind <kind>', 'only references of this kind, such as boot or disk')
-      .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+      .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
       .addOption(utcOption())
       .action(async (options: ListOptions) =>
         (await import('../commands/reference.ts')).listReferences(context, options),

@@ -12,7 +12,7 @@ export function addShells(program: Command, context: CliContext): void {
     )
     .addArgument(new Argument('<shell>', 'which shell').choices(['bash', 'zsh', 'fish']))
     .action(async (shell: Shell) =>
-      (await import('../completion/scripts.ts')).printCompletion(context.io, shell),
+      (await import('../completion/scripts.ts')).printCompletion(program, context, shell),
     );
   program
     .command('__complete', { hidden: true })

@@ -189,10 +189,16 @@ describe('the script of a shell', () => {
   const path = () => [dir, join(process.execPath, '..'), process.env.PATH ?? ''].join(delimiter);
 
   /** What bash offers when Tab is pressed behind these words. */
-  async function pressTab(...words: readonly string[]): Promise<readonly string[]> {
+  function pressTab(...words: readonly string[]): Promise<readonly string[]> {
+    return pressTabAfter('', ...words);
+  }
+
+  /** @param first what bash runs before, once the script is read */
+  async function pressTabAfter(first: string, ...words: readonly string[]): Promise<readonly string[]> {
     const script = `
 cd '${server.dir}'
 source <(assay completion bash)
+${first}
 complete -p assay | grep -q -- '-F _assay' || exit 3
 COMP_WORDS=(assay "$@")
 COMP_CWORD=$#
@@ -213,6 +219,57 @@ printf '%s\\n' "${'$'}{COMPREPLY[@]}"
     assert.deepEqual(await pressTab('reference', 'revoke', ''), ['edge-2026', 'workers-2026']);
     assert.deepEqual(await pressTab('verify', 'admin'), ['admin-token']);
     assert.deepEqual(await pressTab('get', 'nodes', '--state', '=', 'tr'), ['trusted']);
+  });
+
+  for (const typed of [
+    '',
+    'wh',
+    'get ',
+    'get no',
+    'ref ',
+    'reference comp',
+    'get nodes --',
+    'get no --sort',
+    'get node node-1 --sort',
+    'ref list --k',
+    'reference compute --name x --ke',
+    'describe node node-1 --u',
+    '--server',
+    'policy --',
+  ])
+    it(`completes in bash without a process what follows assay ${typed}`, async () => {
+      const words = typed.split(' ');
+      const { out } = await runAssay(['__complete', '--', ...words]);
+      const answered = out.trim().split('\n');
+      assert.deepEqual(
+        await pressTabAfter('assay() { echo asked; }', ...words),
+        answered.map((line) => line.split('\t')[0]).sort(),
+      );
+    });
+
+  it('asks the program where it does not know: values, names, and what stands behind them', async () => {
+    for (const typed of [
+      ...[
+        'why ',
+        'describe ',
+        'get nodes --state ',
+        'get nodes --state=u',
+        'get nodes --state --u',
+        'why -- -',
+      ],
+      ...['--context home get no', 'describe node-1 --u', 'frobnicate'],
+    ])
+      assert.deepEqual(await pressTabAfter('assay() { echo asked; }', ...typed.split(' ')), ['asked'], typed);
+  });
+
+  it('asks for everything, once it hears that the program is of another version', async () => {
+    const older = 'ASSAY_COMPLETION_VERSION=0.0.1; COMP_WORDS=(assay why node-) COMP_CWORD=2; _assay';
+    assert.deepEqual(await pressTabAfter(`${older}; assay() { echo asked; }`, 'wh'), ['asked']);
+    assert.deepEqual(await pressTabAfter(older, 'wh'), ['whoami', 'why']);
+    assert.deepEqual(await pressTabAfter('ASSAY_COMPLETION_VERSION=0.0.1', 'why', 'node-'), [
+      'node-1',
+      'node-2',
+    ]);
   });
 
   for (const shell of ['bash', 'zsh', 'fish'] as const)
