@@ -449,7 +449,7 @@ export const serverSettings = {
     schema: z
       .boolean('neither true nor false')
       .default(false)
-      .describe('whoever captured a reference may not approve it; captures are then staged'),
+      .describe('the person who captured a reference may not approve it; captures are then staged'),
   },
 } as const satisfies Settings;
 

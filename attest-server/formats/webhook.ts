@@ -74,7 +74,7 @@ export const loggedEvents = {
   'breaker.open': {
     action: 'breaker.open',
     isOfNode: false,
-    says: 'many nodes of the group fail alike, and their taints wait for a person',
+    says: 'many nodes of the group fail the same way, and their taints wait for a person',
     next: 'assay breaker list',
   },
   'breaker.hold': {

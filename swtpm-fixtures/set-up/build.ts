@@ -30,7 +30,7 @@ const {
   check,
 } = new Command('npm run build --')
   .description('Compiles assay, assay-server and assay-agent to plain JavaScript.')
-  .option('--out <folder>', 'an empty one; default: dist, made anew')
+  .option('--out <folder>', 'an empty one; default: dist, emptied first')
   .option('--pack <folder>', 'also write a file there that npm installs')
   .option('--no-check', 'leave the types unchecked, where something else checks them')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))

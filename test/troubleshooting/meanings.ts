@@ -237,10 +237,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   luks_header_changed: ['disk', 'The LUKS header is not the one of the reference or of the first sight.'],
   luks_header_detached: ['disk', 'The LUKS header does not lie on its volume.'],
   luks_extra_keyslot: ['disk', 'More keys open the volume than the reference or the policy allows.'],
-  luks_reencrypt_state: [
-    'disk',
-    'The volume is being encrypted anew or decrypted: a part of it may be open.',
-  ],
+  luks_reencrypt_state: ['disk', 'The volume is being re-encrypted or decrypted: a part of it may be open.'],
   luks_key_shared: ['disk', 'Two nodes have a volume with the same UUID or key: one is a copy of the other.'],
   key_residue: [
     'disk',
