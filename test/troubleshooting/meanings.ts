@@ -44,13 +44,13 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   rebooted: [
     'service',
-    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM began anew.',
+    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM started again.',
   ],
   change_expected: [
     'service',
     'Somebody announced a change of what this node boots (`assay expect`), and it is on the way there.',
   ],
-  resumed: ['service', 'The machine slept and woke: its TPM was restarted, and PCRs began anew.'],
+  resumed: ['service', 'The machine slept and woke: its TPM was restarted, and its PCRs were reset.'],
 
   enrolment_pending: [
     'enrolment',
