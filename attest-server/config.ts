@@ -181,7 +181,7 @@ export const serverSettings = {
       .enum(['always', 'nodes', 'never'], 'not one of always, nodes, never')
       .default('always')
       .describe(
-        'from which agents a token of the cluster is wanted at each connection: `always`, `nodes` (those under the name of a Node; machines outside of the cluster need none), `never`',
+        'from which agents a token of the cluster is wanted at each connection: `always`, `nodes` (those under the name of a Node; machines outside the cluster need none), `never`',
       ),
   },
   'kubernetes.operatorAudience': {
@@ -449,7 +449,7 @@ export const serverSettings = {
     schema: z
       .boolean('neither true nor false')
       .default(false)
-      .describe('whoever captured a reference may not approve it; captures are then staged'),
+      .describe('the person who captured a reference may not approve it; captures are then staged'),
   },
 } as const satisfies Settings;
 

@@ -104,7 +104,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   stateFigures(figures, state);
   const keys = rooms.use(openCustody(keysDir, stateDir));
   if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
-  // Also outside of a cluster: there its figures are 0, as are those of marks.
+  // Also outside a cluster: there its figures are 0, as are those of marks.
   const metrics = kubernetesReport(figures);
   const kubernetes =
     config.kubernetes &&

@@ -21,10 +21,12 @@ const dullWords: readonly (readonly [RegExp, string])[] = [
   [/\bwhere these are taken\b/, 'if those are in use'],
 ];
 
-/** The pages that a newcomer reads first, and what `--help` prints. */
+/** The pages that are read most, at first and on call, and what `--help` prints. */
 const firstPages = [
   'README.md',
-  'docs/{README,comparison,concepts,first-node,install,kubernetes,policy,stories,trial}.md',
+  'docs/{README,adopting,backup,certificates,comparison,concepts,first-node,gitops,host,images,install,kubernetes}.md',
+  'docs/{machines,platforms,policy,references,server-down,stories,trial,troubleshooting,uninstall,watching}.md',
+  'docs/runbooks/*.md',
   'docs/reference-{api,commands,configuration,exit-codes}.md',
 ];
 
@@ -41,6 +43,10 @@ const foreignPhrases: readonly (readonly [RegExp, string])[] = [
   [/\bnone any more\b/, 'no longer'],
   [/\bexits? with \d+ where\b/, 'exits with … if'],
   [/\bremoves none\b/, 'never deletes'],
+  [/\bmend(?:s|ed|ing)?\b/, 'fix'],
+  [/\bis to be done\b/, 'you need to do'],
+  [/\bshown to everybody else\b/, 'everybody else sees'],
+  [/\boutside of (?:a|the) cluster\b/, 'outside the cluster'],
 ];
 
 interface SourceFile {

@@ -24,7 +24,7 @@ export async function readKept(state: Pick<StateDir, 'read'>): Promise<KeptGateS
   } catch (cause) {
     throw new AgentError(
       'state_dir',
-      'the file gate.json, with what the server last said, is damaged: remove it, and the gate begins anew',
+      'the file gate.json, with what the server last said, is damaged: remove it, and the gate starts afresh',
       { cause },
     );
   }

@@ -164,7 +164,7 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
     const names = plainNames((await shownChain(server))[0]?.subjectAltName ?? 'another name');
     return because(
       `the certificate of ${server.host} is not for ${server.hostname}, but for ${printable(names)}`,
-      `Use a name that it is for with --server, or add ${server.hostname} to names (ASSAY_NAMES) of the server and start that anew.`,
+      `Use a name that it is for with --server, or add ${server.hostname} to names (ASSAY_NAMES) of the server and restart it.`,
     );
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code)) {
@@ -279,7 +279,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
 }
 
 const anotherToken =
-  'It was revoked, is of another server, or is not whole. Name another file with --token-file; whoever has the role admin makes a token:\n  assay token create --name NAME --role reader';
+  'It was revoked, belongs to another server, or is incomplete. Name another file with --token-file; somebody with the role admin can make a token:\n  assay token create --name NAME --role reader';
 
 function hintOf(status: number): string | null {
   if (status === 400) return 'Correct it, and try again.';

@@ -93,7 +93,7 @@ function readToken(path: string): string {
   if (fault === null) return token;
   throw new CliError(
     `the token file ${path} ${fault}`,
-    'Name the file that holds yours with --token-file; whoever has the role admin makes a token:\n  assay token create --name NAME --role reader',
+    'Name the file that holds yours with --token-file; somebody with the role admin can make a token:\n  assay token create --name NAME --role reader',
   );
 }
 

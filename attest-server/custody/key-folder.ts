@@ -69,6 +69,6 @@ export function checkLeftBehind(dir: string, stateDir: string): void {
   for (const file of keyFiles)
     if (existsSync(join(stateDir, file)) && !existsSync(join(dir, file)))
       throw new Error(
-        `${join(stateDir, file)} is not in ${dir}, where keysDir has the keys: move it there, or it would be made anew`,
+        `${join(stateDir, file)} is not in ${dir}, where keysDir has the keys: move it there, or a new one would be made`,
       );
 }

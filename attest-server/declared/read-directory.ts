@@ -59,7 +59,7 @@ export async function readDirectory(
   const unsigned = snapshot.paths.find((path) => !listed.has(path));
   // Else a merge that nobody signed is waited for in vain.
   if (unsigned !== undefined)
-    throw new DirectoryFault('unsigned', `${unsigned} is not in the manifest: write it anew, and sign it`);
+    throw new DirectoryFault('unsigned', `${unsigned} is not in the manifest: write it again, and sign it`);
   const content = await readContent(snapshot, [...listed.keys()], methods, (path, bytes) => {
     // Attack: a file is changed after its manifest was signed.
     if (hash('sha256', bytes, 'hex') !== listed.get(path))

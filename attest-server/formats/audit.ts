@@ -51,7 +51,7 @@ export const auditActions = {
   'cluster.unmark': 'a person had all marks removed from the cluster: why, and from how many nodes',
   'marks.tamper': 'somebody changed marks of a Node; they are put back as the verdict says',
   'breaker.open':
-    'so many nodes of a group fail alike that their taints wait for a person: group, code, value, how many',
+    'so many nodes of a group fail the same way that their taints wait for a person: group, code, value, how many',
   'breaker.hold': 'a person said that those taints stay away',
   'breaker.release': 'a person, or a setting after its time, said that those nodes are tainted',
   'breaker.close': 'no node fails so any more: nothing waits',

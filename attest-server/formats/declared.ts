@@ -45,5 +45,5 @@ export function isDeclaredActor(actor: string | null): boolean {
 
 /** How a reference that a signed directory declares comes into force: no command here does that. */
 export function declareActive(reference: string, directory: string): string {
-  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
+  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest again (assay declare), and sign it.`;
 }

@@ -74,7 +74,7 @@ export const loggedEvents = {
   'breaker.open': {
     action: 'breaker.open',
     isOfNode: false,
-    says: 'many nodes of the group fail alike, and their taints wait for a person',
+    says: 'many nodes of the group fail the same way, and their taints wait for a person',
     next: 'assay breaker list',
   },
   'breaker.hold': {
@@ -166,7 +166,7 @@ export const webhookMessage = z.object({
   cluster: z
     .string()
     .nullable()
-    .describe('uid of the namespace `kube-system`; null outside of a cluster, and while it is not known yet'),
+    .describe('uid of the namespace `kube-system`; null outside a cluster, and while it is not known yet'),
   node: z.string().nullable().describe('the node that it is about'),
   subject: z.string().describe('what it is about: a node, a group of the policy, `cluster`'),
   state: nodeStateSchema.nullable().describe('of `node.state` and `node.flaps`: the state of the node now'),

@@ -216,7 +216,7 @@ function clockAnew(past: Sequence, now: ClockReading): Finding {
     ...boot('rebooted', `more than ${clockOf(past)}`, clockOf(now)),
     source: 'tpm',
     severity: 'info',
-    text: 'The TPM was reset, and its clock began anew: its power was lost, or it was cleared.',
+    text: 'The TPM was reset, and its clock started again: its power was lost, or it was cleared.',
   };
 }
 

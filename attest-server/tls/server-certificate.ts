@@ -54,7 +54,7 @@ export async function readCertificate(
   );
 }
 
-const orMadeAnew = 'bring back a copy, or remove server.crt and server.key: they are made anew';
+const orMadeAnew = 'bring back a copy, or remove server.crt and server.key: new ones are made';
 
 /** @throws Error that names the file and what to do if that fails */
 export function parsed<T>(path: string, remedy: string, parse: () => T): T {

@@ -47,7 +47,7 @@ const foreignKey =
 const unread = [
   'If the severity is info, the policy does not demand the missing proof: there is nothing to do.',
   'Otherwise check on the node that the agent can read what stands under actual, and that the machine is not overloaded. The state recovers by itself once it can be read.',
-  'If the reason stays, or if the node was untrusted before, treat the node as untrusted: whoever controls the agent can fake this reason.',
+  'If the reason stays, or if the node was untrusted before, treat the node as untrusted: anybody who controls the agent can fake this reason.',
 ].join('\n');
 
 /** About what is refused before it is judged, and what the server says itself. */
@@ -146,7 +146,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay bundle NODE -f NODE.json',
   ].join('\n'),
   nonce_stale: [
-    'An answer that is late once says that machine, TPM or network was slow: the node is asked anew.',
+    'A single late answer means that the machine, TPM or network was slow: the node is asked again.',
     'If it goes on, find out what keeps agent or TPM busy, or raise answerWithinSeconds of the server.',
     'If nothing does, take the node out of service: it answers what it was asked before.',
   ].join('\n'),
@@ -156,7 +156,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
   ].join('\n'),
   evidence_erased:
-    'Nothing is to be done. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays, as long as its node’s share of the disk had room for it; or a person erased it. Bundles and backups that you made before still have it.',
+    'You need to do nothing. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays, as long as its node’s share of the disk had room for it; or a person erased it. Bundles and backups that you made before still have it.',
   latched: [
     'Ask for as much as before or for more: of a group that the latch covers, mode and require only grow. See which these are:',
     '  assay trust status',

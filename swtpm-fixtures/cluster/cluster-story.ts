@@ -94,7 +94,7 @@ async function tamperWith({ narrator, expected }: Told, node: ClusterNode): Prom
 }
 
 async function makeAnew({ marked, narrator, expected }: Told, node: ClusterNode): Promise<void> {
-  narrator.say(`Somebody deletes Node ${node.name} and has it registered anew, to be rid of the taint.`);
+  narrator.say(`Somebody deletes Node ${node.name} and has it registered again, to get rid of the taint.`);
   await marked.remove(node.name);
   expected.that(
     await marked.next(() => !marked.isAttested(node.name), patience),

@@ -200,7 +200,7 @@ async function stillTrusted({ cluster, narrator, alarms, expected }: Told): Prom
   const isJudged = ({ name }: ClusterNode) => alarms.verdictsOn(name) >= (since.get(name) ?? 0) + 2;
   expected.that(
     await cluster.next(() => cluster.nodes.every(isJudged), patience),
-    'every node to be judged anew',
+    'every node to be judged again',
   );
   for (const node of cluster.nodes) await expected.state(node, 'trusted');
 }

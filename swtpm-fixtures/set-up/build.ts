@@ -15,7 +15,7 @@ import { copyFiles } from './copied-files.ts';
 const root = join(import.meta.dirname, '../..');
 const { out: named, check } = new Command('npm run build --')
   .description('Compiles assay, assay-server and assay-agent to plain JavaScript.')
-  .option('--out <folder>', 'an empty one; default: dist, made anew')
+  .option('--out <folder>', 'an empty one; default: dist, emptied first')
   .option('--no-check', 'leave the types unchecked, where something else checks them')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse()

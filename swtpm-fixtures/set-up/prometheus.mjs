@@ -28,7 +28,7 @@ const templates = {
 function moveTemplates(program) {
   const bytes = readFileSync(program);
   let at = bytes.indexOf(templates.installed);
-  if (at === -1) throw new Error(`${program} has its templates elsewhere: moveTemplates is to be mended`);
+  if (at === -1) throw new Error(`${program} has its templates elsewhere: fix moveTemplates`);
   for (; at !== -1; at = bytes.indexOf(templates.installed, at)) bytes.write(templates.unpacked, at);
   writeFileSync(program, bytes);
 }

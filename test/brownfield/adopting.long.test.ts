@@ -131,7 +131,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     assert.deepEqual((await statesOf()).sort(), atFirst);
     const { out } = await site.assay(['history', 'worker-1', '-o', 'json']);
     assert.match(out, /"rebooted"/);
-    assert.match(out, /its clock began anew/);
+    assert.match(out, /its clock started again/);
   });
 
   it('2. has the TPMs approved that were shown, and no other', async () => {

@@ -182,7 +182,7 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayAgentsMissing', labels: of(), value: '5' },
   ],
   [
-    'many nodes that fail alike',
+    'many nodes that fail the same way',
     [[`assay_mass_failure_nodes{instance="${instance}",code="kernel_unknown"}`, '0 30x90']],
     '2m',
     { alert: 'AssayMassFailure', labels: of({ code: 'kernel_unknown' }), value: '30' },
@@ -728,7 +728,7 @@ describe('the alert rules for Prometheus', () => {
     ]);
   });
 
-  it('go on about many nodes that fail alike while three still do, and end after what is told of each', async () => {
+  it('go on about many nodes that fail the same way while three still do, and end after what is told of each', async () => {
     const alike = [1, 2, 3].map(
       (index): Node => ({ name: `node-${index}`, state: 'untrusted', class: 'drift', signed: false }),
     );

@@ -44,13 +44,13 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   rebooted: [
     'service',
-    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM began anew.',
+    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM started again.',
   ],
   change_expected: [
     'service',
     'Somebody announced a change of what this node boots (`assay expect`), and it is on the way there.',
   ],
-  resumed: ['service', 'The machine slept and woke: its TPM was restarted, and PCRs began anew.'],
+  resumed: ['service', 'The machine slept and woke: its TPM was restarted, and its PCRs were reset.'],
 
   enrolment_pending: [
     'enrolment',
@@ -237,10 +237,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   luks_header_changed: ['disk', 'The LUKS header is not the one of the reference or of the first sight.'],
   luks_header_detached: ['disk', 'The LUKS header does not lie on its volume.'],
   luks_extra_keyslot: ['disk', 'More keys open the volume than the reference or the policy allows.'],
-  luks_reencrypt_state: [
-    'disk',
-    'The volume is being encrypted anew or decrypted: a part of it may be open.',
-  ],
+  luks_reencrypt_state: ['disk', 'The volume is being re-encrypted or decrypted: a part of it may be open.'],
   luks_key_shared: ['disk', 'Two nodes have a volume with the same UUID or key: one is a copy of the other.'],
   key_residue: [
     'disk',

@@ -78,7 +78,7 @@ export function waitsForPerson({ waiting, decision }: HoldView): boolean {
 }
 
 function failingText(failing: ClusterView['failing'], now: number, absolute: boolean): string {
-  if (failing.length === 0) return 'no taint waits, and no nodes fail alike\n';
+  if (failing.length === 0) return 'no taint waits, and no nodes fail the same way\n';
   const rows = failing.map(({ group, code, value, nodes, tainted, waiting, decision, at, by, reason }) => [
     group,
     code,

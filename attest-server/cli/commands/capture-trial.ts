@@ -50,7 +50,7 @@ export async function confirmCapture(
       exit.usage,
     );
   if (isActive && (against.length > 0 || turning(trial).length > 0))
-    await questions(io, options)('Capture it all the same?');
+    await questions(io, options)('Capture it anyway?');
   const isShown = against.length > 0 && digest !== '';
   return { ...(reason !== undefined && { reason }), ...(isShown && { shown: digest }) };
 }

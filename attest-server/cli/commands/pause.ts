@@ -14,7 +14,7 @@ export async function pauseMarking(
     format,
     paused,
     () =>
-      `paused by ${printable(paused.by)}: no mark is added, taints stay as they are; whoever loses its trust still loses the label\n`,
+      `paused by ${printable(paused.by)}: no mark is added, taints stay as they are; a node that loses its trust still loses the label\n`,
   );
 }
 

@@ -106,7 +106,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'The boot log, or a part of it, is missing. That can hide what ran. See on the node, as root, whether it is there, and how many bytes it has:',
     bootLog,
     emptyLog,
-    'If it is of another bank, as the reason then says, the kernel has the log of before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
+    'If it is for another bank, as the reason then says, the kernel has a log in the format from before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch: [
@@ -165,7 +165,7 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
       'If a reference demands the proof, and you vouch for this node although its machine cannot give it, capture its boot without that demand, approve it, and retire the reference that the reason names:',
       '  assay reference capture NODE --no-aggregate --name NEW_NAME --staged',
       '  assay reference approve NEW_NAME --reason "its boots are wanted"',
-      'If the reason stays, treat the node as untrusted: whoever boots another initrd unseen withholds this list.',
+      'If the reason stays, treat the node as untrusted: somebody who boots another initrd in secret would withhold this list.',
     ].join('\n'),
   ],
   [
@@ -174,8 +174,8 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
       'The reason says why it is not here; docs/initrd.md tells what to do about each. While it waits or is sent, there is nothing to do.',
       'If root alone may read the initrd, have it copied for the agent. On the node:',
       '  assay-agent inspect --initrd',
-      'If it was made anew since the boot, reboot the node.',
-      'If the reason stays, treat the node as untrusted: whoever controls the agent can fake this reason.',
+      'If it was rebuilt since the boot, reboot the node.',
+      'If the reason stays, treat the node as untrusted: anybody who controls the agent can fake this reason.',
     ].join('\n'),
   ],
   [
@@ -194,7 +194,7 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
   [
     expectedArchives,
     [
-      'Have the initrd made anew in a form that is read here, and reboot the node: COMPRESS=zstd in /etc/initramfs-tools/initramfs.conf, or compress="zstd" for dracut (docs/initrd.md).',
+      'Rebuild the initrd in a format that Assay can read, and reboot the node: COMPRESS=zstd in /etc/initramfs-tools/initramfs.conf, or compress="zstd" for dracut (docs/initrd.md).',
       'If it was made in such a form, take the node out of service: something was added to it.',
       keep,
     ].join('\n'),

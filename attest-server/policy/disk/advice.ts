@@ -3,7 +3,7 @@ import type { ReasonCode } from '../../wire/reasons.ts';
 import { expectedInspection } from './findings.ts';
 
 const compromised =
-  'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';
+  'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Re-encrypt the volume before it is used again.';
 const capture = [
   'If the change is wanted, and you vouch for the node, capture its headers, and approve that:',
   '  assay reference capture NODE --kind disk --name NEW_NAME-disk --staged',
@@ -36,7 +36,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If LUKS1 is wanted, allow it in the policy (disk.versions). Plain dm-crypt cannot be allowed.',
   ].join('\n'),
   luks_cipher: [
-    'Encrypt the volume anew (cryptsetup reencrypt), or allow its cipher in the policy (disk.ciphers, disk.keySize).',
+    'Re-encrypt the volume (cryptsetup reencrypt), or allow its cipher in the policy (disk.ciphers, disk.keySize).',
   ].join('\n'),
   luks_null_cipher: ['Nothing on this volume is encrypted, whatever its name says.', compromised].join('\n'),
   luks_header_changed: [capture, compromised].join('\n'),
@@ -54,7 +54,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compromised,
   ].join('\n'),
   luks_key_shared: [
-    'Two volumes were copied from one, such as by an image that holds an encrypted volume. Encrypt one of them anew, with a UUID and a key of its own.',
+    'Two volumes were copied from one, such as by an image that holds an encrypted volume. Re-encrypt one of them, with a UUID and a key of its own.',
     'If neither was cloned on purpose, somebody has a copy of the header: take both nodes out of service.',
   ].join('\n'),
   key_residue: [
@@ -70,7 +70,7 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
     [
       'On the node, as root, have this read for the agent, and see that it is done again at each boot (docs/disk.md):',
       '  assay-agent inspect',
-      'If the reason stays, treat the node as untrusted: whoever controls the agent can fake it.',
+      'If the reason stays, treat the node as untrusted: anybody who controls the agent can fake it.',
     ].join('\n'),
   ],
 ]);

@@ -212,7 +212,7 @@ export function severalKeys(name: string, keys: readonly string[], detail: Detai
 }
 
 export function reencrypting(name: string, how: string, detail: Detail): Finding {
-  const text = `The header of ${cut(name)} says that it is being encrypted anew or decrypted, so a part of it may be open.`;
+  const text = `The header of ${cut(name)} says that it is being re-encrypted or decrypted, so a part of it may be open.`;
   return diskFinding('luks_reencrypt_state', text, { expected: 'no reencryption', actual: how }, detail);
 }
 

@@ -10,7 +10,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If SSH is wanted in this group, write host: {ssh: report} into the policy. If nobody knows who started it, take the node out of service.',
   ].join('\n'),
   kernel_outdated:
-    'Install a newer kernel, and reboot the node into it. If it runs one that your distribution has mended under an old number, lower host.kernel.minimum.',
+    'Install a newer kernel, and reboot the node into it. If it runs one that your distribution has patched under an old version number, lower host.kernel.minimum.',
   kernel_tainted: [
     'See in the log of the kernel what set the mark:',
     '  journalctl -k --grep taint',

@@ -50,7 +50,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the group needs less, say so under runtime.policy.covers. What is not measured is not proven.',
   ].join('\n'),
   revoked_reference: [
-    'The node ran a file that somebody revoked, and no reference in force has it. Update the package that brings it, and reboot the node: its list begins anew then.',
+    'The node ran a file that somebody revoked, and no reference in force has it. Update the package that brings it, and reboot the node, which starts its list again.',
     'If the revocation was a mistake, take it back:',
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),

@@ -92,7 +92,7 @@ describe('the commands about marks', () => {
   it('list what waits, and end with 12 while it does', async () => {
     assert.deepEqual(await assay(['breaker', 'list']), {
       code: 0,
-      out: 'no taint waits, and no nodes fail alike\n',
+      out: 'no taint waits, and no nodes fail the same way\n',
       err: '',
     });
     made.failing = [alike];

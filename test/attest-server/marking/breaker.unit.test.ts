@@ -201,7 +201,7 @@ describe('the breaker', () => {
     assert.equal(fail(2, minute, ours), null);
   });
 
-  it('counts no node that a change of ours turned among those that fail alike (row 376)', () => {
+  it('counts no node that a change of ours turned among those that fail the same way (row 376)', () => {
     const { breaker, fail } = groupOf(100);
     for (let i = 0; i < 50; i++) fail(i, 0, { ...kernel, isOurs: true });
     assert.equal(breaker.failing(0)[0]?.isMass, false);

@@ -138,7 +138,7 @@ function manifestBefore(directory: string): Manifest | null {
     if (!(error instanceof Rejection)) throw error;
     throw new CliError(
       `${path} is no manifest: ${error.message}`,
-      'Take the one of before from Git, or remove it and name the next serial: --serial N.',
+      'Restore the earlier one from Git, or remove it and name the next serial: --serial N.',
       exit.error,
       error,
     );

@@ -177,7 +177,7 @@ async function naming(path: string, read: () => void | Promise<void>): Promise<v
     ].join(', ');
     throw new CliError(
       `${path} cannot be read: ${place === '' ? '' : `${place}: `}${cause.message}`,
-      'Nothing was written. Fetch the file anew, or take it out of the folder.',
+      'Nothing was written. Fetch the file again, or take it out of the folder.',
       exit.error,
       cause,
     );

@@ -31,7 +31,7 @@ export const ownersSchema = z
   .max(64)
   .optional()
   .describe(
-    'programs that write rules anew all the time, in exactly these forms: shipped (all that are), the name of a shipped one, or an entry of your own; default: [shipped]',
+    'programs that rewrite rules all the time, in exactly these forms: shipped (all that are), the name of a shipped one, or an entry of your own; default: [shipped]',
   );
 
 export type NamedOwners = z.infer<typeof ownersSchema>;

@@ -29,7 +29,7 @@ describe('what the breaker would make of another policy', () => {
     assert.equal(breakerAnswer(many(9, (index) => ({ ...good(index), marks: null }))), null);
   });
 
-  it('is to taint one node of ten, and to hold four that fail alike', () => {
+  it('is to taint one node of ten, and to hold four that fail the same way', () => {
     const one = [...many(9, (index) => good(index)), failing(9, 'kernel_unknown', 'kernel ab')];
     assert.deepEqual(breakerAnswer(one), { tainted: 1, waiting: 0, held: [] });
     const four = [
