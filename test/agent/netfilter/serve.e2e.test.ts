@@ -197,6 +197,13 @@ describe('assay-agent netfilter', () => {
       const part = parseFirewallPart(await askForRules(socket, soon()));
       assert.ok(part.nft !== null && part.iptables.ip !== null && part.legacy.ip !== null);
       assert.ok(part.legacy.ip6 !== null);
+      const hears = async () => {
+        await space.sh('nft add rule inet t c counter');
+        return said.includes('"moved"');
+      };
+      await until(hears, 'it hears of a rule', 20_000);
+      // Else it did not hear, but looked.
+      assert.doesNotMatch(said, /"level":"warn"/);
       program.kill(signal);
       assert.deepEqual(await closed, signal === 'SIGKILL' ? [null, 'SIGKILL'] : [0, null]);
     }

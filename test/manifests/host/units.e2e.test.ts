@@ -300,6 +300,15 @@ describe('the unit assay-netfilter.service', () => {
     assert.deepEqual(valuesOf(text, 'SocketBindDeny'), ['any']);
   });
 
+  it('may call what setpriv calls for the monitor of nft, which is refused to others, and nothing else of root', async () => {
+    assert.match(await output('systemd-analyze', 'syscall-filter', '@privileged'), /^ +capset$/m);
+    const [, refused, allowed, ...more] = valuesOf(text, 'SystemCallFilter');
+    assert.deepEqual([refused, allowed, more], ['~@privileged @resources', 'capset', []]);
+    // With it, and without ambient ones, who calls that can only lose capabilities.
+    assert.deepEqual(valuesOf(text, 'NoNewPrivileges'), ['yes']);
+    assert.deepEqual(valuesOf(text, 'AmbientCapabilities'), ['']);
+  });
+
   it('makes the folder of its socket for its group alone, and the agent asks there by a drop-in', async () => {
     const { socket } = netfilterConfig({}, {});
     assert.equal(socket, '/run/assay/netfilter.sock');
