@@ -34,7 +34,7 @@ function tour(): readonly Typed[] {
 function lasting(text: string): string {
   return text
     .replace(/^ *\d+\.\d s /gm, '')
-    .replace(/\d{4}-\d\d-\d\dT[\d:]+Z \([^)]*\)/g, 'TIME')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z( \([^)]*\))?/g, 'TIME')
     .replace(/\b[0-9a-f]{12}\b/g, 'DIGEST')
     .replace(/(?<=\s|^)>?\d+[smh](?=\s|$)/g, 'AGE')
     .replace(/\s+/g, ' ')
