@@ -48,6 +48,7 @@ export class Ledger {
   #entries: string[] = [];
   /** States that each node was told since, in their order. */
   readonly #turns = new Map<string, string[]>();
+  readonly #leaving = new Set<string>();
   readonly #notes = new Set<string>();
   readonly #strays = new Set<string>();
   acknowledged = 0;
@@ -121,16 +122,26 @@ export class Ledger {
 
   told(node: string, state: string, checkpoint: string | undefined): void {
     const before = this.#kept.told[node];
-    if (before?.state !== state) this.#turns.set(node, [...(this.#turns.get(node) ?? []), state]);
+    // Of a node that is being revoked, the state of before was forgotten: an equal one has no entry.
+    const mayBeEqual = before === undefined && this.#leaving.has(node);
+    if (before?.state !== state && !mayBeEqual)
+      this.#turns.set(node, [...(this.#turns.get(node) ?? []), state]);
     this.#kept.told[node] = { state, at: Date.now(), sent: null };
     if (checkpoint !== undefined) this.#notes.add(checkpoint);
     this.acknowledged += 1;
+  }
+
+  /** The node is about to be revoked: it may be none from now on, or another one. */
+  leaves(node: string): void {
+    this.forget(node);
+    this.#leaving.add(node);
   }
 
   /** The node is none any more, or another one. */
   forget(node: string): void {
     delete this.#kept.told[node];
     this.#turns.delete(node);
+    this.#leaving.delete(node);
   }
 
   /** Looks at a server before anybody else speaks to it. @returns what is not as it was acknowledged */
@@ -144,6 +155,7 @@ export class Ledger {
     ];
     this.#entries = [];
     this.#turns.clear();
+    this.#leaving.clear();
     this.#notes.clear();
     return faults;
   }

@@ -263,7 +263,7 @@ async function restoreReference(siege: Siege, random: Random): Promise<void> {
 async function revokeNode(siege: Siege, random: Random): Promise<void> {
   const name = `turn-${random.below(2)}`;
   if (siege.ledger.state(`enrolment ${name}`) === 'none') return;
-  siege.ledger.forget(name);
+  siege.ledger.leaves(name);
   await change(
     siege,
     `enrolment ${name}`,
