@@ -33,7 +33,7 @@ export function createWaits(say: (sentence: string) => void, quiet = longestSile
     const wait = [...unsaid].at(-1);
     if (wait === undefined) return;
     unsaid.delete(wait);
-    const seconds = Math.max(1, Math.ceil((wait.until - performance.now()) / 1000));
+    const seconds = Math.max(1, Math.round((wait.until - performance.now()) / 1000));
     say(`Waiting for ${wait.what}: this may take up to ${seconds} s.`);
   }
 }
