@@ -6,6 +6,7 @@
 import { access, lstat } from 'node:fs/promises';
 import { ConfigError } from '../../attest-server/settings/config-error.ts';
 import { type ConfigFile, resolveSettings } from '../../attest-server/settings/settings.ts';
+import { shellWord } from '../../attest-server/wire/advice.ts';
 import { type Check, finding, okay } from '../../attest-server/wire/checks.ts';
 import { type AgentConfig, agentSettings, buildConfig } from '../config.ts';
 import { askHealth } from '../health/ask-health.ts';
@@ -42,7 +43,7 @@ export async function examine(
 }
 
 function configure(path: string | null): string {
-  return `sudo assay-agent doctor --config ${path ?? '/etc/assay/agent.yaml'}`;
+  return `sudo assay-agent doctor --config ${shellWord(path ?? '/etc/assay/agent.yaml')}`;
 }
 
 async function readConfiguration(
@@ -94,7 +95,7 @@ async function checkState({ stateDir }: AgentConfig): Promise<Check> {
           'state folder',
           'failed',
           `${stateDir} is not private, and the agent refuses it`,
-          `chmod 700 ${stateDir}`,
+          `chmod 700 ${shellWord(stateDir)}`,
         );
   } catch (error) {
     const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';

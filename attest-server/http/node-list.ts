@@ -32,7 +32,12 @@ export async function listNodes(ports: ListPorts, withGone = false): Promise<Lis
   const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
   const byName = new Map(statuses.map((status) => [status.name, status]));
   const names = new Set(nodes.map(({ name }) => name));
-  const claims = enrolment.claims();
+  let claims: ReturnType<typeof enrolment.claims> | null = null;
+  // Only a silent node asks for them.
+  const claimsOn = (name: string) => {
+    claims ??= enrolment.claims();
+    return claims.get(name) ?? [];
+  };
   return [
     ...nodes
       .filter(({ name }) => withGone || !presence.isHidden(name))
@@ -44,10 +49,9 @@ export async function listNodes(ports: ListPorts, withGone = false): Promise<Lis
             presence.absenceOf(name),
           );
         const isClaimed = () =>
-          claims
-            .get(name)
-            ?.some((claim) => isRivalClaim(claim, enrolled.ekDigest, byName.get(name)?.verifiedAt ?? 0)) ===
-          true;
+          claimsOn(name).some((claim) =>
+            isRivalClaim(claim, enrolled.ekDigest, byName.get(name)?.verifiedAt ?? 0),
+          );
         const standing = () => {
           const its = nodeStanding(byName.get(name) ?? null, enrolled, now(), store.serverFault(name));
           const missingSince = rfc3339(presence.absenceOf(name)?.missingSince ?? null);

@@ -34,7 +34,7 @@ export function withSilence(
   const latest = connected(name) ?? ended(name);
   const explained = (reason: ReasonView): ReasonView => {
     if (reason.code !== 'evidence_overdue') return reason;
-    // The stored text is of before the start, and says more than that nobody came since.
+    // The stored text is older than this start, and says more than that the node has not connected since.
     const how =
       latest === null
         ? `${reason.text} It has not been connected since this server started, at ${new Date(server.startedAt).toISOString()}.`

@@ -19,8 +19,8 @@ export type RowReport = DatabaseDamage | number;
 const step = 4096;
 
 /**
- * Reads every row of a store of this schema: what the store cannot read, whatever does not fit the digest that it is kept
- * under, and text that is none. A value that is still of its kind is not found: most columns have no digest.
+ * Reads every row of a store of this schema, and reports rows that the store cannot read, content that does not match its
+ * digest, and text that is not UTF-8. A value changed into another valid one is not found: most columns have no digest.
  */
 export async function* checkRows(connection: DatabaseSync): AsyncGenerator<RowReport> {
   yield* within('sqlite_schema', function* () {

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { auditFilter, auditPage } from '../../../api/audit-pages.ts';
 import { type AuditEntry, type AuditFilter, auditActionNames, isSelected } from '../../../formats/audit.ts';
+import { shellWord } from '../../../wire/advice.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -122,7 +123,7 @@ function* entriesOfFile(
   const text = `${path} cannot be read to its end: ${fault.message}; what was read before is shown`;
   throw new CliError(
     text,
-    `Is it an export, a database or a backup?\n  assay audit verify ${path}`,
+    `Is it an export, a database or a backup?\n  assay audit verify ${shellWord(path)}`,
     exit.error,
     fault,
   );

@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { type AuditLine, auditLine, isAuditEntry } from '../../../api/audit-pages.ts';
 import type { AuditEntry } from '../../../formats/audit.ts';
 import type { DatabaseDamage } from '../../../formats/database-damage.ts';
+import { shellWord } from '../../../wire/advice.ts';
 import type { AuditOrigin } from '../../../wire/audit-key.ts';
 import { type OpenedDatabase, openDatabase } from './database-file.ts';
 import { inOrder } from './in-order.ts';
@@ -44,7 +45,7 @@ export function* linesIn({
 function damageText(path: string, damage: readonly DatabaseDamage[]): string {
   const [first, ...more] = damage;
   const rest = more.length === 0 ? '' : ` (and ${more.length} more)`;
-  return `${path} is damaged: ${first?.text}${rest}. What is damaged besides, and what to do: assay-server check --store ${path}`;
+  return `${path} is damaged: ${first?.text}${rest}. What is damaged besides, and what to do: assay-server check --store ${shellWord(path)}`;
 }
 
 /** Which keys a server's database knows. */

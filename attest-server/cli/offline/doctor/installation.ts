@@ -4,6 +4,7 @@ import { checkConfiguration, checkedText } from '../../../check-command.ts';
 import { readSettings } from '../../../read-settings.ts';
 import { shellWord } from '../../../wire/advice.ts';
 import { type Check, finding, okay } from '../../../wire/checks.ts';
+import { leastFree } from './server.ts';
 
 /** The findings of `assay-server check --here`, and whether folder and ports are as a server that runs has them. */
 export async function checkInstallation(
@@ -47,7 +48,7 @@ async function checkFolder(path: string): Promise<readonly Check[]> {
       (mode & 0o077) === 0
         ? okay('state folder', path)
         : finding('state folder', 'failed', `others may enter ${path}`, `chmod 700 ${shellWord(path)}`),
-      bavail / blocks >= 0.1
+      bavail / blocks >= leastFree
         ? okay('space here', free)
         : finding('space here', 'warning', free, `df -h ${shellWord(path)}`),
     ];

@@ -10,8 +10,8 @@ const day = 86_400_000;
 const endsSoon = { server: 7 * day, authority: 30 * day, token: 7 * day } as const;
 /** Milliseconds between two clocks by which a short-lived token is misjudged. */
 const mostApart = 60_000;
-/** Share of the file system. */
-const leastFree = 0.1;
+/** Share of the file system of the state folder. */
+export const leastFree = 0.1;
 
 /** The server as whoever holds this token sees it. What cannot be asked is named by one check. */
 export async function checkServer({ io, server, version }: CliContext): Promise<readonly Check[]> {
