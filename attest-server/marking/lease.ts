@@ -4,15 +4,19 @@ export interface LeaseParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly writer: Pick<ClusterWriter, 'readLease' | 'writeLease'>;
   /** Who this process is: another one has another name, also on a copy of its state folder. */
   readonly holder: string;
+  /** Milliseconds between two renewals. */
+  readonly renewEvery: number;
   /** Called when it becomes ours, or is lost. */
   readonly changed: (isHeld: boolean, by: string | null) => void;
   /** Called with the reason if it could be neither read nor written. */
   readonly failed: (error: ClusterError) => void;
 }
 
-/** Seconds for which a server that says nothing more keeps it; milliseconds between two renewals. */
+/** Seconds for which a server that says nothing more keeps it. */
 const durationSeconds = 30;
+/** Milliseconds between two renewals, and between two tries while they fail: those of client-go's leader election. */
 export const renewEvery = 10_000;
+const retryEvery = 2000;
 /** A lease of a hundred years would end all marking: a holder that says nothing for this long loses it. */
 const longestSeconds = 600;
 /** Without an answer for so long it counts as lost here, before another server may take it. */
@@ -28,6 +32,9 @@ export class Lease {
   /** When the lease of another one last moved. */
   #movedAt = Number.NEGATIVE_INFINITY;
   #renewedAt = Number.NEGATIVE_INFINITY;
+  #dueAt = Number.NEGATIVE_INFINITY;
+  /** What is under way. */
+  #renewal: Promise<void> | null = null;
   #wasHeld = false;
 
   constructor(parts: LeaseParts) {
@@ -46,14 +53,31 @@ export class Lease {
     return seen === holder ? null : seen;
   }
 
-  /** Takes or renews it if it may. Never rejects; to be called every `renewEvery`. */
-  async renew(): Promise<void> {
+  /** Whether it is time to renew it. */
+  isDue(): boolean {
+    return this.#renewal === null && this.#parts.monotonic() >= this.#dueAt;
+  }
+
+  /** Takes or renews it if it may; once at a time. Never rejects. */
+  renew(): Promise<void> {
+    this.#renewal ??= this.#tried().finally(() => {
+      this.#renewal = null;
+    });
+    return this.#renewal;
+  }
+
+  async #tried(): Promise<void> {
+    const { monotonic, renewEvery, failed } = this.#parts;
+    const asked = monotonic();
+    this.#dueAt = asked + renewEvery;
     try {
-      await this.#renew();
+      await this.#renew(asked);
     } catch (error) {
       if (!(error instanceof ClusterError)) throw error;
       // Another one was quicker: what it wrote is read next time.
-      if (error.reason !== 'conflict') this.#parts.failed(error);
+      if (error.reason === 'conflict') return;
+      this.#dueAt = asked + Math.min(retryEvery, renewEvery);
+      failed(error);
     } finally {
       this.reportChange();
     }
@@ -67,9 +91,8 @@ export class Lease {
     this.#parts.changed(isHeld, this.holder());
   }
 
-  async #renew(): Promise<void> {
-    const { writer, holder, now, monotonic } = this.#parts;
-    const asked = monotonic();
+  async #renew(asked: number): Promise<void> {
+    const { writer, holder, now } = this.#parts;
     const found = await writer.readLease();
     const isOurs = found?.holder === holder;
     if (found !== null && found.holder !== null && !isOurs) {
@@ -92,8 +115,9 @@ export class Lease {
     this.#renewedAt = asked;
   }
 
-  /** Gives it back, so that the next server need not wait. */
+  /** Gives it back, so that the next server need not wait. A renewal under way would take it again. */
   async release(): Promise<void> {
+    await this.#renewal;
     if (!this.isHeld()) return;
     this.#renewedAt = Number.NEGATIVE_INFINITY;
     const { writer, holder } = this.#parts;

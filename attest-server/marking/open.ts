@@ -80,7 +80,7 @@ export interface Marking extends AsyncDisposable {
   rulesChanged(): void;
 }
 
-/** Milliseconds between two looks at what is due, at the lease and at the latch. */
+/** Milliseconds between two looks at what is due and at the latch, and between two renewals of the lease. */
 export interface MarkingTimings {
   readonly resyncEvery: number;
   readonly renewEvery: number;
@@ -105,6 +105,7 @@ export async function openMarking(
     holder: `${hostname().slice(0, 200)}_${randomUUID().slice(0, 8)}`,
     now,
     monotonic,
+    renewEvery: timings.renewEvery,
     changed(isHeld, holder) {
       report.leaseMoved(isHeld, holder);
       if (isHeld) reconciler.tookOver();
@@ -152,11 +153,11 @@ export async function openMarking(
   const timers = [
     setInterval(() => {
       lease.reportChange();
+      if (lease.isDue()) renew().catch(failed);
       reconciler.resync();
       decisions.endDue().catch(failed);
       admission.turn().catch(failed);
     }, timings.resyncEvery),
-    setInterval(() => void renew().catch(failed), timings.renewEvery),
     setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
   ];
   const begun = look().catch(failed);

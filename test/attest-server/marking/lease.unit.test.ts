@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { Lease } from '../../../attest-server/marking/lease.ts';
+import { Lease, renewEvery } from '../../../attest-server/marking/lease.ts';
 import { ClusterError, type ClusterLease } from '../../../attest-server/marking/ports.ts';
 import { today } from './made-marking.ts';
 
@@ -31,6 +31,7 @@ class Leases {
       holder,
       now: () => today + skew + this.at,
       monotonic: () => this.at,
+      renewEvery,
       changed: (isHeld, by) => void this.told.push(`${holder} ${isHeld ? 'marks' : `waits for ${by}`}`),
       failed: ({ reason }) => void this.told.push(`${holder} ${reason}`),
     });
@@ -104,6 +105,35 @@ describe('the lease of servers', () => {
     await a.release();
     await b.renew();
     assert.deepEqual([a.isHeld(), b.isHeld()], [false, true]);
+  });
+
+  it('is given back also while it is being renewed', async () => {
+    const leases = new Leases();
+    const a = leases.server('a');
+    await a.renew();
+    leases.at += renewEvery;
+    await Promise.all([a.renew(), a.release()]);
+    assert.deepEqual([a.isHeld(), leases.stored?.holder], [false, null]);
+  });
+
+  it('is renewed once at a time, and sooner after a try that failed', async () => {
+    const leases = new Leases();
+    const a = leases.server('a');
+    leases.fails = new ClusterError('unreachable', 'refused');
+    assert.equal(a.isDue(), true);
+    const [first, second] = [a.renew(), a.renew()];
+    assert.equal(a.isDue(), false);
+    await Promise.all([first, second]);
+    assert.deepEqual(leases.told, ['a unreachable']);
+    const dueIn = () => {
+      const begun = leases.at;
+      while (!a.isDue()) leases.at += 100;
+      return leases.at - begun;
+    };
+    assert.equal(dueIn(), 2000);
+    leases.fails = null;
+    await a.renew();
+    assert.equal(dueIn(), renewEvery);
   });
 
   it('goes to one where both begin at once', async () => {
