@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { lastingPort } from '../lasting-port.ts';
 import { type Answer, answerOf } from './api.ts';
 import type { ApiRequest } from './api-request.ts';
 import type { ServingCertificate } from './certificate.ts';
@@ -73,10 +74,10 @@ export class Door implements AsyncDisposable {
       socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('tlsClientError', (_, socket) => socket.destroy());
+    if (this.#port === 0) this.#port = await lastingPort();
     server.listen(this.#port, '127.0.0.1');
     await once(server, 'listening');
     this.#server = server;
-    this.#port = portOf(server.address());
   }
 
   /**
@@ -223,8 +224,4 @@ function send(response: ServerResponse, answer: Extract<Answer, { text: string }
 
 function sendError(response: ServerResponse, error: Error): void {
   send(response, answerOf(error), false);
-}
-
-function portOf(address: AddressInfo | string | null): number {
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }

@@ -16,6 +16,7 @@ import { type AuditKeyCopy, showCopy } from '../../attest-server/formats/audit-k
 import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import type { Store } from '../../attest-server/store/open.ts';
+import { lastingPort } from '../../swtpm-fixtures/lasting-port.ts';
 import { bootPolicyFile } from './boot-policy.ts';
 import { testAuthorityCertificate } from './forged-tpm.ts';
 import { openMadeStore } from './store/made-store.ts';
@@ -103,7 +104,7 @@ export interface TestServer extends AsyncDisposable {
   metrics(): Promise<string>;
   audit(): Promise<readonly AuditEntry[]>;
   status(node: string): Promise<NodeStatus | null>;
-  /** Resolves once `found` gives something, or fails after the time: 15 seconds, if none is given. */
+  /** Resolves once `found` gives something, or fails after the time: a minute, if none is given. */
   until<T>(found: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
   /** Ends the server and starts it again on the same state and agent port. @param meanwhile done while it is down */
   restart(meanwhile?: () => Promise<void>): Promise<void>;
@@ -173,7 +174,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         ...(settings.cloudEnvironment !== undefined && { cloudEnvironment: settings.cloudEnvironment }),
       },
     );
-  let server = await start(0);
+  let server = await start(await lastingPort());
   const readCa = () => readFile(server.caFile, 'utf8');
   const ca = await readCa();
   const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
