@@ -26,8 +26,19 @@ export default class Reporter extends Mocha.reporters.Spec {
     runner.on(EVENT_TEST_PENDING, (test) => skips.push(titleOf(test)));
     runner.once(EVENT_RUN_END, () => {
       const { passes: passed, failures: failed } = this.stats;
-      const failures = this.failures.map(titleOf);
+      // The text of a failure is far above, where a log keeps only its end.
+      const failures = this.failures.map((test) => `${titleOf(test)}: ${firstLines(test.err)}`);
       writeSync(3, JSON.stringify({ passed, failed, skips, failures, files }));
     });
   }
+}
+
+/** Two lines of what was thrown, and where. */
+function firstLines(thrown) {
+  const [message, place] = [
+    thrown?.message ?? String(thrown),
+    /^ +at .*\.test\.ts.*$/m.exec(thrown?.stack ?? ''),
+  ];
+  const said = message.split('\n', 2).join(' ').slice(0, 300);
+  return place === null ? said : `${said} ${place[0].trim()}`;
 }
