@@ -33,7 +33,7 @@ export class Lease {
   #movedAt = Number.NEGATIVE_INFINITY;
   #renewedAt = Number.NEGATIVE_INFINITY;
   #dueAt = Number.NEGATIVE_INFINITY;
-  /** What is under way. */
+  /** The try that is under way. */
   #renewal: Promise<void> | null = null;
   #wasHeld = false;
 
