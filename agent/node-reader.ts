@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/wire/evidence.ts';
 import type { HostFacts } from '../attest-server/wire/facts.ts';
 import { limits } from '../attest-server/wire/limits.ts';
@@ -14,6 +13,7 @@ import {
   type SupplementCollector,
   Unavailable,
 } from './collectors/collector.ts';
+import type { Logger } from './logger.ts';
 
 /** The evidence that the collectors gave for one answer. */
 export interface CollectedEvidence {

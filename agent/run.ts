@@ -1,7 +1,7 @@
 /**
- * The agent of a node. `main` is the composition root; `config` turns environment and file into a
- * configuration. `run` is the agent's life: connect, answer, come back; `conversation` is one conversation with
- * a server.
+ * The agent of a node. `main` is the composition root; `command-line` and `config` turn environment and file into
+ * a configuration, and `resident` starts with it what stays, without them. `run` is the agent's life: connect,
+ * answer, come back; `conversation` is one conversation with a server.
  *
  * `evidence` and `node-reader` ask every collector, bind the parts to the nonce, and have the TPM seal them.
  * `identity` has the keys shown in the hello, and `activation` proves that they are of one TPM. `channel` is
@@ -17,7 +17,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TpmOptions } from 'node-tpm2';
 import { ToolError } from 'node-tpm2/run';
-import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/wire/advice.ts';
 import type { VerdictMessage } from '../attest-server/wire/messages.ts';
 import { isReasonCode } from '../attest-server/wire/reasons.ts';
@@ -38,6 +37,7 @@ import type { HealthSocket } from './health/health-socket.ts';
 import { Progress } from './health/progress.ts';
 import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import type { Logger } from './logger.ts';
 import { watchFirewall } from './netfilter/client.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';

@@ -152,11 +152,11 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${settings}/settings`,
-      ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
+      ...['agent-error', 'guarded-socket', 'health/health-socket', 'logger', 'tcti-setting'].map(
         (file) => `agent/${file}`,
       ),
     ],
-    packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
+    packages: ['zod', 'node:net', 'node:path', 'node:timers/promises'],
   },
   // What a kubelet does to a private folder it does to that of both sides.
   { room: 'agent', values: ['agent', wire, settings, `${server}/state/volume-group`] },
@@ -367,19 +367,33 @@ describe('the architecture', () => {
     assert.deepEqual(faults, []);
   });
 
-  // An agent that is left alone holds what it loaded for as long as the node runs.
-  it('loads into the agent nothing of what a broker and netfilter do for it', () => {
-    const loaded = new Set(['agent/main.ts', 'agent/config.ts', 'agent/run.ts']);
+  /** What a program that stays holds for as long as the node runs: files of ours, and modules that they import. */
+  function loadedBy(program: string) {
+    const loaded = new Set(['agent/main.ts', 'agent/resident.ts', program]);
+    const modules = new Set<string>();
     for (const file of loaded)
       for (const { from, typeOnly, late } of importsOf(read(file))) {
-        const target = typeOnly || late ? null : resolve(file, from);
+        if (typeOnly || late) continue;
+        const target = resolve(file, from);
         if (target !== null) loaded.add(target);
+        else modules.add(from);
       }
+    return { loaded, packages: [...modules].filter((name) => !/^node(:|-tpm2)/.test(name)).sort() };
+  }
+
+  it('loads into programs that stay no package but those of the wire, and only into the agent', () => {
+    assert.deepEqual(loadedBy('agent/run.ts').packages, ['p-limit', 'ws', 'zod']);
+    assert.deepEqual(loadedBy('agent/tpm-broker/run.ts').packages, []);
+    assert.deepEqual(loadedBy('agent/netfilter/serve.ts').packages, []);
+  });
+
+  it('loads into the agent nothing of what a broker and netfilter do for it, and nothing that reads settings', () => {
+    const { loaded } = loadedBy('agent/run.ts');
     const forOthers = [
       /^agent\/node-tpm2\/(?!run|pcrs|tool-error|response-code)/,
       /^agent\/netfilter\/(?!client|messages|netfilter-fault)/,
       /^agent\/tpm-broker\/(?!client|frames|messages)/,
-      /^attest-server\/(api\/|formats\/(?!nearest)|settings\/config-file)/,
+      /^attest-server\/(api\/|formats\/|settings\/(?!config-error))/,
     ];
     assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
     assert.deepEqual(

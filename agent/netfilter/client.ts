@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { limits } from '../../attest-server/wire/limits.ts';
 import { backOff } from '../back-off.ts';
+import type { Logger } from '../logger.ts';
 import { longest, parseSaid, request } from './messages.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 

@@ -4,7 +4,7 @@
  */
 
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
+import type { Logger } from '../logger.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
 export interface WatchedSource {

@@ -51,9 +51,9 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       legalComments: 'none',
       logLevel: 'silent',
       metafile: true,
-      // Packages of CommonJS ask for built-ins in this way.
+      // Packages of CommonJS ask for built-ins in this way. What asks for anything else loads more of Node.js.
       banner: {
-        js: "const require = globalThis.process.getBuiltinModule('node:module').createRequire(import.meta.url);",
+        js: "const require = (name) => globalThis.process.getBuiltinModule(name) ?? globalThis.process.getBuiltinModule('node:module').createRequire(import.meta.url)(name);",
       },
       plugins: [sources(root, folder), withoutModels, lateByOurs],
     });
