@@ -178,3 +178,12 @@ export const nodeView = z.object({
   transitions: z.array(shownTransition).default([]),
 });
 export type NodeView = z.infer<typeof nodeView>;
+
+/** A node as a line of a list: what tables show, and what they are sorted by. */
+export const nodeLine = nodeView.pick({
+  ...{ name: true, state: true, reason: true, aspects: true, require: true, trial: true, goneSince: true },
+  ...{ since: true, bootedAt: true, bootSeenAt: true, verifiedAt: true, enrolledAt: true },
+  ...{ group: true, tpm: true, tpmClass: true, kernel: true, policy: true, mode: true, marks: true },
+  exemption: true,
+});
+export type NodeLine = z.infer<typeof nodeLine>;

@@ -22,7 +22,7 @@ export interface ServerAccess {
   readonly startedBy: string | null;
 }
 
-interface ServerFlags {
+export interface ServerFlags {
   readonly server?: string;
   readonly tokenFile?: string;
   readonly caFile?: string;

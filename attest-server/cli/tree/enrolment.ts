@@ -7,7 +7,7 @@ import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
 
-export function addEnrolment(program: Command, get: Command, context: CliContext): void {
+export function addEnrolment(program: Command, context: CliContext, get: Command): void {
   const joinTokens = program
     .command('join-token')
     .alias('join-tokens')

@@ -18,7 +18,7 @@ import {
   utcOption,
 } from './option.ts';
 
-export function addReferences(program: Command, get: Command, context: CliContext): void {
+export function addReferences(program: Command, context: CliContext, get: Command): void {
   program
     .command('expect')
     .summary('announce a change of what nodes boot, so that it alarms nobody')
