@@ -361,6 +361,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
+      clusterRights: kubernetes && kubernetes.readRights,
       references,
       bundle,
       evidenceNamed: evidence.named,

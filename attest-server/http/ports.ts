@@ -18,6 +18,7 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../formats/refer
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
+import type { HeldRights } from '../kubernetes/rights.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -77,6 +78,8 @@ export interface ApiPorts {
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /** The marks of the cluster, and what people decide about them; null if the server is in none. */
   readonly cluster: Control | null;
+  /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
+  readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
   /**
    * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null if

@@ -191,6 +191,7 @@ export interface World {
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
   cluster: Control | null;
+  clusterRights: ApiPorts['clusterRights'];
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
   webhook: ApiPorts['webhook'];
@@ -252,6 +253,7 @@ export function emptyWorld(): World {
     lastSeen: new Map(),
     labels: null,
     cluster: null,
+    clusterRights: null,
     absences: new Map(),
     webhook: null,
     simulated: [],
@@ -440,6 +442,7 @@ export function portsOf(world: World): ApiPorts {
     turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
+    clusterRights: world.clusterRights,
     presence: {
       isHidden: (node) =>
         world.absences.get(node)?.goneAt != null && world.nodes.get(node)?.status?.state !== 'untrusted',
