@@ -141,7 +141,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   auditTo(audit);
   auditFigures(figures, audit);
   const needsRoom = (bytes: number) => health.fault() !== null || state.reserve.isTouched(-bytes);
-  rooms.use(
+  const backups = rooms.use(
     openBackups(config.backup, {
       stateDir,
       keysDir,
@@ -361,7 +361,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
-      clusterRights: kubernetes && kubernetes.readRights,
+      clusterRights: kubernetes?.readRights ?? null,
       references,
       bundle,
       evidenceNamed: evidence.named,
@@ -391,6 +391,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         faulty: inForce.faulty,
         space: state.space,
         store: store.size,
+        backups: backups.shown,
         certificates: tls.expiries,
         connections: () => admissions.connections(agents.proven),
       },

@@ -5,6 +5,7 @@ import type { ReasonView } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import type { AuditFindings, AuditSearch } from '../audit/ports.ts';
+import type { ShownBackups } from '../backups/open.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
@@ -416,6 +417,8 @@ export interface ServerPort {
   /** Bytes on the file system of the state folder; null if it does not say. */
   space(): { readonly free: number | null; readonly total: number | null };
   store(): { readonly schema: number; readonly bytes: number };
+  /** Copies that it makes by itself; null: none. */
+  backups(): ShownBackups | null;
   certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   connections(): readonly {
     readonly port: 'agents' | 'api' | 'metrics';

@@ -190,6 +190,7 @@ export interface World {
   readonly lastSeen: Map<string, ProvenConnection>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
+  backups: ReturnType<ApiPorts['server']['backups']>;
   cluster: Control | null;
   clusterRights: ApiPorts['clusterRights'];
   /** Nodes that left the cluster. */
@@ -252,6 +253,7 @@ export function emptyWorld(): World {
     waits: new Map(),
     lastSeen: new Map(),
     labels: null,
+    backups: null,
     cluster: null,
     clusterRights: null,
     absences: new Map(),
@@ -560,6 +562,7 @@ export function portsOf(world: World): ApiPorts {
       faulty: () => world.faulty,
       space: () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
+      backups: () => world.backups,
       certificates: () => [
         { of: 'server', expiresAt: now + 90 * 86_400_000 },
         { of: 'authority', expiresAt: now + 3000 * 86_400_000 },

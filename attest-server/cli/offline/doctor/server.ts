@@ -82,6 +82,7 @@ function checkStatus(status: StatusView, now: number): readonly Check[] {
       );
     }),
     checkSpace(stateDir),
+    ...checkBackups(status, log),
     ...faulty.map(({ part, text, next }) => finding(part, 'failed', text, next)),
     ...held.map(({ node, code, text, next }) => finding(node ?? code, 'warning', `${code}: ${text}`, next)),
     checkCluster(status),
@@ -96,6 +97,16 @@ function checkStatus(status: StatusView, now: number): readonly Check[] {
             : finding('webhook', 'failed', webhook.fault, 'assay webhook test'),
         ]),
   ];
+}
+
+function checkBackups({ backups }: StatusView, next: string): readonly Check[] {
+  if (backups == null) return [];
+  const { count, directory, latestAt, overdue, fault } = backups;
+  const latest = latestAt === null ? 'none yet' : `the latest ${utc(latestAt)}`;
+  const found = `${count} in ${directory}, ${latest}`;
+  if (!overdue && fault === null) return [okay('backups', found)];
+  const text = [found, ...(overdue ? ['one is overdue'] : []), ...(fault === null ? [] : [fault])].join('; ');
+  return [finding('backups', overdue ? 'failed' : 'warning', text, next)];
 }
 
 function checkSpace({ free, total }: StatusView['stateDir']): Check {

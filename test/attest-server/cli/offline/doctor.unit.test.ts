@@ -66,6 +66,19 @@ describe('assay doctor', () => {
     assert.match(out, /\n {2}assay policy check [^\n]*\n/);
   });
 
+  it('warns where a backup failed, fails where one is overdue, and is silent where none is to be made', async () => {
+    assert.equal((await look()).results.backups, undefined);
+    const shown = { directory: '/srv/copies', every: 86_400_000, keep: 7, count: 3, latestAt: now };
+    for (const [isOverdue, fault, result] of [
+      [false, null, 'ok'],
+      [false, 'no room', 'warning'],
+      [true, 'no room', 'failed'],
+    ] as const) {
+      world.backups = { ...shown, isOverdue, fault };
+      assert.equal((await look()).results.backups, result);
+    }
+  });
+
   it("finds on the server's machine what its own check finds, and ports where nobody listens", async () => {
     const stateDir = join(server.dir, 'installed');
     mkdirSync(stateDir, { mode: 0o700 });
