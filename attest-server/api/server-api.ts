@@ -54,7 +54,7 @@ export const statusView = z.object({
     revision: z.string(),
     /** Since when this process judges by it. */
     since: z.iso.datetime(),
-    /** A person went back to it, until file or directory give another text than `insteadOf`. */
+    /** A person went back to it, until file or directory hold another text than `insteadOf`. */
     rollback: z
       .object({
         by: z.string(),

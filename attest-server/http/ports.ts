@@ -337,7 +337,7 @@ export interface PolicyHistoryPorts {
   /** Policy that is being compared with the active one; null: none. */
   comparing(): { readonly policy: string; readonly judged: number } | null;
   /**
-   * Puts an earlier policy in force until file or directory give another text.
+   * Puts an earlier policy in force until the text in file or directory changes.
    * @param digits the first ones of its digest
    * @throws an error named NotNow if none is kept, several begin so, or it is in force; PolicyError where the latch, or this
    * version, refuses it

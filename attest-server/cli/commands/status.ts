@@ -78,7 +78,7 @@ function backupLines({ backups }: StatusView, now: number): readonly LabelledLin
   return [
     ['Backups', `${count} in ${printable(directory)}${latest}`],
     ...wrong.map((text): LabelledLine => ['', text]),
-    ...(wrong.length === 0 ? [] : [['', '  journalctl -u assay-server -n 50'] as const]),
+    ...(wrong.length === 0 ? [] : [['', 'what to do: docs/runbooks/AssayBackupMissing.md'] as const]),
   ];
 }
 
@@ -96,7 +96,10 @@ function policyLines({ policy: { rollback, comparing } }: StatusView, now: numbe
   if (rollback !== null) {
     const { by, at, reason, insteadOf, source } = rollback;
     const since = `since ${utc(at)} (${relative(at, now)}), by ${by}: ${reason}`;
-    lines.push(['Rolled back', `${since}; in place of ${insteadOf}, until ${source} gives another text`]);
+    lines.push([
+      'Rolled back',
+      `${since}; ${insteadOf} stays out of force until the policy in ${source} changes`,
+    ]);
   }
   if (comparing !== null)
     lines.push([

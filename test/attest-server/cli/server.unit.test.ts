@@ -106,7 +106,7 @@ describe('what assay says of the server', () => {
     const { out } = await assay('status');
     assert.match(
       out,
-      /^Rolled back: +since \S+ \(\w+ ago\), by token:bob: a slip; in place of e25be25be25b, until /m,
+      /^Rolled back: +since \S+ \(\w+ ago\), by token:bob: a slip; e25be25be25b stays out of force until the policy in \/etc\/assay\/policy\.yaml changes$/m,
     );
     assert.match(out, /^Comparing: +site@0123456789ab with it, .*: 1200 nodes so far$/m);
     assert.match(out, /^ +assay policy simulate \S+\n +assay policy allow e25be25be25b --reason "/m);
@@ -127,7 +127,7 @@ describe('what assay says of the server', () => {
     world.backups = { ...shown, latestAt: null, count: 0, isOverdue: true, fault: 'no room \u001b[2J' };
     assert.match(
       await backups(),
-      /^Backups: +0 in \/srv\/copies\n +overdue: one is to be made every 24 h\n +the latest try failed: no room \\u001b\[2J\n +journalctl /,
+      /^Backups: +0 in \/srv\/copies\n +overdue: one is to be made every 24 h\n +the latest try failed: no room \\u001b\[2J\n +what to do: docs\/runbooks\//,
     );
     const { backups: view } = JSON.parse((await assay('status -o json')).out);
     assert.deepEqual([view.latestAt, view.overdue, view.everySeconds], [null, true, 86_400]);
