@@ -216,7 +216,7 @@ export interface World {
   hung: number;
   /** Others ask about policies already. */
   busy: boolean;
-  /** The server is of a version that could not simulate steps of references. */
+  /** The server is of a version that could neither simulate steps of references nor search the audit log. */
   earlier: boolean;
 }
 
@@ -602,7 +602,10 @@ export async function startApi(world: World): Promise<ApiServer> {
   const admission = quietAdmission();
   const api = createApi({ ...portsOf(world), known: (socket) => admission.visitor(socket)?.prove() });
   const answer: RequestListener = (message, response) => {
-    if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
+    if (world.earlier)
+      message.url = message.url
+        ?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown')
+        .replace(/^(\/v1\/audit\?.*)\border=/, '$1unknown=');
     api(message, response);
   };
   const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, admission);
