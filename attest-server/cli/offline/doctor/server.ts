@@ -124,7 +124,7 @@ function checkCluster({ cluster }: StatusView): Check {
   if (!synced) return finding('cluster', 'failed', 'its API has not listed all nodes yet', 'assay status');
   return lease === null
     ? finding('cluster', 'warning', 'no server marks its nodes', 'assay status')
-    : okay('cluster', `${nodes} nodes`);
+    : okay('cluster', nodes === 1 ? '1 node' : `${nodes} nodes`);
 }
 
 /** The server asks the API of its cluster for each right: nobody else may ask as the server. */
