@@ -101,7 +101,11 @@ const rules: readonly Rule[] = [
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
+  {
+    room: `${server}/state`,
+    values: [...['server-fault', 'database-damage'].map((file) => `${formats}/${file}`), runner],
+    types,
+  },
   { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
@@ -135,7 +139,8 @@ const rules: readonly Rule[] = [
       `${server}/cli`,
       ...[wire, formats, api],
       ...rooms('verify', 'policy', 'audit', 'declared', 'roots', 'kubernetes', 'marking'),
-      'agent/node-tpm2',
+      // What shows that a database is damaged shows it to a server that opens it, too.
+      ...[`${server}/state/file-damage`, 'agent/node-tpm2'],
     ],
   },
   { room: `${server}/cli`, values: [wire, formats, api, `${server}/cli/offline`, `${server}/version`] },
