@@ -2,9 +2,8 @@
  * The server's composition root: `main`, `config`, and this file, which opens the rooms in order on an
  * `AsyncDisposableStack` and fills their ports. There is no logic here.
  *
- * Beside it: why a server cannot start, and what to do (`start-fault`); the commands that need no running
- * server (`audit-key-command`, `check-command`, `check-keys`, `check-store`); what of the environment the cloud
- * program gets (`cloud-environment`); and how soon its heap is collected (`heap`).
+ * Beside it: how settings are read (`read-settings`); why a server cannot start, and what to do (`start-fault`);
+ * and how soon its heap is collected (`heap`).
  */
 
 import { join } from 'node:path';

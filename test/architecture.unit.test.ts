@@ -54,9 +54,11 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys', 'check-store'].map(
-    (name) => `${server}/${name}.ts`,
-  ),
+  ...[
+    'main',
+    'server',
+    ...['audit-key', 'check', 'check-keys', 'check-store'].map((name) => `commands/${name}`),
+  ].map((name) => `${server}/${name}.ts`),
 ];
 const rules: readonly Rule[] = [
   { room: wire, values: [], packages: ['zod', 'node:crypto'] },
@@ -130,7 +132,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       ...[wire, api],
-      ...['check-command', 'read-settings'].map((file) => `${server}/${file}`),
+      ...['commands/check', 'read-settings'].map((file) => `${server}/${file}`),
     ],
   },
   {
@@ -269,11 +271,11 @@ describe('the architecture', () => {
     assert.deepEqual(circlesOf(targets), []);
   });
 
-  it('keeps loose files of the server to main, config, server, version, what they alone use, and a doctor', () => {
+  it('keeps loose files of the server to main, config, server, version, what they alone use, its commands, and a doctor', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
       .filter((file) => file.startsWith(`${server}/`) && !isLoose(file))
-      .filter((file) => dirname(file) !== `${server}/cli/offline/doctor`)
+      .filter((file) => ![`${server}/cli/offline/doctor`, `${server}/commands`].includes(dirname(file)))
       .flatMap((file) =>
         importsOf(read(file))
           .map(({ from }) => resolve(file, from))

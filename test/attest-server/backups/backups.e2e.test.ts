@@ -25,7 +25,7 @@ import {
   type Backups,
   openBackups,
 } from '../../../attest-server/backups/open.ts';
-import { checkStore } from '../../../attest-server/check-store.ts';
+import { checkStore } from '../../../attest-server/commands/check-store.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { backupName, parseBackupName } from '../../../attest-server/formats/backup-name.ts';
 import { StorageFault, storageCauseOf } from '../../../attest-server/formats/server-fault.ts';

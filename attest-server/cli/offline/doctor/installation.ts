@@ -1,6 +1,6 @@
 import { lstat, statfs } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { checkConfiguration, checkedText } from '../../../check-command.ts';
+import { checkConfiguration, checkedText } from '../../../commands/check.ts';
 import { readSettings } from '../../../read-settings.ts';
 import { shellWord } from '../../../wire/advice.ts';
 import { type Check, finding, okay } from '../../../wire/checks.ts';

@@ -1,25 +1,31 @@
+/**
+ * Commands of a server that does not run: `check` of settings and policy, with `check-keys` for the keys of the
+ * installation, `check-store` for its whole database, and `audit-key`, which begins another audit log. They open the
+ * rooms that they ask, as the server does.
+ */
+
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { checkFolder } from './backups/folder.ts';
+import { checkFolder } from '../backups/folder.ts';
+import type { ServerValues } from '../config.ts';
+import { readDirectory } from '../declared/read-directory.ts';
+import { isKeyFile, readSigners } from '../declared/read-signers.ts';
+import { snapshotOf } from '../declared/snapshot.ts';
+import { offeredMethods } from '../enrolment/methods.ts';
+import { declaredFiles } from '../formats/declared.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import { policyLabel } from '../formats/policy-label.ts';
+import { StorageFault } from '../formats/server-fault.ts';
+import { kubeconfigAccess } from '../kubernetes/kubeconfig.ts';
+import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
+import { checkPolicy } from '../policy/file/policy-file.ts';
+import { builtInPolicy } from '../policy/shipped/built-in.ts';
+import { readTrustRoots } from '../roots/read-roots.ts';
+import { ConfigError } from '../settings/config-error.ts';
+import type { IgnoredSetting } from '../settings/settings.ts';
+import { isReserveTouched } from '../state/reserve.ts';
+import { readEndpoint } from '../webhook/endpoint.ts';
 import { type CheckedKey, checkKeys } from './check-keys.ts';
-import type { ServerValues } from './config.ts';
-import { readDirectory } from './declared/read-directory.ts';
-import { isKeyFile, readSigners } from './declared/read-signers.ts';
-import { snapshotOf } from './declared/snapshot.ts';
-import { offeredMethods } from './enrolment/methods.ts';
-import { declaredFiles } from './formats/declared.ts';
-import type { EnrolmentMethod } from './formats/enrolment-method.ts';
-import { policyLabel } from './formats/policy-label.ts';
-import { StorageFault } from './formats/server-fault.ts';
-import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
-import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
-import { checkPolicy } from './policy/file/policy-file.ts';
-import { builtInPolicy } from './policy/shipped/built-in.ts';
-import { readTrustRoots } from './roots/read-roots.ts';
-import { ConfigError } from './settings/config-error.ts';
-import type { IgnoredSetting } from './settings/settings.ts';
-import { isReserveTouched } from './state/reserve.ts';
-import { readEndpoint } from './webhook/endpoint.ts';
 
 /** A fault or warning, with its place where that is known. */
 interface CheckFinding {

@@ -18,10 +18,10 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
-import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
-import { type serverSettings, serverValues } from '../../attest-server/config.ts';
-import { programs } from '../programs.ts';
-import { signedDirectory } from './declared/signed-directory.ts';
+import { checkConfiguration, checkedText } from '../../../attest-server/commands/check.ts';
+import { type serverSettings, serverValues } from '../../../attest-server/config.ts';
+import { programs } from '../../programs.ts';
+import { signedDirectory } from '../declared/signed-directory.ts';
 
 const main = programs['assay-server'];
 const answer = z.object({ valid: z.boolean(), faults: z.array(z.object({ field: z.string() })) });
