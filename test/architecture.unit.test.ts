@@ -54,9 +54,11 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys', 'check-store'].map(
-    (name) => `${server}/${name}.ts`,
-  ),
+  ...[
+    'main',
+    'server',
+    ...['audit-key', 'check', 'check-keys', 'check-store'].map((name) => `commands/${name}`),
+  ].map((name) => `${server}/${name}.ts`),
 ];
 const rules: readonly Rule[] = [
   { room: wire, values: [], packages: ['zod', 'node:crypto'] },
@@ -101,7 +103,11 @@ const rules: readonly Rule[] = [
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
+  {
+    room: `${server}/state`,
+    values: [...['server-fault', 'database-damage'].map((file) => `${formats}/${file}`), runner],
+    types,
+  },
   { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
@@ -126,7 +132,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       ...[wire, api],
-      ...['check-command', 'read-settings'].map((file) => `${server}/${file}`),
+      ...['commands/check', 'read-settings'].map((file) => `${server}/${file}`),
     ],
   },
   {
@@ -135,7 +141,8 @@ const rules: readonly Rule[] = [
       `${server}/cli`,
       ...[wire, formats, api],
       ...rooms('verify', 'policy', 'audit', 'declared', 'roots', 'kubernetes', 'marking'),
-      'agent/node-tpm2',
+      // What shows that a database is damaged shows it to a server that opens it, too.
+      ...[`${server}/state/file-damage`, 'agent/node-tpm2'],
     ],
   },
   { room: `${server}/cli`, values: [wire, formats, api, `${server}/cli/offline`, `${server}/version`] },
@@ -264,11 +271,11 @@ describe('the architecture', () => {
     assert.deepEqual(circlesOf(targets), []);
   });
 
-  it('keeps loose files of the server to main, config, server, version, what they alone use, and a doctor', () => {
+  it('keeps loose files of the server to main, config, server, version, what they alone use, its commands, and a doctor', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
       .filter((file) => file.startsWith(`${server}/`) && !isLoose(file))
-      .filter((file) => dirname(file) !== `${server}/cli/offline/doctor`)
+      .filter((file) => ![`${server}/cli/offline/doctor`, `${server}/commands`].includes(dirname(file)))
       .flatMap((file) =>
         importsOf(read(file))
           .map(({ from }) => resolve(file, from))

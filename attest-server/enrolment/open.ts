@@ -1,7 +1,7 @@
 /**
  * Which TPM is which node: the keys of a hello (`identify`), by which method (`registry`), `candidates`,
- * `approvals`, and the word of a cloud (`cloud-program`); who was refused under a name (`claims`), and where a
- * node was last (`last-seen`).
+ * `approvals`, and the word of a cloud (`cloud-program`, which gets a part of the environment,
+ * `cloud-environment`); who was refused under a name (`claims`), and where a node was last (`last-seen`).
  */
 
 import type { Logger } from 'pino';

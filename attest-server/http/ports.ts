@@ -5,6 +5,7 @@ import type { ReasonView } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import type { AuditFindings, AuditSearch } from '../audit/ports.ts';
+import type { ShownBackups } from '../backups/open.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
@@ -18,6 +19,7 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../formats/refer
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
+import type { HeldRights } from '../kubernetes/rights.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -77,6 +79,8 @@ export interface ApiPorts {
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /** The marks of the cluster, and what people decide about them; null if the server is in none. */
   readonly cluster: Control | null;
+  /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
+  readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
   /**
    * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null if
@@ -333,7 +337,7 @@ export interface PolicyHistoryPorts {
   /** Policy that is being compared with the active one; null: none. */
   comparing(): { readonly policy: string; readonly judged: number } | null;
   /**
-   * Puts an earlier policy in force until file or directory give another text.
+   * Puts an earlier policy in force until the text in file or directory changes.
    * @param digits the first ones of its digest
    * @throws an error named NotNow if none is kept, several begin so, or it is in force; PolicyError where the latch, or this
    * version, refuses it
@@ -413,6 +417,8 @@ export interface ServerPort {
   /** Bytes on the file system of the state folder; null if it does not say. */
   space(): { readonly free: number | null; readonly total: number | null };
   store(): { readonly schema: number; readonly bytes: number };
+  /** Copies that it makes by itself; null: none. */
+  backups(): ShownBackups | null;
   certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   connections(): readonly {
     readonly port: 'agents' | 'api' | 'metrics';

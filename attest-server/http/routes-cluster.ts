@@ -23,6 +23,24 @@ export const clusterRoutes: readonly Route[] = [
       return ok(clusterView(await controlOf(ports).shown()));
     },
   }),
+  route('GET', '/v1/cluster/rights', 'reader', {
+    operation: 'getClusterRights',
+    summary:
+      'Which rights the server has in its cluster, of those that it needs: the API of the cluster is asked for each',
+    problems: [409],
+    answer: api.clusterRights,
+    async handle({ clusterRights }) {
+      if (clusterRights === null) throw noCluster();
+      const { user, rights } = await clusterRights();
+      const view: api.ClusterRightsView = {
+        user,
+        items: rights.map(({ verb, group, resource, namespace, name, waits, allowed }) => ({
+          ...{ verb, group, resource, namespace, name, waits, allowed },
+        })),
+      };
+      return ok(view);
+    },
+  }),
   route('POST', '/v1/cluster/pause', 'operator', {
     operation: 'pauseMarking',
     summary:
@@ -183,11 +201,14 @@ export const clusterRoutes: readonly Route[] = [
 
 /** @throws HttpProblem 409 if the server is in no cluster */
 function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
-  if (cluster === null)
-    throw new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
-      next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
-    });
+  if (cluster === null) throw noCluster();
   return cluster;
+}
+
+function noCluster(): HttpProblem {
+  return new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
+    next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
+  });
 }
 
 /** @throws HttpProblem 409 if no copy of the key that signs now is shown: one disk would end what cannot be taken back */

@@ -93,7 +93,7 @@ export const policyRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/policy/rollback', 'admin', {
     operation: 'rollBackPolicy',
-    summary: 'Put an earlier policy in force until file or directory give another text',
+    summary: 'Put an earlier policy in force until the text in file or directory changes',
     body: policyRollbackRequest,
     status: 201,
     problems: [404, 409],

@@ -35,7 +35,7 @@ export const serverRoutes: readonly Route[] = [
   route('GET', '/v1/status', 'reader', {
     operation: 'getStatus',
     summary:
-      'How the server is: readiness, store, policy, certificates, connections, nodes by state, what is held',
+      'How the server is: readiness, store, backups, policy, certificates, connections, nodes by state, what is held',
     answer: statusView,
     async handle(ports) {
       const { server, ready, policy } = ports;
@@ -48,6 +48,7 @@ export const serverRoutes: readonly Route[] = [
         ready: ready(),
         stateDir: server.space(),
         store: server.store(),
+        backups: backupsView(server.backups()),
         policy: {
           name,
           revision,
@@ -160,6 +161,16 @@ function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): Status
   if (inForce === null) return { directory, inForce };
   const { serial, key, digest, at } = inForce;
   return { directory, inForce: { serial, key, digest, since: new Date(at).toISOString() } };
+}
+
+function backupsView(shown: ReturnType<ApiPorts['server']['backups']>): StatusView['backups'] {
+  if (shown === null) return null;
+  const { directory, every, keep, count, latestAt, isOverdue, fault } = shown;
+  return {
+    ...{ directory, keep, count, fault, overdue: isOverdue },
+    everySeconds: Math.round(every / 1000),
+    latestAt: rfc3339(latestAt),
+  };
 }
 
 async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {

@@ -129,6 +129,6 @@ function podSteps({ name, kubeletReady }: NodeView): readonly string[] {
 function refusalSteps({ name }: NodeView): readonly string[] {
   return [
     'See whether this server refused what the agent sent. The audit log has the codes:',
-    `  assay audit export - | grep ${name}`,
+    `  assay audit list --node ${name}`,
   ];
 }

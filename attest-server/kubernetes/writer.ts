@@ -14,6 +14,7 @@ import { createConfigMaps } from './config-maps.ts';
 import { createEvents } from './events.ts';
 import { parseNode } from './node.ts';
 import type { ClusterRequest, Requests } from './requests.ts';
+import { markingLease } from './rights.ts';
 
 export interface WriterParts {
   readonly requests: Pick<Requests, 'json'>;
@@ -60,7 +61,7 @@ const lease = about.extend({
     })
     .default({}),
 });
-const ofLease = { resource: 'leases.coordination.k8s.io', name: 'assay-server', lane: 'reads' } as const;
+const ofLease = { resource: 'leases.coordination.k8s.io', name: markingLease, lane: 'reads' } as const;
 const tolerations = z
   .array(
     z.object({

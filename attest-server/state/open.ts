@@ -1,7 +1,8 @@
 /**
  * The state folder: its one lock, private files (`private-file`), files that are whole or not at all
  * (`whole-file`), what a kubelet opened to a group (`volume-group`), when a server last ran, what a killed one
- * left (`leftovers`), and the room that is kept for a full disk (`reserve`).
+ * left (`leftovers`), the room that is kept for a full disk (`reserve`), and damage that the file of a database
+ * shows (`file-damage`).
  */
 
 import { existsSync, readFileSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';

@@ -37,7 +37,6 @@ export function openReserve(dir: string): Reserve {
   const path = join(dir, 'reserve');
   checkPrivateFile(path);
   const size = shareOfDisk(dir, most);
-  const forPeople = shareOfDisk(dir, mostForPeople);
   let isTaken = sizeOf(path) === size;
   const free = () => {
     rmSync(path, { force: true });
@@ -61,14 +60,17 @@ export function openReserve(dir: string): Reserve {
       }
       return isTaken;
     },
-    isTouched(own) {
-      const { bfree, bsize } = statfsSync(dir);
-      return bfree * bsize + own < forPeople;
-    },
+    isTouched: (own) => isReserveTouched(dir, own),
     get isTaken() {
       return isTaken;
     },
   };
+}
+
+/** The same of a state folder that no server of this process has opened. */
+export function isReserveTouched(dir: string, own: number): boolean {
+  const { bfree, bsize } = statfsSync(dir);
+  return bfree * bsize + own < shareOfDisk(dir, mostForPeople);
 }
 
 /** A part of the file system that holds this folder, in bytes: one of eight, if not said otherwise; at most `most`. */

@@ -87,7 +87,7 @@ describe('a silent node', () => {
       'the server refused it',
       { by: 'server', status: 1008, reason: 'malformed' },
       /this server closed its connection at \S+ \(malformed\)\.$/,
-      `assay audit export - | grep ${node}`,
+      `assay audit list --node ${node}`,
     ],
   ];
   for (const [what, change, text, first] of faces)

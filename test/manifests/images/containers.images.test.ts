@@ -19,6 +19,12 @@ import { nodeName, Site } from './site.ts';
 import { checkSpdx } from './spdx-document.ts';
 import { Unshared } from './unshared.ts';
 
+const doctorAnswer = z.object({
+  checks: z.array(
+    z.object({ name: z.string(), result: z.string(), text: z.string(), next: z.string().nullable() }),
+  ),
+});
+
 for (const [way, open] of [
   ['podman', openPodman],
   ['unshare', openUnshared],
@@ -138,6 +144,37 @@ for (const [way, open] of [
       for (const name of ['agent', 'netfilter', 'tpm-broker'])
         assert.equal(await isHealthy(name), true, `${name} is not healthy`);
       await until(() => succeeds(running.agent, ['assay-agent', 'health', '--ready']), running.agent);
+    });
+
+    it('has doctors that say what is so in a pod, with commands that a pod or its operator can type', async () => {
+      const look = async (
+        name: string,
+        argv: readonly string[],
+        env: Readonly<Record<string, string>> = {},
+      ) => {
+        const program = `const { stdout } = child_process.spawnSync(${JSON.stringify(argv[0])}, ${JSON.stringify(argv.slice(1))}, { encoding: 'utf8' }); console.log(stdout);`;
+        // Its exit status says that something failed, which is no fault of this test.
+        const said = await running[name]?.exec(['node', '-e', program], env);
+        return doctorAnswer.parse(JSON.parse(said ?? '')).checks;
+      };
+      const inCluster = { KUBERNETES_SERVICE_HOST: new URL(site.api.url).hostname };
+      const ofAgent = await look('agent', ['assay-agent', 'doctor', '-o', 'json'], inCluster);
+      const ofServer = await look('server', ['assay', 'doctor', '-o', 'json'], {
+        ...inCluster,
+        ASSAY_SERVER: `https://localhost:${ports.api}`,
+      });
+      const notOk = (checks: typeof ofAgent) =>
+        checks.flatMap(({ name, result }) => (result === 'ok' ? [] : [`${name}: ${result}`]));
+      // What only the host shows is not green. The ports of this test are not those of the settings.
+      assert.deepEqual(notOk(ofAgent), ['systemd log: not looked at', 'clock: not looked at']);
+      assert.deepEqual(notOk(ofServer), [
+        'tls key: not looked at',
+        ...['agentPort', 'apiPort', 'metricsPort'].map((name) => `${name}: failed`),
+      ]);
+      const [rights] = ofServer.filter(({ name }) => name === 'cluster rights');
+      assert.match(rights?.text ?? '', /^system:serviceaccount:assay:assay-server has all \d+$/);
+      for (const { next, text } of [...ofAgent, ...ofServer])
+        assert.ok(next === null || /^kubectl /.test(next) || text.endsWith('not in the pod:'), `${next}`);
     });
 
     it('can write nowhere but where the chart has volumes', async () => {

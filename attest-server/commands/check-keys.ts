@@ -1,9 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkBelongs } from './audit/audit-log.ts';
-import { type KnownKeys, readKnownKeys } from './cli/offline/audit/log-in-database.ts';
-import { type FoundKeys, lookAtKeys } from './custody/look-at-keys.ts';
-import { auditKeyId } from './wire/checkpoint.ts';
+import { checkBelongs } from '../audit/audit-log.ts';
+import { type KnownKeys, readKnownKeys } from '../cli/offline/audit/log-in-database.ts';
+import { type FoundKeys, lookAtKeys } from '../custody/look-at-keys.ts';
+import { auditKeyId } from '../wire/checkpoint.ts';
 
 /** One key, and the database that a server would use it with. */
 export interface CheckedKey {

@@ -1,15 +1,15 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type OpenedDatabase, openDatabase } from './cli/offline/audit/database-file.ts';
-import { linesIn } from './cli/offline/audit/log-in-database.ts';
-import { readWitness } from './cli/offline/audit/log-in-file.ts';
-import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog } from './cli/offline/audit/verify-log.ts';
-import type { ServerValues } from './config.ts';
-import { parseBackupName } from './formats/backup-name.ts';
-import { type DatabaseDamage, restoreCommands } from './formats/database-damage.ts';
-import { faultText, storageCauseOf } from './formats/server-fault.ts';
-import { checkRows } from './store/sqlite/check-rows.ts';
-import { checkSchema, SchemaMismatch, schemaVersion } from './store/sqlite/migrations.ts';
+import { type OpenedDatabase, openDatabase } from '../cli/offline/audit/database-file.ts';
+import { linesIn } from '../cli/offline/audit/log-in-database.ts';
+import { readWitness } from '../cli/offline/audit/log-in-file.ts';
+import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog } from '../cli/offline/audit/verify-log.ts';
+import type { ServerValues } from '../config.ts';
+import { parseBackupName } from '../formats/backup-name.ts';
+import { type DatabaseDamage, restoreCommands } from '../formats/database-damage.ts';
+import { faultText, storageCauseOf } from '../formats/server-fault.ts';
+import { checkRows } from '../store/sqlite/check-rows.ts';
+import { checkSchema, SchemaMismatch, schemaVersion } from '../store/sqlite/migrations.ts';
 
 /** A database, or a copy of one, that was read from its first to its last byte. */
 export interface CheckedStore {
