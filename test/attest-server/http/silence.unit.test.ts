@@ -8,6 +8,7 @@ import {
   emptyWorld,
   enrolled,
   now,
+  reasonOf,
   startApi,
   statusOf,
   verdictOf,
@@ -87,7 +88,7 @@ describe('a silent node', () => {
       'the server refused it',
       { by: 'server', status: 1008, reason: 'malformed' },
       /this server closed its connection at \S+ \(malformed\)\.$/,
-      `assay audit export - | grep ${node}`,
+      `assay audit list --node ${node} --since 1d`,
     ],
   ];
   for (const [what, change, text, first] of faces)
@@ -112,20 +113,30 @@ describe('a silent node', () => {
     const heard = (await view()).reasons[0];
     assert.match(
       heard?.text ?? '',
-      /connected since 2026-11-20T11:45:00\.000Z and was last heard at 2026-11-20T11:59:51\.000Z, but does not answer\.$/,
+      /agent connected at 2026-11-20T11:45:00\.000Z and was last heard at 2026-11-20T11:59:51\.000Z, but does not answer\.$/,
     );
     assert.equal(commandsIn(heard?.next ?? '')[0], 'systemctl status assay-tpm-broker');
     world.connected.set(node, { ...connected, heardAt: now - 90_000 });
     assert.equal(commandsIn((await view()).reasons[0]?.next ?? '')[0], 'ping -c 3 10.0.0.1');
   });
 
-  it('keeps what was stored where it never came since the server started, and says that', async () => {
+  it('says that the server started since, and what it does not know for that', async () => {
     const { reasons, heardAt, disconnected } = await view();
     assert.match(
       reasons[0]?.text ?? '',
-      /^The node has not proven itself lately\. It has not been connected since this server started, at \S+Z\.$/,
+      /^The node has not proven itself lately\. This server started at \S+Z, and the node has not connected since, so it is not known how its connection ended\.$/,
     );
     assert.deepEqual([heardAt, disconnected], [null, null]);
+  });
+
+  it('keeps how its connection ended where that was stored before the server started', async () => {
+    const text = 'The node has not proven itself lately: nothing has come from it since 2026-11-20T11:50:00.000Z.';
+    const overdue = verdictOf({ state: 'unknown', reasons: [reasonOf('evidence_overdue', { text })] });
+    world.nodes.set(node, { enrolled: enrolled(node), status: statusOf(node, overdue) });
+    assert.match(
+      (await view()).reasons[0]?.text ?? '',
+      /^The node .* since 2026-11-20T11:50:00\.000Z\. This server started at \S+Z, and the node has not connected since\.$/,
+    );
   });
 
   it('in a cluster says how its kubelet is, by the word of the cluster', async () => {
