@@ -90,6 +90,16 @@ describe('incidents: a wrong reference at night', function () {
     for (const node of workers) assert.equal(await site.answer(node, nextBoot, 8), 'untrusted');
     await site.world.until(async () => (await night.assay('breaker', 'list')).code === 12);
     assert.deepEqual([...tainted], []);
+    const shown = await investigate(night, {
+      steps: [
+        ['get', 'nodes'],
+        ['why', 'node-1'],
+      ],
+      cause: ['kernel_unknown', /\d nodes fail the same way/, 'because many nodes fail the same way'],
+      next: ['assay reference candidates --group workers', 'assay breaker list'],
+    });
+    await follow(night, shown, 'assay reference candidates');
+    assert.match((await night.assay('get', 'nodes')).stderr, /^ {2}assay reference candidates$/m);
     await done('breaker', 'release', '--reason', 'nobody installed that kernel', '--yes');
     for (const node of workers) await site.reaches(node, 'untrusted=kernel_unknown False');
     assert.equal((await night.assay('breaker', 'list')).code, 0);

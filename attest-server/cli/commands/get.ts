@@ -76,7 +76,7 @@ export async function getNodes(
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
   if (names.length > 0) await printNodes(io, format, names, nodes, text, headers);
   else await print(io, format, { items: nodes, next: null }, text, headers);
-  if (headers && (format === 'table' || format === 'wide')) io.err(countsOf(nodes, names.length > 0));
+  if (headers && (format === 'table' || format === 'wide')) io.err(`${countsOf(nodes, names.length > 0)}${massHint(nodes)}`);
   checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;
   io.err(`assay: not every node became ${wanted} within ${longest}\n`);
@@ -157,4 +157,23 @@ function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
   });
   const exempt = nodes.filter(({ exemption }) => exemption !== null).length;
   return `${nodes.length} nodes: ${counts.join(', ')}${exempt > 0 ? `; ${exempt} exempt` : ''}\n`;
+}
+
+/** So many rows that fail by one code are looked at together. */
+const many = 3;
+
+/** What to type where many nodes fail by one code, about the code of most of them; nothing of silent ones. */
+function massHint(nodes: readonly NodeView[]): string {
+  const failing = nodes.filter(({ state }) => state === 'untrusted');
+  const [most = []] = Map.groupBy(failing, ({ reason }) => reason)
+    .values()
+    .toArray()
+    .sort((a, b) => b.length - a.length);
+  const [first] = most;
+  if (first === undefined || most.length < many) return '';
+  const { name, reason, ourChange } = first;
+  const by = `${most.length} nodes are untrusted by ${reason}`;
+  return ourChange === null
+    ? `${by}. What they have in common, and the command for all of them:\n  assay reference candidates\n`
+    : `${by}, because of a change of ours (${ourChange}). The way back:\n  assay why ${printable(name)}\n`;
 }

@@ -1,5 +1,5 @@
 import type { NodeView, ReasonView } from '../../api/node-api.ts';
-import { foldedReasons } from '../../formats/folded-reasons.ts';
+import { type FoldedCause, foldedReasons } from '../../formats/folded-reasons.ts';
 import { type Advice, adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
@@ -54,15 +54,13 @@ const sources = {
   server: 'server (observed by the server)',
 } as const;
 
-/**
- * Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. A step for several is said
- * once, below the last of them.
- */
-export function paragraphs(
-  reasons: readonly ReasonView[],
-  textFormat: TextFormat,
-  node: string | null = null,
-): string {
+/** A cause with what to do about it; `next` is null where a later one has the same, and says it. */
+interface AdvisedCause extends FoldedCause<ReasonView> {
+  readonly next: Advice | null;
+}
+
+/** Reasons by their causes. A step for several is said once, with the last of them. */
+export function advisedCauses(reasons: readonly ReasonView[], node: string | null): readonly AdvisedCause[] {
   const causes = foldedReasons(reasons);
   const advice = causes.map(({ cause, follows }) =>
     joinedAdvice(
@@ -71,12 +69,23 @@ export function paragraphs(
       ),
     ),
   );
-  return causes
-    .map(({ cause, follows }, at) => {
-      const next =
-        advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, textFormat) : '';
-      return `${paragraph(cause, textFormat)}${follows.map((one) => following(one, textFormat)).join('')}${next}`;
-    })
+  return causes.map((one, at) => ({ ...one, next: advice.lastIndexOf(advice[at]!) === at ? advice[at]! : null }));
+}
+
+/** Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. */
+export function paragraphs(
+  reasons: readonly ReasonView[],
+  textFormat: TextFormat,
+  node: string | null = null,
+): string {
+  return advisedCauses(reasons, node)
+    .map(({ cause, follows, next }) =>
+      [
+        paragraph(cause, textFormat),
+        ...follows.map((one) => following(one, textFormat)),
+        next === null ? '' : steps('    next', next, 15, textFormat),
+      ].join(''),
+    )
     .join('');
 }
 
