@@ -104,11 +104,7 @@ function saidSteps(said: string | null): readonly string[] {
       ...agentSteps,
     ];
   if (said === 'stopped')
-    return [
-      'If it is meant to run, start it. On the node:',
-      '  systemctl start assay-agent',
-      ...agentSteps,
-    ];
+    return ['If it is meant to run, start it. On the node:', '  systemctl start assay-agent', ...agentSteps];
   return agentSteps;
 }
 

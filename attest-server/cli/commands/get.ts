@@ -76,7 +76,8 @@ export async function getNodes(
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
   if (names.length > 0) await printNodes(io, format, names, nodes, text, headers);
   else await print(io, format, { items: nodes, next: null }, text, headers);
-  if (headers && (format === 'table' || format === 'wide')) io.err(`${countsOf(nodes, names.length > 0)}${massHint(nodes)}`);
+  if (headers && (format === 'table' || format === 'wide'))
+    io.err(`${countsOf(nodes, names.length > 0)}${massHint(nodes)}`);
   checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;
   io.err(`assay: not every node became ${wanted} within ${longest}\n`);

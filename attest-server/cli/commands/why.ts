@@ -69,7 +69,10 @@ export function advisedCauses(reasons: readonly ReasonView[], node: string | nul
       ),
     ),
   );
-  return causes.map((one, at) => ({ ...one, next: advice.lastIndexOf(advice[at]!) === at ? advice[at]! : null }));
+  return causes.map((one, at) => ({
+    ...one,
+    next: advice.lastIndexOf(advice[at]!) === at ? advice[at]! : null,
+  }));
 }
 
 /** Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. */

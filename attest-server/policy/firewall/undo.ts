@@ -34,6 +34,7 @@ interface Section {
   readonly lines: readonly string[];
 }
 
+/** Those of which every word of the key is plain: they become words of commands. */
 function sectionsOf(detail: readonly string[]): readonly Section[] {
   const sections: { isNew: boolean; key: readonly string[]; lines: string[] }[] = [];
   for (const line of detail) {
@@ -41,20 +42,19 @@ function sectionsOf(detail: readonly string[]): readonly Section[] {
     if (key !== undefined) sections.push({ isNew: isNew !== undefined, key: key.split(' '), lines: [] });
     else sections.at(-1)?.lines.push(line);
   }
-  return sections;
+  return sections.filter(({ key }) => key.every((word) => name.test(word)));
 }
 
 /** Of iptables, those that the kernel enters come with their table, and stay. */
 function chainRemoval({ isNew, key: [kind = '', family = '', ...names], lines }: Section): readonly string[] {
   const [table = '', chain = ''] = names;
-  if (!isNew || names.length !== 2 || !names.every((one) => name.test(one))) return [];
+  if (!isNew || names.length !== 2) return [];
   if (kind === 'nft') return [`nft delete chain ${family} ${table} ${chain}`];
   const isEntered = policyOf(textsOf('+ ', lines)[0]) !== null;
   return isEntered ? [] : [`${programOf(kind, family)} -t ${table} -X ${chain}`];
 }
 
 function commandsFor({ key: [kind = '', family = '', ...names], lines }: Section): readonly string[] {
-  if (!names.every((one) => name.test(one))) return [];
   const [table = '', chain = '', set] = names;
   const gone = textsOf('- ', lines);
   const came = textsOf('+ ', lines);

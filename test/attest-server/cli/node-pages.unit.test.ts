@@ -152,7 +152,9 @@ describe('the pages about one node', () => {
         reason('lockdown_off', 'Do more:\n  systemctl status c', { aspect: 'host' }),
       ];
       const text = await shown(page, 100, nodeView.parse({ ...view, reasons }));
-      const marks = text.match(/(?:kernel|initrd)_unknown(?= \(|:)|assay boot diff|status \w$|lockdown_off(?= \(|:)/gm);
+      const marks = text.match(
+        /(?:kernel|initrd)_unknown(?= \(|:)|assay boot diff|status \w$|lockdown_off(?= \(|:)/gm,
+      );
       assert.deepEqual(
         marks?.filter((mark, at) => marks.indexOf(mark) === at),
         ['kernel_unknown', 'initrd_unknown', 'assay boot diff', 'status a', 'lockdown_off', 'status c'],

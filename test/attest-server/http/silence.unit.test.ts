@@ -130,7 +130,8 @@ describe('a silent node', () => {
   });
 
   it('keeps how its connection ended where that was stored before the server started', async () => {
-    const text = 'The node has not proven itself lately: nothing has come from it since 2026-11-20T11:50:00.000Z.';
+    const text =
+      'The node has not proven itself lately: nothing has come from it since 2026-11-20T11:50:00.000Z.';
     const overdue = verdictOf({ state: 'unknown', reasons: [reasonOf('evidence_overdue', { text })] });
     world.nodes.set(node, { enrolled: enrolled(node), status: statusOf(node, overdue) });
     assert.match(
