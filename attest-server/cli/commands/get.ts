@@ -163,7 +163,7 @@ function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
 /** So many rows that fail by one code are looked at together. */
 const many = 3;
 
-/** What to type where many nodes fail by one code, about the code of most of them; nothing of silent ones. */
+/** The command where many nodes fail by one code, about the code of most of them; silent ones have none. */
 function massHint(nodes: readonly NodeView[]): string {
   const failing = nodes.filter(({ state }) => state === 'untrusted');
   const [most = []] = Map.groupBy(failing, ({ reason }) => reason)

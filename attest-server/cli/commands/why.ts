@@ -54,7 +54,7 @@ const sources = {
   server: 'server (observed by the server)',
 } as const;
 
-/** A cause with what to do about it; `next` is null where a later one has the same, and says it. */
+/** A cause with what to do about it; `next` is null if a later one says the same. */
 interface AdvisedCause extends FoldedCause<ReasonView> {
   readonly next: Advice | null;
 }
@@ -100,16 +100,20 @@ function following({ code, text, severity }: ReasonView, textFormat: TextFormat)
 /** Without what to do about it. */
 export function paragraph(reason: ReasonView, textFormat: TextFormat): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
-  const { expected, actual, evidence } = reason;
-  const lines: readonly (readonly [string, string])[] = [
-    ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
-    ['expected', readable(expected ?? '-', textFormat)],
-    ['actual', readable(actual ?? '-', textFormat)],
+  const { expected, actual, evidence, aspect } = reason;
+  const component = componentOf(reason);
+  const of = component === aspect ? '' : `${aspect}; `;
+  const lines: readonly (readonly [string, string | null])[] = [
+    ['component', `${component} (${of}${kind}, ${reason.severity})`],
+    ['expected', expected && readable(expected, textFormat)],
+    ['actual', actual && readable(actual, textFormat)],
     ['source', sources[reason.source]],
-    ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
+    ['evidence', evidence && evidenceText(evidence)],
   ];
   const head = wrapped(`${reason.code}: ${readable(reason.text, textFormat)}`, textFormat.width - 2);
-  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, textFormat)).join('');
+  const body = lines
+    .map(([label, text]) => (text === null ? '' : field(`    ${label}`, text, 15, textFormat)))
+    .join('');
   const detail = (reason.detail ?? [])
     .map((line) => `      ${withAges(printable(line), textFormat)}\n`)
     .join('');

@@ -188,6 +188,12 @@ describe('the pages about one node', () => {
     assert.deepEqual(marks, ['PCR 4', 'PCR 8', 'PCR 9', 'If not, do that', 'something else', 'Do that']);
   });
 
+  it('why: has no line for what is not known, and names an aspect once', async () => {
+    const reasons = [reasonOf('evidence_overdue', { aspect: 'identity', expected: null, actual: null })];
+    const page = await shown(why, 100, nodeView.parse({ ...view, reasons }));
+    assert.match(page, /^ {4}component {2}identity \(service, fail\)\n {4}source /m);
+  });
+
   it('gives programs the whole of it: next, since, evidence', async () => {
     const json = JSON.parse(await shown((context) => explainNodes(context, ['node-2'], { output: 'json' })));
     assert.deepEqual([json.since, json.evidence, json.reasons[0].next], [view.since, evidence, advice]);

@@ -17,6 +17,7 @@ const programs = [
     'assay',
     'assay-agent',
     'awk',
+    'blkid',
     'cryptsetup',
     'findmnt',
     'kubectl',
