@@ -69,8 +69,9 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
   [
     expectedInspection,
     [
-      'On the node, as root, have this read for the agent, and see that it is done again at each boot (docs/disk.md):',
+      'On the node, as root, have this read for the agent, now and at each boot:',
       '  assay-agent inspect',
+      '  systemctl enable --now assay-inspect.timer',
       'If the reason stays, treat the node as untrusted: anybody who controls the agent can fake it.',
     ].join('\n'),
   ],

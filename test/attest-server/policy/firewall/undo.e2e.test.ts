@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
+import { foldedReasons } from '../../../../attest-server/formats/folded-reasons.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { firewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { type Inside, openInside } from './inside.ts';
@@ -77,6 +78,8 @@ describe('a change of the firewall', function () {
       await inside.ask({ sh: change });
       const { reasons } = judged(await shown(), [reference]);
       const commands = undoneBy(reasons);
+      const causes = foldedReasons(reasons.filter(({ severity }) => severity === 'fail'));
+      assert.equal(causes.length, 1, 'one change has several blocks');
       assert.ok(commands.length > 0, JSON.stringify(reasons, null, 1));
       for (const command of commands) await inside.ask({ sh: `set -o pipefail; ${command}` });
       assert.deepEqual(failing(judged(await shown(), [reference])), []);
