@@ -95,7 +95,7 @@ export const routes: readonly Route[] = [
         );
         const transitions = await store.transitions(name, shownTransitions);
         const known = { ...knownAlone(ports, view), transitions: transitions.map(transitionView) };
-        return ok(await withMassAdvice(advised(known, ports), ports));
+        return ok(withMassAdvice(advised(known, ports), ports));
       }
       const unsupported = enrolment.unsupported().find((one) => one.name === name);
       if (unsupported !== undefined) return ok(advised(unsupportedView(unsupported), ports));

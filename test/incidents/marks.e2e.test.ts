@@ -71,6 +71,10 @@ describe('incidents: a wrong reference at night', function () {
       ],
       next: ['assay reference approve good-boot'],
     });
+    assert.match(
+      (await night.assay('get', 'nodes')).stderr,
+      /^4 nodes are untrusted by kernel_unknown, because of a change of ours \(references\)\. The way back:\n {2}assay why node-1$/m,
+    );
     await done('breaker', 'hold', '--reason', 'good-boot was retired by mistake');
     const { stdout } = await night.assay('breaker', 'list');
     assert.match(stdout, /held .*good-boot was retired by mistake/);

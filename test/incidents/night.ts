@@ -121,7 +121,7 @@ export function commandsIn(text: string): readonly string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) =>
-      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|wc|nft|date|cat|sudo|ping|kubectl) /.test(
+      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|du|findmnt|ls|wc|nft|date|cat|sudo|ping|kubectl) /.test(
         line,
       ),
     );
@@ -130,11 +130,18 @@ export function commandsIn(text: string): readonly string[] {
 /** Words that stand for something in a help text. */
 const unfinished = /\b(NODE|NAME|DIGEST|FILE|DIR|EK|REFERENCE|HOST)\b|…|<[a-z-]+>/;
 
-/** Types a command of an output as it stands there: a shell takes it apart, and its words run in this process. */
-export function type(night: Pick<Night, 'assay'>, command: string): Promise<End> {
-  const script = `assay() { for word; do printf '%s\\0' "$word"; done; }; ${command}`;
-  const { status, stdout } = spawnSync('sh', ['-c', script], { encoding: 'utf8' });
-  assert.equal(status, 0, command);
+/** Types a command of an output into a shell as it stands there; the words of one of `assay` then run in this process. */
+export async function type(night: Pick<Night, 'assay'>, command: string): Promise<End> {
+  const assayHere = `assay() { for word; do printf '%s\\0' "$word"; done; }`;
+  const {
+    status: code,
+    stdout,
+    stderr,
+  } = spawnSync('sh', ['-c', `${assayHere}; ${command}`], {
+    encoding: 'utf8',
+  });
+  if (!command.startsWith('assay ')) return { code, stdout, stderr };
+  assert.equal(code, 0, stderr);
   return night.assay(...stdout.split('\0').slice(0, -1));
 }
 

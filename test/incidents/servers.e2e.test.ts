@@ -141,14 +141,16 @@ describe('incidents: the disk of the server is full', function () {
       60_000,
     );
     await night.reaches('unknown', 'server_fault');
-    await investigate(night, {
+    const shown = await investigate(night, {
       steps: [
         ['get', 'nodes'],
         ['why', node],
       ],
       cause: ['server_fault', /disk .* is full/, night.world.stateDir],
-      next: ['df -h '],
+      next: ['df -h ', 'du -ah '],
     });
+    await follow(night, shown, 'df -h ');
+    await follow(night, shown, 'du -ah ');
     disk.empty();
     await night.reaches('trusted');
   });

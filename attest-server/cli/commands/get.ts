@@ -163,10 +163,12 @@ function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
 /** So many rows that fail by one code are looked at together. */
 const many = 3;
 
-/** The command where many nodes fail by one code, about the code of most of them; silent ones have none. */
+/** The command where many nodes fail by one code, about the code of most of them; none where nodes are silent, or lie. */
 function massHint(nodes: readonly NodeView[]): string {
-  const failing = nodes.filter(({ state }) => state === 'untrusted');
-  const [most = []] = Map.groupBy(failing, ({ reason }) => reason)
+  const failing = nodes.filter(
+    ({ state, reasons }) => state === 'untrusted' && reasons[0]?.class !== 'failed',
+  );
+  const [most = []] = Map.groupBy(failing, ({ reason, ourChange }) => `${reason} ${ourChange}`)
     .values()
     .toArray()
     .sort((a, b) => b.length - a.length);

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import type { EndedConnection } from '../../../attest-server/formats/silence.ts';
@@ -28,6 +30,10 @@ const commandsIn = (text: string) =>
     .split('\n')
     .filter((line) => line.startsWith('  '))
     .map((line) => line.trim());
+
+const hostUnits = join(import.meta.dirname, '../../../manifests/host');
+const unitsIn = (advice: string) =>
+  [...advice.matchAll(/^ {2}(?:systemctl \w+|journalctl -u) (\S+)/gm)].map(([, name]) => `${name}.service`);
 
 describe('a silent node', () => {
   let world: World;
@@ -99,6 +105,7 @@ describe('a silent node', () => {
       assert.equal(reasons[0]?.code, 'evidence_overdue');
       assert.match(reasons[0].text, text);
       assert.equal(commandsIn(reasons[0].next ?? '')[0], first);
+      for (const unit of unitsIn(reasons[0].next ?? '')) assert.ok(existsSync(join(hostUnits, unit)), unit);
       assert.deepEqual(disconnected, {
         at: '2026-11-20T11:53:20.000Z',
         by: change.by ?? 'agent',
