@@ -485,8 +485,8 @@ export function serverValues(sources: SettingSources<typeof serverSettings>): Se
 export type ServerConfig = Readonly<ReturnType<typeof configOf>>;
 
 export function configOf(values: ServerValues) {
-  // How long a new connection may take to say who it is; tests have others.
-  const helloWithin: number = timings.helloWithin;
+  // How long a new connection may take to say who it is, and from one ping to the next; tests have others.
+  const { helloWithin, pingEvery }: Readonly<Record<'helloWithin' | 'pingEvery', number>> = timings;
   return {
     stateDir: values.stateDir,
     keysDir: values.keysDir ?? values.stateDir,
@@ -521,6 +521,7 @@ export function configOf(values: ServerValues) {
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
     helloWithin,
+    pingEvery,
     sources: {
       connections: values['sources.connections'],
       perSecond: values['sources.connectionsPerSecond'],

@@ -84,7 +84,7 @@ export class Connection<Node> {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
-    this.#timers = new ConnectionTimers(this, around.timerWheel, ports.now);
+    this.#timers = new ConnectionTimers(this, around.timerWheel, ports.now, timings.pingEvery);
     this.#timers.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
     this.#answer.watch(socket);

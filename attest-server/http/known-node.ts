@@ -32,11 +32,14 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
+  const { reason: code } = view;
   const turn = view.ourChange === null ? null : ports.turned(view.name);
   const directory = ports.server.declared()?.directory ?? null;
   const isMarked = view.mode === 'enforce' && ports.cluster !== null;
   const known = withClaims(
-    turn === null ? shown : { ...shown, turned: turnedView(turn, { isMarked, directory }) },
+    turn === null || code === null
+      ? shown
+      : { ...shown, turned: turnedView(turn, { code, isMarked, directory }) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,

@@ -169,6 +169,11 @@ export interface ReferencePorts {
     readonly group?: string | undefined;
     readonly kind?: ReferenceKind | undefined;
   }): Promise<ReferenceCandidates>;
+  /** How many nodes of the group show one thing with this node that no reference in force has, and its codes; null: none. */
+  shared(
+    node: string,
+    group: string,
+  ): { readonly nodes: number; readonly codes: readonly ReasonCode[] } | null;
 }
 
 /** Stored state that the API and the metrics show. */

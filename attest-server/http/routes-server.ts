@@ -181,13 +181,12 @@ async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
 }
 
 function rollback({ audit }: ApiPorts): StatusView['held'] {
-  const text = audit.rollback();
-  if (text === null) return [];
+  if (audit.rollback() === null) return [];
   return [
     {
       node: null,
       code: 'audit_rollback',
-      text,
+      text: 'entries may be missing, until a person says why',
       next: 'assay audit resolve --reason "the database was restored from a copy"',
     },
   ];

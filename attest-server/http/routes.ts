@@ -10,6 +10,7 @@ import { readBody } from './body.ts';
 import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
+import { withMassAdvice } from './mass-failure.ts';
 import { listNodes, withoutTpm } from './node-list.ts';
 import { historyEntryView, nodeView, transitionView, unsupportedView, withAbsence } from './node-view.ts';
 import { openApi } from './openapi.ts';
@@ -93,9 +94,8 @@ export const routes: readonly Route[] = [
           await ports.presence.readAbsence(name),
         );
         const transitions = await store.transitions(name, shownTransitions);
-        return ok(
-          advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
-        );
+        const known = { ...knownAlone(ports, view), transitions: transitions.map(transitionView) };
+        return ok(withMassAdvice(advised(known, ports), ports));
       }
       const unsupported = enrolment.unsupported().find((one) => one.name === name);
       if (unsupported !== undefined) return ok(advised(unsupportedView(unsupported), ports));

@@ -92,7 +92,8 @@ export async function getNodes(
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
   if (names.length > 0) await printNodes(io, format, names, nodes, text, headers);
   else await print(io, format, { items: nodes, next: null }, text, headers);
-  if (headers && (format === 'table' || format === 'wide')) io.err(countsOf(nodes, names.length > 0));
+  if (headers && (format === 'table' || format === 'wide'))
+    io.err(`${countsOf(nodes, names.length > 0)}${massHint(nodes)}`);
   checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;
   io.err(`assay: not every node became ${wanted} within ${longest}\n`);
@@ -168,4 +169,25 @@ function countsOf(nodes: readonly NodeLine[], areNamed: boolean): string {
   });
   const exempt = nodes.filter(({ exemption }) => exemption !== null).length;
   return `${nodes.length} nodes: ${counts.join(', ')}${exempt > 0 ? `; ${exempt} exempt` : ''}\n`;
+}
+
+/** So many rows that fail by one code are looked at together. */
+const many = 3;
+
+/** The command where many nodes fail by one code, about the code of most of them; none where nodes are silent, or lie. */
+function massHint(nodes: readonly NodeView[]): string {
+  const failing = nodes.filter(
+    ({ state, reasons }) => state === 'untrusted' && reasons[0]?.class !== 'failed',
+  );
+  const [most = []] = Map.groupBy(failing, ({ reason, ourChange }) => `${reason} ${ourChange}`)
+    .values()
+    .toArray()
+    .sort((a, b) => b.length - a.length);
+  const [first] = most;
+  if (first === undefined || most.length < many) return '';
+  const { name, reason, ourChange } = first;
+  const by = `${most.length} nodes are untrusted by ${reason}`;
+  return ourChange === null
+    ? `${by}. What they have in common, and the command for all of them:\n  assay reference candidates\n`
+    : `${by}, because of a change of ours (${ourChange}). The way back:\n  assay why ${printable(name)}\n`;
 }

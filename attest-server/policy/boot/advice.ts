@@ -1,6 +1,7 @@
 import type { Advice } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 import { expectedAggregate } from './aggregate.ts';
+import { expectedNoResume } from './command-line-rules.ts';
 import { expectedArchives, expectedFiles, expectedImage } from './initrd/findings.ts';
 
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
@@ -66,7 +67,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Look at the configuration of the boot loader on this node. For GRUB: /boot/grub/grub.cfg and /etc/default/grub. For systemd-boot: its entries, or the unified image.',
     'If the change is wanted, and you vouch for this node, allow the argument in the policy (boot.cmdline.allow), or capture what it booted, and approve that:',
     stage,
-    'If the policy forbids resuming an image, add nohibernate to the command line.',
     'If not, take the node out of service and look for who changed the command line.',
     keep,
   ].join('\n'),
@@ -105,6 +105,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   log_incomplete: [
     'The boot log, or a part of it, is missing. That can hide what ran. See on the node, as root, whether it is there, and how many bytes it has:',
     bootLog,
+    'If there is no such file, see that securityfs is mounted, and that the pod of the agent has it:',
+    '  findmnt /sys/kernel/security',
     emptyLog,
     'If it is for another bank, as the reason then says, the kernel has a log in the format from before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
@@ -154,8 +156,17 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
 };
 
-/** By what the reason expects: the proof of the boot, and what is in the initrd where the policy asks for it. */
+/** By what the reason expects: a word of the command line, the proof of the boot, and what is in the initrd where the policy asks for it. */
 export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedNoResume,
+    [
+      'The policy forbids that the kernel resumes an image (boot.cmdline.resume). Add nohibernate to the command line, and reboot the node.',
+      'If it was there before, take the node out of service and look for who changed the command line.',
+      compare,
+      keep,
+    ].join('\n'),
+  ],
   [
     expectedAggregate,
     [

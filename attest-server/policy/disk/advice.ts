@@ -4,6 +4,7 @@ import { expectedInspection } from './findings.ts';
 
 const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Re-encrypt the volume before it is used again.';
+const devices = '  lsblk --paths --fs';
 const capture = [
   'If the change is wanted, and you vouch for the node, capture its headers, and approve that:',
   '  assay reference capture NODE --kind disk --name NEW_NAME-disk --staged',
@@ -31,8 +32,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'And name the reference in the policy (disk.references).',
   ].join('\n'),
   luks_version: [
-    'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed:',
-    '  cryptsetup convert --type luks2 DEVICE',
+    'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed (cryptsetup convert --type luks2). On the node, see which device it is:',
+    devices,
     'If LUKS1 is wanted, allow it in the policy (disk.versions). Plain dm-crypt cannot be allowed.',
   ].join('\n'),
   luks_cipher: [
@@ -43,14 +44,14 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   luks_header_detached:
     'Put the header on the volume, or protect the place where it lies as well as the volume.',
   luks_extra_keyslot: [
-    'On the node, see which keyslots and tokens the volume has:',
-    '  cryptsetup luksDump DEVICE',
+    'On the node, as root, see which keyslots and tokens its volumes have:',
+    '  blkid --match-token TYPE=crypto_LUKS --output device | xargs -n 1 cryptsetup luksDump',
     'Remove what nobody needs (cryptsetup luksKillSlot, cryptsetup token remove).',
     capture,
   ].join('\n'),
   luks_reencrypt_state: [
-    'If somebody reencrypts the volume, wait until it is done; if it was interrupted, go on with it:',
-    '  cryptsetup reencrypt --resume-only DEVICE',
+    'If somebody re-encrypts the volume, wait until it is done; if it was interrupted, go on with it (cryptsetup reencrypt --resume-only). On the node, see which device it is:',
+    devices,
     compromised,
   ].join('\n'),
   luks_key_shared: [
@@ -68,8 +69,9 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
   [
     expectedInspection,
     [
-      'On the node, as root, have this read for the agent, and see that it is done again at each boot (docs/disk.md):',
+      'On the node, as root, have this read for the agent, now and at each boot:',
       '  assay-agent inspect',
+      '  systemctl enable --now assay-inspect.timer',
       'If the reason stays, treat the node as untrusted: anybody who controls the agent can fake it.',
     ].join('\n'),
   ],

@@ -3,7 +3,7 @@ import type { ReasonCode } from '../../wire/reasons.ts';
 
 /** A list is imported for review: until it is approved it knows nothing. */
 const list = [
-  '  assay reference runtime --from-dpkg DIR --name NEW_NAME-files --group GROUP -f NEW_NAME-files.json',
+  '  assay reference runtime --from-dpkg /var/cache/apt/archives --name NEW_NAME-files --group GROUP -f NEW_NAME-files.json',
   '  assay reference import NEW_NAME-files.json',
 ];
 const leave =
@@ -13,7 +13,7 @@ const leave =
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ima_unknown_file: [
     'The lines below the reason say which file, since when, and which package has another content of it. On the node, find out who brought it.',
-    'If it came with an update, make a list of the new packages, and put it in force beside the old one (docs/runtime.md):',
+    'If it came with an update, make a list of the new packages where apt keeps them, and put it in force beside the old one (docs/runtime.md):',
     ...list,
     '  assay reference approve NEW_NAME-files --reason "the update is wanted"',
     'If you vouch for this one file, allow it alone; --only may be given for each of several:',
@@ -55,7 +55,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),
   no_reference: [
-    'Make a list of what the nodes may run, from their packages, and put it in force (docs/runtime.md):',
+    'Make a list of what the nodes may run, from the folder of their packages, and put it in force (docs/runtime.md):',
     ...list,
     '  assay reference approve NEW_NAME-files --reason "the packages of these nodes"',
     'Or capture what a node ran that you vouch for:',

@@ -35,6 +35,7 @@ import { groupOf, type PolicyGroup, shownGroup } from '../../../attest-server/po
 import type { SharedReference } from '../../../attest-server/policy/reference-reach.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Absence } from '../../../attest-server/presence/ports.ts';
+import { sharedWith } from '../../../attest-server/references/alike-nodes.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -467,6 +468,12 @@ export function portsOf(world: World): ApiPorts {
             unknownAfter: 180_000,
           },
           filter,
+        ),
+      shared: (node, group) =>
+        sharedWith(
+          node,
+          [...world.nodes.values()].flatMap(({ status }) => status ?? []),
+          group,
         ),
     },
     bundle: async (node, evidence) => {
