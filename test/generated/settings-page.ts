@@ -39,7 +39,7 @@ and its line in the file, and exits with 2.
 \`assay-server schema > server.schema.json\` writes the [JSON schema](../attest-server/config.schema.json) of the file: editors complete and check
 it where its first line is \`# yaml-language-server: $schema=server.schema.json\`. For the agent's file it is \`assay-agent schema\`, for the gate's
 \`assay-agent schema gate\`. \`assay-server check --config FILE\` looks at settings, policy and the other files without
-[starting anything](kubernetes.md#looking-at-a-configuration-before-it-is-used).`;
+[starting anything](kubernetes.md#checking-a-configuration-before-use).`;
 
 function settingsTable(settings: Settings): string {
   const rows = Object.entries(settings).map(([key, setting]) => {
