@@ -97,7 +97,7 @@ interface InspectFlags {
 program
   .command('netfilter')
   .description(
-    'read the rules of the firewall for the agent, and tell it when they moved, on a Unix socket until stopped (docs/privileges.md)',
+    'read the firewall rules for the agent, and tell it when they change, on a Unix socket until stopped (docs/privileges.md)',
   )
   .option('--socket <path>', 'where to listen (ASSAY_NETFILTER_SOCKET); default: /run/assay/netfilter.sock')
   .option(
@@ -123,7 +123,7 @@ interface NetfilterFlags {
 program
   .command('gate')
   .description(
-    'hold until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
+    'wait until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
   )
   .option(
     '--config <file>',
@@ -181,7 +181,7 @@ program
 program
   .command('doctor')
   .description(
-    'look whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
+    'check whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
   )
   .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml where there is one')
   .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))

@@ -30,7 +30,7 @@ program
 program
   .command('check')
   .description(
-    'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
+    'check settings, policy and the files that they name, without starting: nothing is written, nothing listens',
   )
   .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
   .option(
