@@ -70,7 +70,10 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   .option('--group <name>', 'whose members may read it; `root` for an agent in a pod', 'assay')
   .option('--initrd', 'boot: also copy the booted initrd if not everybody may read it')
   .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
-  .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
+  .addHelpText(
+    'after',
+    '\nExits with 0 once everything is written, 1 if a part is not, 2 for a wrong command line.',
+  )
   .exitOverride()
   .action(async (parts: readonly string[], flags: InspectFlags) => {
     const { runInspect } = await import('./inspect/inspect.ts');
@@ -133,8 +136,8 @@ program
   .addHelpText(
     'after',
     `
-Ends with 0 if identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
-20 if an operator lets the node go on, 21 if its time is over and the policy does; 1 for a fault, 2 for a wrong
+Exits with 0 if identity and boot are affirmed, or the node is only observed; 12 if its timeout has passed and it holds;
+20 if an operator lets the node go on, 21 if its timeout has passed and the policy does; 1 for a fault, 2 for a wrong
 command line or configuration.`,
   )
   .exitOverride()
@@ -166,7 +169,7 @@ program
   .option('--ready', 'whether it is ready, too: the agent is connected and judged, the broker has a TPM')
   .addHelpText(
     'after',
-    '\nEnds with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
+    '\nExits with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
   )
   .exitOverride()
   .action(async ({ socket, ready = false }: { readonly socket?: string; readonly ready?: boolean }) => {
@@ -187,7 +190,7 @@ program
   .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
   .addHelpText(
     'after',
-    '\nRun it as root or as the user of the agent. Ends with 0 where nothing failed, 1 where something did, 2 for a wrong command line.',
+    '\nRun it as root or as the agent’s user. Exits with 0 if nothing failed, 1 if something did, 2 for a wrong command line.',
   )
   .exitOverride()
   .action(async ({ config: path, output }: { readonly config?: string; readonly output?: string }) => {

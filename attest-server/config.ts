@@ -417,9 +417,7 @@ export const serverSettings = {
     variable: 'ASSAY_INITRD_UPLOADS',
     schema: count(16)
       .default(2)
-      .describe(
-        'how many initrds nodes send at a time, if the policy says `initrd: contents`; others wait',
-      ),
+      .describe('how many initrds nodes send at a time, if the policy says `initrd: contents`; others wait'),
   },
   initrdManifestsMiB: {
     variable: 'ASSAY_INITRD_MANIFESTS_MIB',

@@ -31,7 +31,7 @@ const head = `# Configuration reference
 
 Every setting of the programs. This page is written by a program: see [CONTRIBUTING.md](../CONTRIBUTING.md#add-a-setting).
 
-Where a program has a file (\`--config FILE\`), it is YAML without aliases, with the keys below. A dot in a key stands for a mapping
+If a program has a file (\`--config FILE\`), it is YAML without aliases, with the keys below. A dot in a key means a mapping
 (\`approvals: {separate: true}\`). A variable overrides the file, and a flag overrides both. Commas separate the items of a list in a variable.
 Relative paths start at the folder where the program was started. A program reports all faults at once, each with its key, its variable
 and its line in the file, and exits with 2.

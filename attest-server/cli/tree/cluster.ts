@@ -43,7 +43,9 @@ export function addCluster(program: Command, context: CliContext): void {
     );
   breaker
     .command('list')
-    .description('list failures that nodes share, and the taints that wait; exits with 12 if taints wait for a person')
+    .description(
+      'list failures that nodes share, and the taints that wait; exits with 12 if taints wait for a person',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: BreakerListOptions) =>
@@ -57,7 +59,9 @@ export function addCluster(program: Command, context: CliContext): void {
   decided(
     breaker
       .command('hold [group...]')
-      .description('keep the waiting taints of these groups away (default: all), also after breaker.onExpiry'),
+      .description(
+        'keep the waiting taints of these groups away (default: all), also after breaker.onExpiry',
+      ),
   ).action(async (groups: readonly string[], options: HoldOptions) =>
     (await import('../commands/breaker.ts')).holdBreaker(context, groups, options),
   );

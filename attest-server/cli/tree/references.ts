@@ -155,7 +155,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   references
     .command('import <file...>')
     .description(
-      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can say of these is staged, and what it cannot is told',
+      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can express is staged, and the command reports the rest',
     )
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .option('--name <name>', 'of files of other programs: name of the new reference')

@@ -40,8 +40,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   luks_null_cipher: ['Nothing on this volume is encrypted, whatever its name says.', compromised].join('\n'),
   luks_header_changed: [capture, compromised].join('\n'),
-  luks_header_detached:
-    'Put the header on the volume, or protect its place as well as the volume.',
+  luks_header_detached: 'Put the header on the volume, or protect its place as well as the volume.',
   luks_extra_keyslot: [
     'On the node, see which keyslots and tokens the volume has:',
     '  cryptsetup luksDump DEVICE',
