@@ -64,10 +64,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'enrolment',
     'Nobody vouches for this TPM’s key, or the TPM has another class than the policy requires, or nothing proves that the attestation key is in it.',
   ],
-  ak_mismatch: [
-    'enrolment',
-    'The quote was signed by a key other than the node’s enrolled one.',
-  ],
+  ak_mismatch: ['enrolment', 'The quote was signed by a key other than the node’s enrolled one.'],
   ak_name_mismatch: ['enrolment', 'The attestation key’s name differs from the certified one.'],
   ak_attributes: [
     'enrolment',
@@ -75,10 +72,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   ak_hierarchy: ['enrolment', 'The attestation key is not a primary key of the endorsement hierarchy.'],
   weak_key: ['enrolment', 'A key of the TPM is too short, or uses an algorithm that is not accepted.'],
-  ek_cert_key_mismatch: [
-    'enrolment',
-    'The certificate in the TPM is for another key.',
-  ],
+  ek_cert_key_mismatch: ['enrolment', 'The certificate in the TPM is for another key.'],
   ek_untrusted_root: [
     'enrolment',
     'No trusted authority of a TPM maker vouches for this TPM, and this enrolment method needs one.',
@@ -104,21 +98,18 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'The evidence was signed for another TLS connection: something is between agent and server, or relayed it.',
   ],
 
-  malformed: [
+  malformed: ['quote', 'The received data is malformed. The text says where.'],
+  too_large: [
     'quote',
-    'The received data is malformed. The text says where.',
+    'The received data is larger than the server accepts, or more than one node may send.',
   ],
-  too_large: ['quote', 'The received data is larger than the server accepts, or more than one node may send.'],
   sig_invalid: ['quote', 'The signature does not match the data.'],
   not_tpm_generated: [
     'quote',
     'The signed data was not made by a TPM: it lacks the value that each TPM begins with.',
   ],
   wrong_attest_type: ['quote', 'The TPM signed something other than a quote.'],
-  nonce_invalid: [
-    'quote',
-    'The quote signs another nonce than the server’s, or other parts.',
-  ],
+  nonce_invalid: ['quote', 'The quote signs another nonce than the server’s, or other parts.'],
   nonce_stale: ['quote', 'The answer came after its deadline, or answers an older challenge.'],
   nonce_replayed: ['quote', 'A challenge was answered twice.'],
   pcr_selection: ['quote', 'The quote covers other PCRs than requested.'],
@@ -187,25 +178,16 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   firmware_unknown: ['boot', 'No reference in force has the measured firmware, or one of its drivers.'],
   pcr_mismatch: ['boot', 'The boot differs from the reference, and no known event explains where.'],
-  cmdline_policy: [
-    'boot',
-    'The kernel’s command line is not one that the reference or the policy allows.',
-  ],
+  cmdline_policy: ['boot', 'The kernel’s command line is not one that the reference or the policy allows.'],
   secureboot_off: ['boot', 'Secure Boot was off in this boot.'],
   secureboot_policy: ['boot', 'Keys or settings of Secure Boot changed, or do not meet the policy.'],
-  secureboot_ambiguous: [
-    'boot',
-    'The state of Secure Boot was measured more than once, so it is ambiguous.',
-  ],
+  secureboot_ambiguous: ['boot', 'The state of Secure Boot was measured more than once, so it is ambiguous.'],
   initrd_unmeasured: [
     'boot',
     'The boot measured no initrd although one is expected, or the boot loader gave the kernel an add-on that no reference has.',
   ],
   kexec_possible: ['boot', 'Root can start another kernel without a reset, which the TPM does not notice.'],
-  revoked_reference: [
-    'boot',
-    'The finding is in a revoked reference: it is known to be bad.',
-  ],
+  revoked_reference: ['boot', 'The finding is in a revoked reference: it is known to be bad.'],
 
   ima_unknown_file: [
     'runtime',
