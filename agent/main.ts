@@ -186,7 +186,7 @@ program
   .description(
     'check whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
   )
-  .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml where there is one')
+  .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml, if it exists')
   .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
   .addHelpText(
     'after',

@@ -615,7 +615,7 @@ function contradictionsIn(values: Partial<ServerValues>) {
   if (typeof directory === 'string' && signers?.length === 0)
     found.push({
       key: 'declared.keys',
-      text: 'is missing: declared.directory counts only where a key signed it',
+      text: 'is missing: declared.directory counts only if a key signed it',
     });
   if (directory === null && signers !== undefined && signers.length > 0)
     found.push({ key: 'declared.directory', text: 'is missing: declared.keys sign nothing' });

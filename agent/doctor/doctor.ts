@@ -109,7 +109,7 @@ async function checkState({ stateDir }: AgentConfig): Promise<Check> {
       : finding(
           'state folder',
           'not looked at',
-          `this user may not look at ${stateDir}`,
+          `this user may not read ${stateDir}`,
           'sudo assay-agent doctor',
         );
   }

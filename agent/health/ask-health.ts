@@ -27,7 +27,7 @@ export function askHealth(socket: string, within: number): Promise<Health> {
     });
     client.once('end', () => {
       const health = parseHealth(said);
-      if (health === null) fail('what answers there is no program of this version');
+      if (health === null) fail('the program that answers there has another version');
       else settle(health);
     });
     client.once('error', (error) => fail('code' in error ? String(error.code) : error.message));

@@ -148,7 +148,7 @@ function send(
 }
 
 const whileItHangs =
-  'Try again. If it stays so, look at the server: what its log and its /readyz say, and how busy its disk and processor are.';
+  'Try again. If this continues, check the server: its log, its /readyz, and how busy its disk and processor are.';
 
 const whereTheApiIs = 'The API is on the port apiPort of the server, 8444 where nothing else is set:';
 
@@ -185,7 +185,7 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
 /** `npm start` of this folder named a server that is not there any more. */
 function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): CliError {
   return new NoAnswer(
-    `npm start does not run any more in this folder: ${what}, which ${startedBy} names`,
+    `npm start no longer runs in this folder: ${what}, which ${startedBy} names`,
     'Start it, or name another server with --server, --token-file and --ca-file:\n  npm start',
     exit.error,
     cause,
@@ -211,7 +211,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
     return [
       `the server ${server.host} cannot be reached: nothing listens there`,
       server.port === '8444'
-        ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
+        ? 'Is the server running on that machine? Check there, if systemd runs it:\n  systemctl status assay-server'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
@@ -269,7 +269,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,
-      "Look into the server's log. On that machine, where systemd runs it:\n  journalctl -u assay-server -n 50",
+      "Read the server's log. On that machine, if systemd runs it:\n  journalctl -u assay-server -n 50",
     );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');

@@ -231,7 +231,7 @@ export const routes: readonly Route[] = [
   }),
   route('GET', '/readyz', 'none', {
     operation: 'getReadiness',
-    summary: 'The server can judge and record; 503 where it cannot',
+    summary: 'The server can judge and record; otherwise 503',
     answer: readinessView,
     others: { 503: readinessView },
     handle: ({ ready }) => readiness(ready()),

@@ -102,7 +102,7 @@ function saidSteps(said: string | null): readonly string[] {
     ];
   if (said === 'stopped')
     return [
-      'If nobody wants it to stand still, start it. On the node:',
+      'If it should be running, start it. On the node:',
       '  systemctl start assay-agent',
       ...agentSteps,
     ];

@@ -126,7 +126,7 @@ export function addCluster(program: Command, context: CliContext): void {
       .option('--all', 'every node of the cluster; must be given')
       .option('--cluster-uid <uid>', 'under the latch: the uid of the namespace kube-system of that cluster')
       .option('--reason <text>', 'the reason, for the audit log; needed under the latch')
-      .option('--direct', 'where no server runs any more: ask the API of the cluster')
+      .option('--direct', 'if no server runs any longer: ask the API of the cluster')
       .option(
         '--kubeconfig <file>',
         'with --direct: which cluster, and as whom; default: as the pod this runs in',

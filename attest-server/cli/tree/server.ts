@@ -88,10 +88,7 @@ export function addServer(program: Command, context: CliContext): void {
     .description(
       'find what is wrong, and say what to type next: the server as you see it, and on its machine the installation',
     )
-    .option(
-      '--config <file>',
-      'configuration of the server; default: /etc/assay/server.yaml where there is one',
-    )
+    .option('--config <file>', 'configuration of the server; default: /etc/assay/server.yaml, if it exists')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: DoctorOptions) =>
       (await import('../offline/doctor/command.ts')).runDoctor(context, options),
