@@ -7,7 +7,7 @@ const longest = 1024;
 /**
  * Asks a program of this machine how it is. Each probe of a kubelet is a process that does this alone: it loads little.
  * @param within milliseconds for the whole answer
- * @returns what it said; who does not answer in time is not alive
+ * @returns what it said; a program that does not answer in time is not alive
  */
 export function askHealth(socket: string, within: number): Promise<Health> {
   return new Promise((resolve) => {

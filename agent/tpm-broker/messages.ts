@@ -97,7 +97,7 @@ const fault = z.strictObject({
   }),
 });
 
-/** The caller is told of a failure what it would be told by a TPM of its own. */
+/** The caller gets the same failure as from its own TPM. */
 export function faultAnswer({ code, tool, retryable, message }: ToolError): z.input<typeof fault> {
   return { error: { code, tool: tool.slice(0, 64), retryable, text: message.slice(0, 1024) } };
 }

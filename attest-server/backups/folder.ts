@@ -60,7 +60,7 @@ export function prepareFolder(
   }
 }
 
-/** @throws StorageFault if a copy would take the room that is kept for a full disk, or there is none for it */
+/** @throws StorageFault if a copy would use the room reserved for a full disk, or does not fit */
 export function checkRoom(
   directory: string,
   { stateDir, size, needsRoom }: Pick<FolderBounds, 'stateDir' | 'size' | 'needsRoom'>,

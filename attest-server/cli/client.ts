@@ -235,7 +235,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code ?? null;
   const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
-  // No part of the API answers so: agents are told there that they speak WebSocket.
+  // No part of the API answers this way: it is how the agents' port asks for WebSocket.
   if (status === 426)
     return because(
       `${server.host} is the port of the agents`,

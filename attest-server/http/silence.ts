@@ -90,7 +90,7 @@ const brokerSteps = [
   '  journalctl -u assay-tpm-broker -n 20',
 ];
 
-/** The node's word may be a lie: the log of the agent is among them all the same. */
+/** The node may lie, so the agent's log is always among them. */
 function saidSteps(said: string | null): readonly string[] {
   if (said === 'tpm_broker') return [...brokerSteps, ...agentSteps];
   if (said === 'tpm')
