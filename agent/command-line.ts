@@ -71,7 +71,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
     .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
     .addHelpText(
       'after',
-      '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.',
+      '\nExits with 0 once everything is written, 1 if a part is not, 2 for a wrong command line.',
     )
     .exitOverride()
     .action(async (parts: readonly string[], flags: InspectFlags) => {
@@ -91,7 +91,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   program
     .command('netfilter')
     .description(
-      'read the rules of the firewall for the agent, and tell it when they moved, on a Unix socket until stopped (docs/privileges.md)',
+      'read the firewall rules for the agent, and tell it when they change, on a Unix socket until stopped (docs/privileges.md)',
     )
     .option('--socket <path>', 'where to listen (ASSAY_NETFILTER_SOCKET); default: /run/assay/netfilter.sock')
     .option(
@@ -109,7 +109,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   program
     .command('gate')
     .description(
-      'hold until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
+      'wait until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
     )
     .option(
       '--config <file>',
@@ -119,8 +119,8 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
     .addHelpText(
       'after',
       `
-Ends with 0 if identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
-20 if an operator lets the node go on, 21 if its time is over and the policy does; 1 for a fault, 2 for a wrong
+Exits with 0 if identity and boot are affirmed, or the node is only observed; 12 if its timeout has passed and it holds;
+20 if an operator lets the node go on, 21 if its timeout has passed and the policy does; 1 for a fault, 2 for a wrong
 command line or configuration.`,
     )
     .exitOverride()
@@ -152,7 +152,7 @@ command line or configuration.`,
     .option('--ready', 'whether it is ready, too: the agent is connected and judged, the broker has a TPM')
     .addHelpText(
       'after',
-      '\nEnds with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
+      '\nExits with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
     )
     .exitOverride()
     .action(async ({ socket, ready = false }: { readonly socket?: string; readonly ready?: boolean }) => {
@@ -167,13 +167,13 @@ command line or configuration.`,
   program
     .command('doctor')
     .description(
-      'look whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
+      'check whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
     )
-    .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml where there is one')
+    .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml, if it exists')
     .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
     .addHelpText(
       'after',
-      '\nRun it as root or as the user of the agent. Ends with 0 where nothing failed, 1 where something did, 2 for a wrong command line.',
+      '\nRun it as root or as the agent’s user. Exits with 0 if nothing failed, 1 if something did, 2 for a wrong command line.',
     )
     .exitOverride()
     .action(async ({ config: path, output }: { readonly config?: string; readonly output?: string }) => {

@@ -99,7 +99,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       const place = places[collector.supplement];
       const value = place === undefined ? null : await asking.ask(nothing, place);
       if (value === null || value instanceof Unavailable) return;
-      // Where some could not be read, the others are sent all the same.
+      // If some could not be read, the others are still sent.
       asking.note(value.unread ?? null);
       found.set(collector.supplement, value);
     };

@@ -136,7 +136,7 @@ class Agent {
     );
     let protectedPaths: readonly string[] = [];
     using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
-    // Below a file system that hangs it never ends; the answer comes all the same, and says what was not read.
+    // Below a file system that hangs it never ends; the answer is still sent, and says what was not read.
     const look = async () => {
       if (watch !== null) await Promise.race([watch.look(), sleep(lookedWithin, undefined, { ref: false })]);
     };

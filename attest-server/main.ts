@@ -30,7 +30,7 @@ program
 program
   .command('check')
   .description(
-    'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
+    'check settings, policy and the files that they name, without starting: nothing is written, nothing listens',
   )
   .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
   .option(
@@ -40,7 +40,7 @@ program
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
   .addHelpText(
     'after',
-    '\nEnds with 0 if a server would accept them, 2 if they have a fault. With --store: 0 if the database is whole, 1 if it is damaged or cannot be read.',
+    '\nExits with 0 if a server would accept them, 2 if they have a fault. With --store: 0 if the database is intact, 1 if it is damaged or cannot be read.',
   )
   .action(async ({ here, store, output }: CheckOptions, command: Command) => {
     if (store !== undefined) {

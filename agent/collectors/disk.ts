@@ -118,7 +118,7 @@ async function readDisk(
   };
 }
 
-/** `inspect` saw the swap some time ago. What the paths lie on is reported all the same, and the swap without its device. */
+/** `inspect` saw the swap some time ago. The devices below the paths are still reported, and the swap without its device. */
 function goneSince(error: unknown): readonly string[] {
   if (error instanceof DeviceGone) return [];
   throw error;

@@ -111,7 +111,7 @@ async function checkState({ stateDir }: AgentConfig): Promise<Check> {
       : finding(
           'state folder',
           'not looked at',
-          `this user may not look at ${stateDir}`,
+          `this user may not read ${stateDir}`,
           'sudo assay-agent doctor',
         );
   }

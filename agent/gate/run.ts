@@ -298,7 +298,7 @@ class Gate {
     }
   }
 
-  /** The server is told at the next boot. */
+  /** Reported to the server at the next boot. */
   async #keepUntold(opened: OpenedByItself): Promise<void> {
     try {
       await this.#openState();

@@ -22,7 +22,7 @@ export async function askForRules(socket: string, signal: AbortSignal): Promise<
 
 /**
  * Calls `onMoved` when the rules are others, until the signal. It never rejects: while nobody can be asked, it tries
- * again, and calls it once it can, since what moved meanwhile was not told.
+ * again, and calls it once it can, because changes meanwhile were not reported.
  * @param source socket of `assay-agent netfilter`; null: this process reads the rules itself
  */
 export async function watchFirewall(

@@ -85,7 +85,7 @@ export async function runNetfilter(
   if (!signal.aborted) lost.throwIfAborted();
 }
 
-/** One request after the other; who sends anything else, or does not wait for its answer, is not served. */
+/** One request after the other; a client that sends anything else, or does not wait for its answer, is not served. */
 function answer(client: Socket, watch: RuleWatch): void {
   let waiting = '';
   let isAnswering = false;

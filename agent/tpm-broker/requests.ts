@@ -138,7 +138,7 @@ interface FaultAnswer {
   };
 }
 
-/** The caller is told of a failure what it would be told by a TPM of its own. */
+/** The caller gets the same failure as from its own TPM. */
 export function faultAnswer({ code, tool, retryable, message }: ToolError): FaultAnswer {
   return { error: { code, tool: tool.slice(0, 64), retryable, text: message.slice(0, 1024) } };
 }

@@ -74,7 +74,7 @@ export const statusView = z.object({
   declared: z
     .object({
       directory: z.string(),
-      /** Null if none of it ever was; then, or where it is `faulty`, what was in force before is. */
+      /** Null if no directory was ever in force; then, or if it is `faulty`, the earlier rules stay in force. */
       inForce: z
         .object({ serial: count, key: z.string(), digest: z.string(), since: z.iso.datetime() })
         .nullable(),

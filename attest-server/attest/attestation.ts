@@ -265,7 +265,7 @@ export class Attestation {
     }
   }
 
-  /** As the aspects see it, but for what only a whole answer says. */
+  /** As the aspects see it, without what only a whole answer says. */
   #seen({ name, status }: OwnedNode, { peer, answer }: ShownAnswer): AppraisedNode {
     const past = { ...noPast, sentParts: sentBefore(status), memory: status?.memory ?? {} };
     const { tpmClass = 'unknown' } = peer;

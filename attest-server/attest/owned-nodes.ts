@@ -17,7 +17,7 @@ export class OwnedNodes {
     return this.#nodes.get(name);
   }
 
-  /** A new one where there is none. Attack: names that strangers claim; so it is asked once something is proven, or is for a moment. */
+  /** Creates a missing one. Attack: names that strangers claim; so it is called only after a proof, or for a moment. */
   of(name: string): OwnedNode {
     const known = this.#nodes.get(name);
     if (known !== undefined) return known;

@@ -201,14 +201,14 @@ export class Turns {
       shown,
       memory: before.turned?.memory ?? withoutUnknown(previous?.memory ?? {}),
     };
-    // Nobody can ask the server of before: what it judged must be the same.
+    // Nobody can ask the earlier server: its inputs must be unchanged.
     const isOfServer = before.version !== this.#parts.version && isSame;
     const asServer = () => (isOfServer ? { ...before, turned: { ...turned, as: 'trusted' as const } } : null);
     if (isSameRules) return asServer() ?? ownDoing(before, verdict);
     const earlier = await this.#parts.earlier.read(before, node.name);
     if (earlier === null) return asServer();
     const { labels, group } = earlier.groupOf(node.name, node.labels ?? {});
-    // Attack: its kubelet gives it a label by which a group of before asks for less.
+    // Attack: its kubelet gives it a label of a group that asked for less under the earlier rules.
     if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
     await inSteps(proof.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
@@ -248,7 +248,7 @@ function whatChanged(
   return said('references', leftAs(left, context.references));
 }
 
-/** Names the references that were left: a release for some references is none for others. */
+/** Names the references concerned: a release for some references does not cover others. */
 function leftAs(left: readonly string[], inForce: string): string {
   const others = left.length - mostNamed;
   const names = left.toSorted().slice(0, mostNamed).join(', ');

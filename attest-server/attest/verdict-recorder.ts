@@ -146,7 +146,7 @@ export class VerdictRecorder {
     });
     const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    // An honest node whose share is full of old rows is proven as ever: it has no more of them.
+    // An honest node whose share is full of old rows is still proven: it just gets no more rows.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(name);
     const summary =
       isSame && hasRoom ? rows.summary(node, previous, status, at, verdict, evidenceIn(kept)) : null;
@@ -161,7 +161,7 @@ export class VerdictRecorder {
       const from = previous?.state ?? null;
       const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
       const change = summary ?? rows.changed(node, status, at, verdicts, from, evidenceIn(kept));
-      // Of changes that are joined the latest evidence stays, in the place of the one before.
+      // Joined changes keep only the latest evidence, which replaces the earlier one.
       const own = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       this.#take(node, own + newBytes, at);
       await this.#parts.commits.commit(node, change, from);

@@ -68,7 +68,7 @@ export function checkFolder(directory: string, bounds: FolderBounds): void {
   if (existsSync(bounds.stateDir)) checkRoom(existing, bounds);
 }
 
-/** @throws StorageFault if a copy would take the room that is kept for a full disk, or there is none for it */
+/** @throws StorageFault if a copy would use the room reserved for a full disk, or does not fit */
 export function checkRoom(
   directory: string,
   { stateDir, size, needsRoom }: Pick<FolderBounds, 'stateDir' | 'size' | 'needsRoom'>,

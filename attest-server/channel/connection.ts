@@ -31,7 +31,7 @@ export class Connection<Node> {
   readonly since: number;
   readonly address: string;
   #heardAt: number;
-  /** Set by who ends it first, where that is not the peer. */
+  /** Set by whichever side of ours ends it first. */
   #ending: KnownEnd | null = null;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
@@ -88,12 +88,12 @@ export class Connection<Node> {
     this.#timers.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
     this.#answer.watch(socket);
-    // One listener of each event, told to all whom it concerns: of two, each connection keeps a list.
+    // One listener for each event, which calls all others: with two, each connection would keep a list.
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       this.#heardAt = ports.wallClock();
       this.#answer.frame(data.length, true);
       if (!this.#mayGoOn()) return;
-      // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
+      // If the peer keeps sending while we work, the rest waits in its buffers, not in ours.
       if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
@@ -213,7 +213,7 @@ export class Connection<Node> {
         });
         return;
       case 'challenge':
-        // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
+        // An unproven peer has one challenge's time; a proven one keeps its place, and its node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
           const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
@@ -262,7 +262,7 @@ export class Connection<Node> {
     this.#carryOut(this.session.refuse(code, message));
   }
 
-  /** A gate whose node is not enrolled is told whether it is to wait for that. */
+  /** Tells a gate whose node is not enrolled whether to wait for that. */
   #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
     const { hello } = this.session;
     if (hello === null || !roles[hello.role].gets.includes('gateOrder')) return {};

@@ -150,7 +150,7 @@ function send(
 }
 
 const whileItHangs =
-  'Try again. If it stays so, look at the server: what its log and its /readyz say, and how busy its disk and processor are.';
+  'Try again. If this continues, check the server: its log, its /readyz, and how busy its disk and processor are.';
 
 const whereTheApiIs = 'The API is on the port apiPort of the server, 8444 where nothing else is set:';
 
@@ -173,7 +173,7 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
 /** `npm start` of this folder named a server that is not there any more. */
 function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): CliError {
   return new NoAnswer(
-    `npm start does not run any more in this folder: ${what}, which ${startedBy} names`,
+    `npm start no longer runs in this folder: ${what}, which ${startedBy} names`,
     'Start it, or name another server with --server, --token-file and --ca-file:\n  npm start',
     exit.error,
     cause,
@@ -186,7 +186,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
     return [
       `the server ${server.host} cannot be reached: nothing listens there`,
       server.port === '8444'
-        ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
+        ? 'Is the server running on that machine? Check there, if systemd runs it:\n  systemctl status assay-server'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
@@ -210,7 +210,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code ?? null;
   const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
-  // No part of the API answers so: agents are told there that they speak WebSocket.
+  // No part of the API answers this way: it is how the agents' port asks for WebSocket.
   if (status === 426)
     return because(
       `${server.host} is the port of the agents`,
@@ -244,7 +244,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,
-      "Look into the server's log. On that machine, where systemd runs it:\n  journalctl -u assay-server -n 50",
+      "Read the server's log. On that machine, if systemd runs it:\n  journalctl -u assay-server -n 50",
     );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');

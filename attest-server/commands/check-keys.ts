@@ -75,6 +75,6 @@ function tlsFits({ authorities }: FoundKeys['tls'], known: KnownKeys | null): Ke
   if (all.includes(seen)) return { fits: true, text: `${inForce} fits the database` };
   return {
     fits: null,
-    text: `${inForce}, but the audit log saw ${seen} in force last: right where the database is older, or another server has replaced it; else agents refuse it`,
+    text: `${inForce}, but the audit log saw ${seen} in force last: correct if the database is older, or another server has replaced it; otherwise agents refuse it`,
   };
 }

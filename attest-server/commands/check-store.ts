@@ -151,11 +151,11 @@ function whatToDo({
     ];
   if (copy === null)
     return [
-      'There is no whole copy beside it. Bring back one that you keep elsewhere (docs/backup.md, "Restore"), and look at it first: assay-server check --store FILE',
+      'There is no intact copy beside it. Restore one that you keep elsewhere (docs/backup.md, "Restore"), and check it first: assay-server check --store FILE',
     ];
-  if (!isInState(path)) return [`It is no copy to restore. The latest whole one is ${copy}`];
+  if (!isInState(path)) return [`Do not restore this copy. The latest intact one is ${copy}`];
   return [
-    `The latest whole copy is ${copy}: what came after it is lost. Stop the server, type this as its user, and start it again (docs/backup.md, "Restore"):`,
+    `The latest intact copy is ${copy}: everything after it is lost. Stop the server, type this as its user, and start it again (docs/backup.md, "Restore"):`,
     ...restore.map((command) => `  ${command}`),
   ];
 }

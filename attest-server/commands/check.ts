@@ -82,7 +82,7 @@ export async function checkConfiguration(
         file,
         line,
         field: file === null ? `${key} (${variable})` : key,
-        text: `it says nothing any more, and the next version refuses it: ${instead}`,
+        text: `it has no effect, and the next version refuses it: ${instead}`,
       });
     const part = async (
       setting: keyof ServerValues,

@@ -115,7 +115,7 @@ function withConnection(view: NodeView, ports: KnownPorts): NodeView {
   return withSilence({ ...view, references, address, agent, ...connection, exemption, marks }, ports);
 }
 
-/** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */
+/** @param since milliseconds since the epoch after which a trusted node's refusals are shown; null: none are */
 function withClaims(
   view: NodeView,
   claims: readonly KnownClaim[],
@@ -179,7 +179,7 @@ function isSilence({ code, source }: ReasonView): boolean {
   return code === 'evidence_overdue' || (code === 'enrolment_pending' && source === 'server');
 }
 
-/** Severity info: a stranger says what he likes, and changes no state by it. */
+/** Severity info: a stranger's claims change no state. */
 const noted = { ...fromServer, severity: 'info' } as const;
 
 /** Those that may be the node's new TPM first: an exchanged board is silent under its own name. */

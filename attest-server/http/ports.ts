@@ -112,7 +112,7 @@ export interface ApiPorts {
   answered(method: string, route: string, status: number, seconds: number): void;
   /** A caller without a valid token, or whose role does not suffice. `actor` is his token's name or his address. */
   refused(code: ReasonCode, text: string, actor: string): void;
-  /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
+  /** Our own fault behind a 500, for the log: the caller learns nothing about it. */
   fault(error: unknown, route: string): void;
 }
 
@@ -207,7 +207,7 @@ export interface NamedTokens {
   revoke(name: string, actor: string): Promise<boolean>;
 }
 
-/** The whole of a token was shown that once held: who has it may know why it does not. */
+/** A formerly valid token was shown whole: its holder may know why it is no longer valid. */
 export interface ExpiredToken {
   readonly token: string;
   readonly role: ApiRole;

@@ -146,7 +146,7 @@ export const clusterRoutes: readonly Route[] = [
   route('POST', '/v1/cluster/trust', 'admin', {
     operation: 'enableTrust',
     summary:
-      'Enable trust for good: for these groups neither mode nor require can shrink any more. It wants a copy of the audit key to be shown',
+      'Enable trust for good: mode and require of these groups can no longer shrink. It needs proof of a copy of the audit key',
     body: api.trustRequest,
     status: 201,
     problems: [409],
@@ -215,14 +215,10 @@ function noCluster(): HttpProblem {
 function checkCopy({ audit }: Pick<ApiPorts, 'audit'>, copy: AuditKeyCopy | undefined): void {
   const fault = copy === undefined ? 'none was shown' : faultOfCopy(audit.keys(), copy);
   if (fault === null) return;
-  throw new HttpProblem(
-    409,
-    `trust is enabled only where a copy of the audit key is kept elsewhere: ${fault}`,
-    {
-      code: 'audit_key_not_copied',
-      next: 'Copy audit.key of the state folder to another machine, and show it from there:\n  assay trust enable --audit-key-copy FILE',
-    },
-  );
+  throw new HttpProblem(409, `trust is enabled only if a copy of the audit key is kept elsewhere: ${fault}`, {
+    code: 'audit_key_not_copied',
+    next: 'Copy audit.key of the state folder to another machine, and show it from there:\n  assay trust enable --audit-key-copy FILE',
+  });
 }
 
 function keySigningNow({ audit }: Pick<ApiPorts, 'audit'>): { origin: string; keyId: string } {

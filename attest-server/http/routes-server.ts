@@ -138,7 +138,7 @@ function nextForRefused(
 ): string {
   const directory = part === 'declared' ? server.declared()?.directory : undefined;
   const source = directory === undefined ? server.policySource() : join(directory, declaredFiles.policy);
-  const allow = `assay policy allow ${revisionOf(digest)} --reason "these nodes are to lose their trust"`;
+  const allow = `assay policy allow ${revisionOf(digest)} --reason "these nodes should lose their trust"`;
   return `assay policy simulate ${shellWord(source)}\n${allow}`;
 }
 

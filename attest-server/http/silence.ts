@@ -93,7 +93,7 @@ const brokerSteps = [
   '  journalctl -u assay-tpm-broker -n 20',
 ];
 
-/** The node's word may be a lie: the log of the agent is among them all the same. */
+/** The node may lie, so the agent's log is always among them. */
 function saidSteps(said: string | null): readonly string[] {
   if (said === 'tpm_broker') return [...brokerSteps, ...agentSteps];
   if (said === 'tpm')
@@ -104,7 +104,11 @@ function saidSteps(said: string | null): readonly string[] {
       ...agentSteps,
     ];
   if (said === 'stopped')
-    return ['If it is meant to run, start it. On the node:', '  systemctl start assay-agent', ...agentSteps];
+    return [
+      'If it should be running, start it. On the node:',
+      '  systemctl start assay-agent',
+      ...agentSteps,
+    ];
   return agentSteps;
 }
 

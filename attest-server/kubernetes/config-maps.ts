@@ -7,7 +7,7 @@ import type { Requests } from './requests.ts';
 export interface ConfigMapPlace {
   readonly namespace: string;
   readonly name: string;
-  /** Rights in another namespace than the server's own are told apart from those there. */
+  /** Distinguishes rights in another namespace from those in the server's own. */
   readonly isForeign?: true;
 }
 

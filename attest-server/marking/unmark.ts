@@ -65,7 +65,7 @@ export function oursOn(nodes: Iterable<ClusterNode>, keys: readonly string[]): r
 export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
   const { nodes, writer, keys, wait } = parts;
   const unmarked = new Set<string>();
-  // A mark that was on its way when the pause began arrives late, and what we removed is told late.
+  // A mark sent before the pause may arrive late, and the watch may report our removals late.
   for (let round = 0; round < mostRounds && oursOn(nodes(), keys).length > 0; round += 1) {
     for (const name of await unmarkOnce(parts)) unmarked.add(name);
     for (let looks = 0; looks < mostLooks && oursOn(nodes(), keys).length > 0; looks += 1)

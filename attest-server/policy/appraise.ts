@@ -234,7 +234,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
     next: { sequence: sequence.next, memory: withAgainst(memory, next) },
-    // Who owes a reading is asked for all.
+    // A node that owes a reading is asked for everything.
     enough: isOwing ? nothing : without(enough, wanted),
   };
 }
@@ -260,7 +260,7 @@ function judgedNode(
   { name, tpmClass = 'unknown', past = noPast }: AppraisedNode,
 ): JudgedNode {
   const unread = unreadIn(proven);
-  // Who says that he could not read a part does not leave it out in silence.
+  // A node that says it could not read a part does not omit it silently.
   const isShown = (part: PartName) => !unread.some((one) => one.name === part);
   return {
     name,

@@ -98,7 +98,7 @@ async function lock(dir: string): Promise<() => Promise<void>> {
   try {
     writeFileSync(file, `${process.pid}\n`);
   } catch (error) {
-    // It only says who has the lock: where the disk is full, nobody.
+    // It only names the holder of the lock, and nobody if the disk is full.
     if (storageCauseOf(error) !== 'disk_full') throw error;
   }
   return async () => {

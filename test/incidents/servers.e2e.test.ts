@@ -192,7 +192,7 @@ describe('incidents: the database of the server is damaged', function () {
       .catch((error: unknown) => startFault(error, { ...localConfig(world.stateDir) }).text);
     let next = shows(fault, [database, 'damaged'], /^assay-server check --store --state-dir /);
     const found = await shell(next[0] ?? '');
-    next = shows(found, [database, 'is damaged', 'table statuses', 'latest whole copy'], /^cp -p .*backups/);
+    next = shows(found, [database, 'is damaged', 'table statuses', 'latest intact copy'], /^cp -p .*backups/);
     assert.equal(next.length, 3, found);
     for (const command of next) assert.equal(await shell(command), '');
     assert.match(

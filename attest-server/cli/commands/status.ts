@@ -183,7 +183,7 @@ function webhookLines({ webhook }: StatusView, now: number): readonly LabelledLi
   return [
     ['Webhook', `${to}: ${last}; ${queue}`],
     ...(fault === null ? [] : [['', fault] as const, ['', '  assay webhook test'] as const]),
-    ...(dropped === 0 ? [] : [['', `nobody was told of ${dropped} events`] as const]),
+    ...(dropped === 0 ? [] : [['', `${dropped} events were dropped, and nobody received them`] as const]),
   ];
 }
 

@@ -37,7 +37,7 @@ export function addEnrolment(program: Command, context: CliContext, get: Command
   enrolments
     .command('list')
     .description(
-      'list TPMs that claim a name and wait for an approval, with the whole digests that it takes; everything shown is only their claim',
+      'list TPMs that claim a name and wait for an approval, with the whole digests that an approval needs; everything shown is only their claim',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())

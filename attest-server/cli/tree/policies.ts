@@ -21,7 +21,7 @@ export function addPolicies(program: Command, context: CliContext, get: Command)
       });
   policies
     .command('history')
-    .description('list the policies that were in force: since when, until when, and how each came')
+    .description('list the policies that were in force: since when, until when, and how each came into force')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: PolicyHistoryOptions) =>

@@ -14,16 +14,16 @@ const capture = [
 /** The next step for a person on a disk. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   mount_not_encrypted: [
-    'Move what the path holds to an encrypted volume, and mount that there. On the node, see what it lies on:',
+    'Move the path’s content to an encrypted volume, and mount that there. On the node, see where the path is stored:',
     '  findmnt --target /var/lib/docker',
     '  lsblk --inverse',
-    'What was stored unencrypted stays on the disk until that is overwritten.',
+    'Data stored unencrypted stays on the disk until it is overwritten.',
   ].join('\n'),
   path_not_covered: [
     'The lines below the reason show where it is not encrypted. On the node, see what is mounted over the path and below it:',
     '  findmnt --submounts --real',
-    'If it is a volume of a pod, encrypt it where it comes from, or write disk: {volumes: report} into the policy.',
-    'If the path does not exist there on purpose, give the node a group of its own, or write the name of a set in the policy (disk.paths).',
+    'If it is a pod’s volume, encrypt it at its source, or write disk: {volumes: report} into the policy.',
+    'If the path is missing on purpose, give the node its own group, or write the name of a set in the policy (disk.paths).',
     compromised,
   ].join('\n'),
   no_reference: [
@@ -41,8 +41,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   luks_null_cipher: ['Nothing on this volume is encrypted, whatever its name says.', compromised].join('\n'),
   luks_header_changed: [capture, compromised].join('\n'),
-  luks_header_detached:
-    'Put the header on the volume, or protect the place where it lies as well as the volume.',
+  luks_header_detached: 'Put the header on the volume, or protect its place as well as the volume.',
   luks_extra_keyslot: [
     'On the node, as root, see which keyslots and tokens its volumes have:',
     '  blkid --match-token TYPE=crypto_LUKS --output device | xargs -n 1 cryptsetup luksDump',
@@ -50,12 +49,12 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     capture,
   ].join('\n'),
   luks_reencrypt_state: [
-    'If somebody re-encrypts the volume, wait until it is done; if it was interrupted, go on with it (cryptsetup reencrypt --resume-only). On the node, see which device it is:',
+    'If somebody re-encrypts the volume, wait until it is done; if it was interrupted, continue it (cryptsetup reencrypt --resume-only). On the node, see which device it is:',
     devices,
     compromised,
   ].join('\n'),
   luks_key_shared: [
-    'Two volumes were copied from one, such as by an image that holds an encrypted volume. Re-encrypt one of them, with a UUID and a key of its own.',
+    'Two volumes are copies of one, for example from an image with an encrypted volume. Re-encrypt one of them, with its own UUID and key.',
     'If neither was cloned on purpose, somebody has a copy of the header: take both nodes out of service.',
   ].join('\n'),
   key_residue: [

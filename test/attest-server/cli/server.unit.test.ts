@@ -155,7 +155,7 @@ describe('what assay says of the server', () => {
       '2 wait',
       'answered 503',
       'assay webhook test',
-      'of 3 events',
+      '3 events were dropped',
     ])
       assert.ok(out.includes(text), out);
     const answer = await assay('webhook test');

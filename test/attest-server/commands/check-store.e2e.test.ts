@@ -218,7 +218,7 @@ describe('assay-server check --store', function () {
     for (const each of copies) rmSync(each);
     const without = await check();
     assert.deepEqual([without.copy, without.restore], [null, []]);
-    assert.match(storeText(without), /no whole copy/);
+    assert.match(storeText(without), /no intact copy/);
   });
 
   it('ends with 0 for a whole one, with 1 for a damaged one and for what cannot be looked at', async () => {

@@ -99,7 +99,7 @@ describe('a policy that would take the trust of many nodes', () => {
         4,
         [
           `assay policy simulate ${file}`,
-          `assay policy allow ${revisionOf(wrong)} --reason "these nodes are to lose their trust"`,
+          `assay policy allow ${revisionOf(wrong)} --reason "these nodes should lose their trust"`,
         ],
       ],
     );

@@ -35,6 +35,6 @@ export async function runDoctor(
 const elsewhere = finding(
   'installation',
   'not looked at',
-  `${usualConfig} is not on this machine: type this on that of the server, too`,
+  `${usualConfig} is not on this machine: also run this on the server's machine`,
   `assay doctor --config ${usualConfig}`,
 );
