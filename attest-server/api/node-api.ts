@@ -179,11 +179,11 @@ export const nodeView = z.object({
 });
 export type NodeView = z.infer<typeof nodeView>;
 
-/** A node as a line of a list: what tables show, and what they are sorted by. */
+/** A node as a line of a list: what tables show and are sorted by, and what counts those that fail alike. */
 export const nodeLine = nodeView.pick({
   ...{ name: true, state: true, reason: true, aspects: true, require: true, trial: true, goneSince: true },
   ...{ since: true, bootedAt: true, bootSeenAt: true, verifiedAt: true, enrolledAt: true },
   ...{ group: true, tpm: true, tpmClass: true, kernel: true, policy: true, mode: true, marks: true },
-  exemption: true,
+  ...{ exemption: true, ourChange: true },
 });
 export type NodeLine = z.infer<typeof nodeLine>;

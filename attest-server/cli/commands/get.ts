@@ -3,6 +3,7 @@ import type { NodeLine } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';
+import { classOf } from '../../wire/reasons.ts';
 import { type NodeState, nodeStates } from '../../wire/verdict.ts';
 import { Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
@@ -175,9 +176,9 @@ function countsOf(nodes: readonly NodeLine[], areNamed: boolean): string {
 const many = 3;
 
 /** The command where many nodes fail by one code, about the code of most of them; none where nodes are silent, or lie. */
-function massHint(nodes: readonly NodeView[]): string {
+function massHint(nodes: readonly NodeLine[]): string {
   const failing = nodes.filter(
-    ({ state, reasons }) => state === 'untrusted' && reasons[0]?.class !== 'failed',
+    ({ state, reason }) => state === 'untrusted' && reason !== null && classOf(reason) !== 'failed',
   );
   const [most = []] = Map.groupBy(failing, ({ reason, ourChange }) => `${reason} ${ourChange}`)
     .values()
