@@ -97,12 +97,7 @@ export class Connection<Node> {
       if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
-      else
-        this.#carryOut(
-          isBinary
-            ? session.binary(ownIfSmall(data))
-            : session.text(data.toString('utf8'), this.#ports.now()),
-        );
+      else this.#carryOut(session.take(isBinary ? ownIfSmall(data) : data.toString('utf8'), ports.now()));
     });
     webSocket.on('error', (error) => {
       if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return;

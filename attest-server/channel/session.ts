@@ -4,7 +4,6 @@ import type { Parts } from '../wire/evidence.ts';
 import type { OpenedByItself } from '../wire/gate.ts';
 import { limits } from '../wire/limits.ts';
 import {
-  type AgentMessage,
   type BinaryKind,
   type Challenge,
   checkSpoken,
@@ -125,18 +124,15 @@ export class Session {
     return this.#challenge !== null && now <= this.#challenge.deadline;
   }
 
-  /** @param now milliseconds of a monotonic clock */
-  text(text: string, now: number): readonly Action[] {
-    return this.#guard(() => this.#message(parseAgentMessage(text), text, now));
-  }
-
-  binary(frame: Buffer): readonly Action[] {
-    return this.#guard(() => {
-      const { kind, payload } = parseBinaryFrame(frame);
-      if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
-      this.#onPart(kind, payload);
-      return [];
-    });
+  /** One frame, text or binary. @param now milliseconds of a monotonic clock */
+  take(frame: string | Buffer, now: number): readonly Action[] {
+    if (this.#phase === 'closed') return [];
+    try {
+      return typeof frame === 'string' ? this.#onMessage(frame, now) : this.#onBinary(frame);
+    } catch (error) {
+      if (error instanceof Rejection) return this.refuse(error.code, error.message);
+      throw error;
+    }
   }
 
   /** `activation` is null if this EK and this AK are enrolled together already. */
@@ -186,14 +182,11 @@ export class Session {
     this.#supplements = null;
   }
 
-  #guard(work: () => readonly Action[]): readonly Action[] {
-    if (this.#phase === 'closed') return [];
-    try {
-      return work();
-    } catch (error) {
-      if (error instanceof Rejection) return this.refuse(error.code, error.message);
-      throw error;
-    }
+  #onBinary(frame: Buffer): readonly Action[] {
+    const { kind, payload } = parseBinaryFrame(frame);
+    if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
+    this.#onPart(kind, payload);
+    return [];
   }
 
   /** Each that the hello announces comes once. */
@@ -217,7 +210,8 @@ export class Session {
     this.#parts.add(payload);
   }
 
-  #message(message: AgentMessage, text: string, now: number): readonly Action[] {
+  #onMessage(text: string, now: number): readonly Action[] {
+    const message = parseAgentMessage(text);
     const role = this.#hello?.role;
     if (role !== undefined && !roles[role].sends.includes(message.type))
       throw new Rejection('role_denied', `the role ${role} may not send ${message.type}`, { field: 'type' });

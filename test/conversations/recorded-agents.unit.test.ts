@@ -47,7 +47,7 @@ describe('the server of this tree, towards recorded agents of 0.1.0', () => {
   for (const [name, { channel, steps }] of release.conversations)
     it(`refuses the hello of ${name} with a code that this agent takes, and names 0.3.0 in its own log`, () => {
       const [hello] = steps.flatMap((step) => (step.kind === 'text' ? [step.text] : []));
-      const [refused, ...more] = new Session(Buffer.from(channel, 'hex')).text(hello ?? '', 0);
+      const [refused, ...more] = new Session(Buffer.from(channel, 'hex')).take(hello ?? '', 0);
       assert(refused?.do === 'refuse');
       assert.deepEqual(more, []);
       assertAccepted(release.accepted.fromServer, { type: 'error', code: refused.code });
@@ -140,9 +140,9 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
     else if (step.from === 'server') {
       assert(step.kind === 'text', 'a server of that time sends no binary frame');
       await compare(parseServerMessage(step.text));
-    } else if (step.kind === 'binary') await carryOut(session.binary(frameBytes(release, step)));
+    } else if (step.kind === 'binary') await carryOut(session.take(frameBytes(release, step), 0));
     else {
-      await carryOut(session.text(step.text, rooms.now));
+      await carryOut(session.take(step.text, rooms.now));
       if (step.text.startsWith('{"type":"changed"')) assert(isAsking, 'a change is followed by a challenge');
     }
   }

@@ -84,7 +84,7 @@ const input: fc.Arbitrary<Input> = fc.oneof(
 
 function feed(session: Session, each: Input, now: number) {
   if (each === 'challenge now') return session.challenge(challenge, nonce, now);
-  return typeof each === 'string' ? session.text(each, now) : session.binary(each);
+  return session.take(each, now);
 }
 
 describe('a session, given any frames', () => {
@@ -115,10 +115,10 @@ describe('a session, given any frames', () => {
     fc.assert(
       fc.property(fc.array(input, { maxLength: 24 }), (inputs) => {
         const session = new Session(channel);
-        session.text(hello(false), 0);
+        session.take(hello(false), 0);
         session.identified({ credential: Buffer.of(), encrypted: Buffer.of(), secret: Buffer.from(secret) });
         const proof = activationProof(secret, channel, hash('sha256', hello(false), 'hex')).toString('hex');
-        assert.equal(session.text(JSON.stringify({ type: 'activated', proof }), 0)[0]?.do, 'enrol');
+        assert.equal(session.take(JSON.stringify({ type: 'activated', proof }), 0)[0]?.do, 'enrol');
         session.enrolled();
         assert(session.open);
         let drawn = 0;
