@@ -51,7 +51,7 @@ export class Reconciler {
   readonly #contested = new ContestedNodes();
   /** Nodes of which something may be another: they wait to be marked. */
   readonly queue = new WorkQueue(
-    (name) => this.#work(name),
+    (name) => this.#reconcile(name),
     () => workers,
   );
   #isAssessed = false;
@@ -158,43 +158,37 @@ export class Reconciler {
     this.enqueueAll();
   }
 
-  async #work(name: string): Promise<void> {
-    const { monotonic, report } = this.#parts;
+  /** One Node, from how it is to how it should be; or that waits. */
+  async #reconcile(name: string): Promise<void> {
+    const { nodes, isLeader, writer, report, monotonic } = this.#parts;
+    if (!nodes.synced() || !this.#isAssessed) return;
     const started = monotonic();
+    let node = this.#observed(name);
     try {
-      if (await this.#reconcile(name)) report.reconciled((monotonic() - started) / 1000);
+      for (let reads = 0; node !== null; reads += 1) {
+        const known = this.#knownOf(node);
+        const judgement = this.#judge(node, known);
+        if (!isLeader()) return;
+        this.#holds.open(monotonic());
+        const contested = this.#contested.of(name).marks;
+        const wait = Math.max(contested.notBefore, this.#backOff.opensAt('marks'));
+        if (monotonic() < wait) {
+          known.dueAt = Math.min(known.dueAt, wait);
+          return;
+        }
+        try {
+          if (!(await this.#marks.apply(node, known, judgement, contested))) return;
+          break;
+        } catch (error) {
+          if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
+          node = await writer.readNode(name);
+        }
+      }
+      if (node === null) this.#gone(name);
+      report.reconciled((monotonic() - started) / 1000);
     } catch (error) {
       if (error instanceof ClusterError) this.#failed(name, error);
       else report.fault(error, `marking of ${name}`);
-    }
-  }
-
-  /** One Node, from how it is to how it should be. @returns false if that waits */
-  async #reconcile(name: string): Promise<boolean> {
-    const { nodes, isLeader, writer, monotonic } = this.#parts;
-    if (!nodes.synced() || !this.#isAssessed) return false;
-    let node = this.#observed(name);
-    for (let reads = 0; ; reads += 1) {
-      if (node === null) {
-        this.#gone(name);
-        return true;
-      }
-      const known = this.#knownOf(node);
-      const judgement = this.#judge(node, known);
-      if (!isLeader()) return false;
-      this.#holds.open(monotonic());
-      const contested = this.#contested.of(name).marks;
-      const wait = Math.max(contested.notBefore, this.#backOff.opensAt('marks'));
-      if (monotonic() < wait) {
-        known.dueAt = Math.min(known.dueAt, wait);
-        return false;
-      }
-      try {
-        return await this.#marks.apply(node, known, judgement, contested);
-      } catch (error) {
-        if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
-        node = await writer.readNode(name);
-      }
     }
   }
 
