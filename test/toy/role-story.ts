@@ -27,7 +27,7 @@ const node = 'node-1';
 const tpm = forgedTpm();
 const channel = Buffer.alloc(32, 7);
 
-const did = ([action]: readonly Action[]) => (action?.do === 'refuse' ? `refuse ${action.code}` : action?.do);
+const did = (action: Action | null) => (action?.do === 'refuse' ? `refuse ${action.code}` : action?.do);
 const saidBy = (role: string, next: object) => {
   const session = new Session(channel);
   const hello = session.take(JSON.stringify({ ...tpm.hello(node), role }), 0);
