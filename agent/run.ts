@@ -129,25 +129,14 @@ class Agent {
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
-    const read = nodeReader(
-      this.#with.collectors ?? collectors(this.#config.netfilter),
-      this.#config.sysroot,
-      logger,
-    );
     let protectedPaths: readonly string[] = [];
     using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
-    // Below a file system that hangs it never ends; the answer is still sent, and says what was not read.
-    const look = async () => {
+    const list = this.#with.collectors ?? collectors(this.#config.netfilter);
+    const readNode = nodeReader(list, this.#config.sysroot, logger, async (paths) => {
+      protectedPaths = paths;
+      // Below a file system that hangs it never ends; the answer is still sent, and says what was not read.
       if (watch !== null) await Promise.race([watch.look(), sleep(lookedWithin, undefined, { ref: false })]);
-    };
-    const readNode: ReadNode = async (asked) => {
-      protectedPaths = asked.paths ?? [];
-      // Before and after: else nobody would tell that it is again as it was, where it was another for this answer alone.
-      await look();
-      const collected = await read(asked);
-      await look();
-      return collected;
-    };
+    });
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];

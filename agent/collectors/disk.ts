@@ -41,7 +41,7 @@ export const disk: PartCollector = {
   part: 'disk',
   // Some dozens of small files, which are late on a machine that is busy.
   within: 2_000,
-  async read(sysroot, signal, paths = []) {
+  async read(sysroot, signal, { paths = [] } = {}) {
     for (let attempt = 1; ; attempt++)
       try {
         return packed(await readDisk(sysroot, signal, paths));

@@ -179,7 +179,7 @@ export const nodeView = z.object({
 });
 export type NodeView = z.infer<typeof nodeView>;
 
-/** A node as a line of a list: what tables show and are sorted by, and what counts those that fail alike. */
+/** A node as a line of a list: what tables show, sort by, and count. */
 export const nodeLine = nodeView.pick({
   ...{ name: true, state: true, reason: true, aspects: true, require: true, trial: true, goneSince: true },
   ...{ since: true, bootedAt: true, bootSeenAt: true, verifiedAt: true, enrolledAt: true },

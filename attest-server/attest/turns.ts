@@ -12,7 +12,7 @@ import type { Proven } from '../verify/proven.ts';
 import type { HostFacts } from '../wire/facts.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { Verdict } from '../wire/verdict.ts';
-import type { AnswerProof } from './answer-proof.ts';
+import type { JudgingTime } from './judging-time.ts';
 import type { NodeStatus } from './ports.ts';
 import type { TrustedBy, Turned } from './trusted-by.ts';
 
@@ -29,7 +29,7 @@ export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
   /** Charges the time of judging to the node, however often it is judged. */
-  readonly proof: Pick<AnswerProof, 'charged' | 'chargedSteps'>;
+  readonly judging: Pick<JudgingTime, 'charged' | 'chargedSteps'>;
   readonly previous: NodeStatus | null;
   readonly inForce: InForce;
   /** As it was judged, with all its labels. */
@@ -191,7 +191,7 @@ export class Turns {
   }
 
   async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
-    const { verdict, proven, proof, previous, inForce, node, at } = judged;
+    const { verdict, proven, judging, previous, inForce, node, at } = judged;
     const shown = before.turned === null ? shownIn(previous) : before.turned.shown;
     const isSame = isAsItWas(judged, before, shown);
     const turned: Omit<Turned, 'as'> = {
@@ -211,8 +211,8 @@ export class Turns {
     // Attack: its kubelet gives it a label of a group that asked for less under the earlier rules.
     if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
-    await inSteps(proof.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
-    const { verdict: byBefore, next } = proof.charged(() => earlier.appraise(proven, asBefore, at));
+    await inSteps(judging.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
+    const { verdict: byBefore, next } = judging.charged(() => earlier.appraise(proven, asBefore, at));
     const isWrong = byBefore.state === 'untrusted' || restsOnBad(judged, byBefore, before);
     if (isWrong) return asServer();
     const as = byBefore.state === 'trusted' ? 'trusted' : 'pending';

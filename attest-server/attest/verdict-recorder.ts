@@ -81,7 +81,8 @@ export class VerdictRecorder {
     inForce: InForce,
     seen: AppraisedNode,
   ): Promise<AnswerOutcome> {
-    const { peer, answer, proof, proven, kept: given, place, wait, hasRoom } = whole;
+    const { peer, answer, proven, kept: given, place, wait, hasRoom } = whole;
+    const { judging } = whole.proof;
     const { name } = node;
     const { turns, rows } = this.#parts;
     // What cannot be stored is not said.
@@ -106,11 +107,13 @@ export class VerdictRecorder {
       ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...seen, past };
-    const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
+    const { verdict, begun, next, ...appraised } = judging.charged(() =>
+      inForce.appraise(proven, judged, at),
+    );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const shown = partsWith(answer.parts, given);
     const parts = partsShown(previous?.parts ?? noParts, shown);
-    const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
+    const turn = { verdict, proven, judging, previous, inForce, node: judged, parts, at };
     const trustedBy = turns.atOnce(turn) ?? (await turns.next(turn));
     // Earlier rules may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];

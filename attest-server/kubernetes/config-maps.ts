@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
-import { askFor, orNull } from './ask.ts';
+import { orNull } from './ask.ts';
 import type { Requests } from './requests.ts';
 
 /** Which ConfigMap is meant. */
@@ -44,7 +44,7 @@ export function createConfigMaps({ requests }: { readonly requests: Pick<Request
   const listOf = ({ namespace }: ConfigMapPlace) => `/api/v1/namespaces/${namespace}/configmaps`;
   const pathOf = (place: ConfigMapPlace) => `${listOf(place)}/${encodeURIComponent(place.name)}`;
   const readWhole = (place: ConfigMapPlace) =>
-    orNull(askFor(requests, { ...asked(place), verb: 'get', path: pathOf(place) }, configMap));
+    orNull(requests.json({ ...asked(place), verb: 'get', path: pathOf(place) }, configMap));
   return {
     async read(place) {
       const held = await readWhole(place);

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { protectedThings } from '../formats/marking.ts';
 import { attestationResource, checkpointConfig, latchResource, resourceGroup } from '../formats/marks.ts';
-import { askFor } from './ask.ts';
 import type { Requests } from './requests.ts';
 
 /** Rights on one resource, as a rule of a Role grants them. */
@@ -169,5 +168,5 @@ function review<T>(
   const body = { apiVersion: `${group}.k8s.io/v1`, kind, ...asked };
   const path = `/apis/${group}.k8s.io/v1/${plural}`;
   const resource = `${plural}.${group}.k8s.io`;
-  return askFor(requests, { verb: 'create', resource, name: '', path, body, lane: 'reads' }, schema);
+  return requests.json({ verb: 'create', resource, name: '', path, body, lane: 'reads' }, schema);
 }

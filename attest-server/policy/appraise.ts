@@ -127,19 +127,16 @@ export function createAppraiser(
     return ready;
   };
   const preparedFor = (node: AppraisedNode) => byName.get(node.name) ?? groupFor(node);
-  const appraiseOne = (proven: Proven, node: AppraisedNode, at: number) =>
-    appraiseBy(preparedFor(node), proven, node, at);
-  return Object.assign(appraiseOne, {
-    *ahead(proven: Proven, node: AppraisedNode, at: number) {
-      const judged = judgedNode(proven, node);
-      for (const { judge } of preparedFor(node).judges)
-        if (judge.ahead) yield* judge.ahead(proven, judged, at);
-    },
-    judgedTo(node: AppraisedNode) {
-      for (const { judge } of preparedFor(node).judges) if (judge.judgedTo) return judge.judgedTo(node.name);
-      return null;
-    },
-  });
+  const appraiser: Appraiser = (proven, node, at) => appraiseBy(preparedFor(node), proven, node, at);
+  appraiser.ahead = function* (proven, node, at) {
+    const judged = judgedNode(proven, node);
+    for (const { judge } of preparedFor(node).judges) if (judge.ahead) yield* judge.ahead(proven, judged, at);
+  };
+  appraiser.judgedTo = (node) => {
+    for (const { judge } of preparedFor(node).judges) if (judge.judgedTo) return judge.judgedTo(node.name);
+    return null;
+  };
+  return appraiser;
 }
 
 /** Nodes whose group is remembered: finding it walks through the globs of all groups. */
