@@ -29,7 +29,7 @@ export interface PartCollector extends Omit<BaseCollector<Buffer | null>, 'read'
   read(sysroot: string, signal: AbortSignal, asked?: AskedParts): Promise<Buffer | null | Unavailable>;
 }
 
-/** What a challenge says of the parts that it asks for. */
+/** Words of a challenge on the parts that it asks for. */
 export interface AskedParts {
   /** Paths that the policy protects, which the part of the disks is about; default none. */
   readonly paths?: readonly string[];
