@@ -18,13 +18,12 @@ async function readResident(): Promise<Resident | null> {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
     env: { ...process.env, [readerVariable]: '1' },
   });
-  let text = '';
-  reader.stdio[3]?.on('data', (chunk) => {
-    text += chunk;
-  });
-  const [exitCode] = await once(reader, 'close');
-  process.exitCode = exitCode ?? 1;
-  return exitCode === 0 && text !== '' ? JSON.parse(text) : null;
+  const chunks: Buffer[] = [];
+  reader.stdio[3]?.on('data', (chunk) => chunks.push(chunk));
+  const [exitCode, signal] = await once(reader, 'close');
+  if (exitCode === null) throw new Error(`reading the command line and settings was ended by ${signal}`);
+  process.exitCode = exitCode;
+  return exitCode === 0 && chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString('utf8')) : null;
 }
 
 try {
