@@ -21,6 +21,7 @@ export async function runCommandLine(
     .version(readVersion())
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent; default: info')
     .exitOverride();
+  const logLevel = () => program.opts<{ readonly logLevel?: string }>().logLevel;
 
   program
     .command('run')
@@ -33,9 +34,8 @@ export async function runCommandLine(
     .action(async ({ config: path }: { readonly config?: string }) => {
       // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
       const { agentValues, configOf } = await import('./config.ts');
-      const { logLevel } = program.opts<{ readonly logLevel?: string }>();
       const file = path === undefined ? null : await readConfig(path);
-      const settings = agentValues({ file, environment, flags: { logLevel } });
+      const settings = agentValues({ file, environment, flags: { logLevel: logLevel() } });
       const logger = createLogger(settings.logLevel, { node: settings.node });
       logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
       stay({ program: 'run', config: configOf(settings) });
@@ -52,8 +52,7 @@ export async function runCommandLine(
     .exitOverride()
     .action(async (flags: BrokerFlags) => {
       const { brokerConfig } = await import('./tpm-broker/config.ts');
-      const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-      stay({ program: 'tpm-broker', config: brokerConfig(environment, { ...flags, logLevel }) });
+      stay({ program: 'tpm-broker', config: brokerConfig(environment, { ...flags, logLevel: logLevel() }) });
     });
 
   program
@@ -80,7 +79,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
       const { resolveSettings } = await import('../attest-server/settings/settings.ts');
       const { logLevel: level } = resolveSettings(
         { logLevel: agentSettings.logLevel },
-        { file: null, environment, flags: program.opts<{ readonly logLevel?: string }>() },
+        { file: null, environment, flags: { logLevel: logLevel() } },
         () => [],
       );
       process.exitCode = await runInspect({ ...flags, parts }, createLogger(level, {}), process.stdout);
@@ -102,8 +101,10 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
     .exitOverride()
     .action(async (flags: NetfilterFlags) => {
       const { netfilterConfig } = await import('./netfilter/config.ts');
-      const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-      stay({ program: 'netfilter', config: netfilterConfig(environment, { ...flags, logLevel }) });
+      stay({
+        program: 'netfilter',
+        config: netfilterConfig(environment, { ...flags, logLevel: logLevel() }),
+      });
     });
 
   program
@@ -128,9 +129,8 @@ command line or configuration.`,
       const { gateConfigOf, gateValues } = await import('./gate/config.ts');
       const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
       const { runGate } = await import('./gate/run.ts');
-      const { logLevel } = program.opts<{ readonly logLevel?: string }>();
       const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-      const settings = gateValues({ file, environment, flags: { logLevel, timeout } });
+      const settings = gateValues({ file, environment, flags: { logLevel: logLevel(), timeout } });
       const logger = createLogger(settings.logLevel, { node: settings.node });
       logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
       process.exitCode = await runGate(gateConfigOf(settings), {

@@ -134,7 +134,10 @@ export async function checkConfiguration(
         backups = checkBackups(directoryOfBackups, settings);
         if (backups.fits === false)
           faults.push({
-            ...{ file: directoryOfBackups, line: null, field: 'backup.directory', text: backups.text },
+            file: directoryOfBackups,
+            line: null,
+            field: 'backup.directory',
+            text: backups.text,
           });
       });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));

@@ -1,9 +1,6 @@
-import type { NodeView } from '../api/node-api.ts';
+import { manyAlike, type NodeView } from '../api/node-api.ts';
 import { shellWord } from '../wire/advice.ts';
 import type { ApiPorts } from './ports.ts';
-
-/** So many nodes that show the same are looked at together. */
-const many = 3;
 
 /**
  * The view of a node with what a person does first where it fails as many others do: that stands before the steps for this node
@@ -14,7 +11,7 @@ export function withMassAdvice(view: NodeView, { references }: Pick<ApiPorts, 'r
   const failing = reasons.filter(({ severity }) => severity === 'fail');
   if (turned !== null || group === null || failing.length === 0) return view;
   const shared = references.shared(name, group);
-  const isMany = shared !== null && shared.nodes >= many;
+  const isMany = shared !== null && shared.nodes >= manyAlike;
   const common = failing.find(({ code }) => isMany && shared.codes.includes(code));
   const steps = [
     ...(common === undefined || shared === null
@@ -27,6 +24,7 @@ export function withMassAdvice(view: NodeView, { references }: Pick<ApiPorts, 'r
       ? ['No taint comes for this before a person decides. See what waits:', '  assay breaker list']
       : []),
   ];
+  if (steps.length === 0) return view;
   const told = common ?? failing[0];
   return {
     ...view,

@@ -32,12 +32,7 @@ export const clusterRoutes: readonly Route[] = [
     async handle({ clusterRights }) {
       if (clusterRights === null) throw noCluster();
       const { user, rights } = await clusterRights();
-      const view: api.ClusterRightsView = {
-        user,
-        items: rights.map(({ verb, group, resource, namespace, name, waits, allowed }) => ({
-          ...{ verb, group, resource, namespace, name, waits, allowed },
-        })),
-      };
+      const view: api.ClusterRightsView = { user, items: [...rights] };
       return ok(view);
     },
   }),

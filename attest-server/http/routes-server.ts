@@ -167,7 +167,11 @@ function backupsView(shown: ReturnType<ApiPorts['server']['backups']>): StatusVi
   if (shown === null) return null;
   const { directory, every, keep, count, latestAt, isOverdue, fault } = shown;
   return {
-    ...{ directory, keep, count, fault, overdue: isOverdue },
+    directory,
+    keep,
+    count,
+    fault,
+    overdue: isOverdue,
     everySeconds: Math.round(every / 1000),
     latestAt: rfc3339(latestAt),
   };

@@ -52,8 +52,13 @@ export function neededRights(config: RightsConfig): readonly NeededRights[] {
     waits: string,
     where: Partial<Pick<NeededRights, 'group' | 'namespace' | 'name'>> = {},
   ): NeededRights => ({
-    ...{ group: '', namespace: null, name: null, ...where },
-    ...{ verbs: verbs.split(' '), resource, waits },
+    verbs: verbs.split(' '),
+    group: '',
+    resource,
+    namespace: null,
+    name: null,
+    waits,
+    ...where,
   });
   const ours = { group: resourceGroup };
   const leases = { group: 'coordination.k8s.io', namespace };
@@ -68,7 +73,8 @@ export function neededRights(config: RightsConfig): readonly NeededRights[] {
     ...['validatingadmissionpolicies', 'validatingadmissionpolicybindings'].flatMap((resource) =>
       protectedThings.map((thing) =>
         of('get', resource, 'the word on whether admission protects the marks', {
-          ...{ group: 'admissionregistration.k8s.io', name: `assay-${thing}` },
+          group: 'admissionregistration.k8s.io',
+          name: `assay-${thing}`,
         }),
       ),
     ),
@@ -140,7 +146,9 @@ async function readRights(
       const { group, namespace, name } = right;
       const [resource, subresource] = right.resource.split('/');
       const resourceAttributes = {
-        ...{ verb, group, resource },
+        verb,
+        group,
+        resource,
         ...(subresource !== undefined && { subresource }),
         ...(namespace !== null && { namespace }),
         ...(name !== null && { name }),

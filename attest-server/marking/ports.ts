@@ -86,7 +86,7 @@ export class ClusterError extends Error {
 
 /** Marking's writes to the cluster. Each method rejects with a ClusterError, and waits for no longer than its bound. */
 export interface ClusterWriter {
-  /** JSON patch of the Node, or of its status, of which it is apart. Gives the Node as it is afterwards. */
+  /** JSON patch of the Node, or of its subresource `status`. Gives the Node as it is afterwards. */
   patchNode(
     name: string,
     operations: readonly PatchOperation[],

@@ -5,6 +5,7 @@ import {
   ftruncateSync,
   openSync,
   rmSync,
+  type StatsFs,
   statfsSync,
   statSync,
   writeSync,
@@ -69,13 +70,16 @@ export function openReserve(dir: string): Reserve {
 
 /** The same of a state folder that no server of this process has opened. */
 export function isReserveTouched(dir: string, own: number): boolean {
-  const { bfree, bsize } = statfsSync(dir);
-  return bfree * bsize + own < shareOfDisk(dir, mostForPeople);
+  const disk = statfsSync(dir);
+  return disk.bfree * disk.bsize + own < shareOf(disk, mostForPeople);
 }
 
 /** A part of the file system that holds this folder, in bytes: one of eight, if not said otherwise; at most `most`. */
 export function shareOfDisk(dir: string, most: number, ofParts = 8): number {
-  const { blocks, bsize } = statfsSync(dir);
+  return shareOf(statfsSync(dir), most, ofParts);
+}
+
+function shareOf({ blocks, bsize }: StatsFs, most: number, ofParts = 8): number {
   return Math.min(most, Math.floor((blocks * bsize) / ofParts));
 }
 

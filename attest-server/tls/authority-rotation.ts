@@ -127,7 +127,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       if (hello?.authorities === undefined) return { told: null, authorities: null };
       const now = `${identity.stage} ${digests.join()}`;
       if (told === now) return { told, authorities: null };
-      // A gate is told too, but the node counts as told once its agent is: the agent keeps running.
+      // A gate is told, too, but only the agent, which keeps running, makes the node count as told.
       if (told === null && roles[hello.role].stays) trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
       return { told: now, authorities: isKnown ? null : [...identity.authorities] };

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeLine } from '../../api/node-api.ts';
+import { manyAlike, type NodeLine } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';
@@ -172,9 +172,6 @@ function countsOf(nodes: readonly NodeLine[], areNamed: boolean): string {
   return `${nodes.length} nodes: ${counts.join(', ')}${exempt > 0 ? `; ${exempt} exempt` : ''}\n`;
 }
 
-/** So many rows that fail by one code are looked at together. */
-const many = 3;
-
 /** The command where many nodes fail by one code, about the code of most of them; none where nodes are silent, or lie. */
 function massHint(nodes: readonly NodeLine[]): string {
   const failing = nodes.filter(
@@ -185,7 +182,7 @@ function massHint(nodes: readonly NodeLine[]): string {
     .toArray()
     .sort((a, b) => b.length - a.length);
   const [first] = most;
-  if (first === undefined || most.length < many) return '';
+  if (first === undefined || most.length < manyAlike) return '';
   const { name, reason, ourChange } = first;
   const by = `${most.length} nodes are untrusted by ${reason}`;
   return ourChange === null
