@@ -197,10 +197,6 @@ function wrap(
       close(error.code === 'too_large' ? 1009 : 1008, error.code, 'protocol');
     }
   });
-  const send = (frame: Frame, sent: () => void) => {
-    if (socket.readyState === socket.OPEN) socket.send(frame, sent);
-    else sent();
-  };
   return {
     ...verified,
     closed,
@@ -208,10 +204,10 @@ function wrap(
       onMessage = handler;
     },
     send(...frames) {
-      for (const frame of frames) send(frame, () => {});
+      for (const frame of frames) socket.send(frame);
     },
     async sendInTurn(frames) {
-      for (const frame of frames) await new Promise<void>((sent) => send(frame, sent));
+      for (const frame of frames) await new Promise<unknown>((sent) => socket.send(frame, sent));
     },
     close,
   };

@@ -78,7 +78,7 @@ export const agentSettings = {
       .nullable()
       .default(null)
       .describe(
-        'socket of `assay-agent tpm-broker`, which holds the TPM; `tcti` does not count then. Without it the agent opens the TPM itself',
+        'socket of `assay-agent tpm-broker`, which holds the TPM; `tcti` is then ignored. Without it the agent opens the TPM itself',
       ),
   },
   netfilter: {
@@ -87,7 +87,7 @@ export const agentSettings = {
       .nullable()
       .default(null)
       .describe(
-        'socket of `assay-agent netfilter`, which reads the rules of the firewall. Without it the agent reads them itself, where it has the right and `sysroot` is `/`',
+        'socket of `assay-agent netfilter`, which reads the firewall rules. Without it the agent reads them itself, if it has the right and `sysroot` is `/`',
       ),
   },
   stateDir: {
@@ -95,7 +95,7 @@ export const agentSettings = {
     schema: path
       .default('/var/lib/assay-agent')
       .describe(
-        "folder of mode 0700. It keeps the authority of the server and those announced later, a mark that the node is enrolled, and the latest checkpoint of the server's audit log",
+        "folder of mode 0700. It keeps the server's authority and those announced later, a record that the node is enrolled, and the latest checkpoint of the server's audit log",
       ),
   },
   sysroot: {
@@ -110,7 +110,7 @@ export const agentSettings = {
       .boolean('neither true nor false')
       .default(true)
       .describe(
-        'whether the agent looks for changes of mounts, device mappings, listening sockets and the firewall, and asks to be challenged at once; else they are seen by the next challenge',
+        'whether the agent looks for changes of mounts, device mappings, listening sockets and the firewall, and asks to be challenged at once; otherwise the next challenge finds them',
       ),
   },
   healthSocket: {

@@ -27,7 +27,7 @@ export function connectFault(error: Error): string {
 /** @param names as certificates write them: `DNS:localhost, IP Address:127.0.0.1` */
 export function notForHost(host: string, names: string | undefined): string {
   const shown = plainNames(names ?? '') || 'no name';
-  return `its certificate is for ${shown}, and not for ${host}: name one of these in servers of this agent's configuration, or add ${host} to names (ASSAY_NAMES) of the server and start that anew`;
+  return `its certificate is for ${shown}, and not for ${host}: name one of these in servers of this agent's configuration, or add ${host} to names (ASSAY_NAMES) of the server and restart it`;
 }
 
 const whereAgentsConnect =

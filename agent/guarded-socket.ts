@@ -91,8 +91,7 @@ async function removeStale(socket: string, taken: string, refused: SocketFault):
     throw refused(`${socket} could not be looked at`, cause);
   });
   if (found === null) return;
-  if (!found.isSocket())
-    throw refused(`${socket} is something that is no socket: remove it, if it is not needed`);
+  if (!found.isSocket()) throw refused(`${socket} is not a socket: remove it, if it is not needed`);
   if (await isAnswered(socket)) throw refused(taken);
   await unlink(socket);
 }
@@ -140,9 +139,7 @@ async function watchPlace(
     if (found === 'unseen' || (found?.dev === dev && found.ino === ino)) return;
     clearInterval(timer);
     const why = found === null ? 'was removed' : 'is another one now';
-    lost.abort(
-      refused(`the socket ${socket} ${why}: nobody can ask this program, which is to be started again`),
-    );
+    lost.abort(refused(`the socket ${socket} ${why}: nobody can ask this program: restart it`));
   }, every).unref();
   return { lost: lost.signal, stop: () => clearInterval(timer) };
 }

@@ -31,7 +31,10 @@ export async function readJoinToken(path: string): Promise<JoinToken | null> {
     return parseJoinToken(bytes.subarray(0, 1024).toString('latin1'));
   } catch (cause) {
     if (cause instanceof AgentError) throw cause;
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
-    throw new AgentError('join_token', `the join token ${path} cannot be read`, { cause });
+    const code = cause instanceof Error && 'code' in cause ? cause.code : null;
+    if (code === 'ENOENT') return null;
+    // The agent's unit may read what is root's alone, and its drop-in takes that right away.
+    const next = code === 'EACCES' ? `: give it to the user of the agent (chown assay-agent ${path})` : '';
+    throw new AgentError('join_token', `the join token ${path} cannot be read${next}`, { cause });
   }
 }

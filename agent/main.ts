@@ -1,270 +1,42 @@
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { Argument, Command, CommanderError, Option } from 'commander';
-import type { Logger } from 'pino';
+import { once } from 'node:events';
+import { writeSync } from 'node:fs';
+import { start } from 'node-tpm2/run';
 import { ConfigError } from '../attest-server/settings/config-error.ts';
-import type { ConfigFile, LogLevel } from '../attest-server/settings/settings.ts';
-import type { AgentConfig } from './config.ts';
-import { readVersion } from './version.ts';
+import type { Resident } from './resident.ts';
 
 /** Composition root of `assay-agent`; the only file of the agent that reads the environment. */
-const program = new Command('assay-agent')
-  .description('Proves to an Assay server what this node booted, signed by its TPM')
-  .version(readVersion())
-  .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent; default: info')
-  .exitOverride();
+const readerVariable = 'ASSAY_AGENT_READS_SETTINGS';
+const residents: ReadonlySet<string> = new Set<Resident['program']>(['run', 'tpm-broker', 'netfilter']);
 
-program
-  .command('run')
-  .description('connect to the server and answer its challenges until stopped')
-  .option(
-    '--config <file>',
-    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
-  )
-  .exitOverride()
-  .action(async ({ config: path }: { readonly config?: string }) => {
-    // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
-    const { agentValues, configOf } = await import('./config.ts');
-    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    const file = path === undefined ? null : await readConfig(path);
-    const settings = agentValues({ file, environment: process.env, flags: { logLevel } });
-    const logger = await loggerOf(settings.logLevel, { node: settings.node });
-    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-    await run(configOf(settings), logger);
+/**
+ * The program that the command line names, with its settings, as a process of its own reads them: what reads command lines
+ * and settings would stay in memory for as long as the node runs. That process also says what is wrong with them.
+ * @returns null if nothing is left to do; its exit code is that of this process
+ */
+async function readResident(): Promise<Resident | null> {
+  const reader = start(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    env: { ...process.env, [readerVariable]: '1' },
   });
-
-program
-  .command('tpm-broker')
-  .description(
-    'hold the TPM for the agent: answer quote, readPCRs, readPublic, readCertificates and activate on a Unix socket until stopped (docs/privileges.md)',
-  )
-  .option('--socket <path>', 'where to listen (ASSAY_TPM_BROKER_SOCKET); default: /run/assay/tpm.sock')
-  .option('--tcti <tpm>', 'the TPM (ASSAY_TPM_BROKER_TCTI); default: device:/dev/tpmrm0')
-  .option('--health-socket <path>', 'where `assay-agent health` asks it (ASSAY_TPM_BROKER_HEALTH_SOCKET)')
-  .exitOverride()
-  .action(async (flags: BrokerFlags) => {
-    const { brokerConfig } = await import('./tpm-broker/config.ts');
-    const { runBroker } = await import('./tpm-broker/run.ts');
-    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    const config = brokerConfig(process.env, { ...flags, logLevel });
-    const logger = await loggerOf(config.logLevel, {});
-    await runBroker(config, { logger, signal: stopSignal(), environment: process.env });
-  });
-
-interface BrokerFlags {
-  readonly socket?: string;
-  readonly tcti?: string;
-  readonly healthSocket?: string;
-}
-
-program
-  .command('inspect')
-  .description(
-    `read what only root can, and write it to /run/assay/inspect, where the agent reads it. Run as root.
-disk: headers of encrypted volumes without any key, device-mapper tables, swap, names of keys that were left behind.
-boot: copies of the files that GRUB reads, and digests of initrds.`,
-  )
-  .addArgument(new Argument('[parts...]', 'default: all').choices(['disk', 'boot']))
-  .option('--sysroot <folder>', 'instead of `/`', '/')
-  .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
-  .option('--group <name>', 'whose members may read it; `root` for an agent in a pod', 'assay')
-  .option('--initrd', 'boot: also copy the booted initrd if not everybody may read it')
-  .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
-  .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
-  .exitOverride()
-  .action(async (parts: readonly string[], flags: InspectFlags) => {
-    const { runInspect } = await import('./inspect/inspect.ts');
-    const { agentSettings } = await import('./config.ts');
-    const { resolveSettings } = await import('../attest-server/settings/settings.ts');
-    const { logLevel: level } = resolveSettings(
-      { logLevel: agentSettings.logLevel },
-      { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
-      () => [],
-    );
-    process.exitCode = await runInspect({ ...flags, parts }, await loggerOf(level, {}), process.stdout);
-    // A program that waits for a device that hangs must not keep this one.
-    setTimeout(() => process.exit(), 1_000).unref();
-  });
-
-interface InspectFlags {
-  readonly sysroot: string;
-  readonly out?: string;
-  readonly group: string;
-  readonly initrd?: boolean;
-  readonly output?: string;
-}
-
-program
-  .command('netfilter')
-  .description(
-    'read the rules of the firewall for the agent, and tell it when they moved, on a Unix socket until stopped (docs/privileges.md)',
-  )
-  .option('--socket <path>', 'where to listen (ASSAY_NETFILTER_SOCKET); default: /run/assay/netfilter.sock')
-  .option(
-    '--netns <file>',
-    "network namespace whose rules are read, such as /proc/1/ns/net (ASSAY_NETFILTER_NETNS); default: this program's own",
-  )
-  .option('--health-socket <path>', 'where `assay-agent health` asks it (ASSAY_NETFILTER_HEALTH_SOCKET)')
-  .exitOverride()
-  .action(async (flags: NetfilterFlags) => {
-    const { netfilterConfig } = await import('./netfilter/config.ts');
-    const { runNetfilter } = await import('./netfilter/serve.ts');
-    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    const config = netfilterConfig(process.env, { ...flags, logLevel });
-    await runNetfilter(config, { logger: await loggerOf(config.logLevel, {}), signal: stopSignal() });
-  });
-
-interface NetfilterFlags {
-  readonly socket?: string;
-  readonly netns?: string;
-  readonly healthSocket?: string;
-}
-
-program
-  .command('gate')
-  .description(
-    'hold until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
-  )
-  .option(
-    '--config <file>',
-    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
-  )
-  .option('--timeout <seconds>', 'hold kubelet for good after this time (ASSAY_GATE_TIMEOUT)')
-  .addHelpText(
-    'after',
-    `
-Ends with 0 if identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
-20 if an operator lets the node go on, 21 if its time is over and the policy does; 1 for a fault, 2 for a wrong
-command line or configuration.`,
-  )
-  .exitOverride()
-  .action(async ({ config: path, timeout }: { readonly config?: string; readonly timeout?: string }) => {
-    const { gateConfigOf, gateValues } = await import('./gate/config.ts');
-    const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
-    const { runGate } = await import('./gate/run.ts');
-    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-    const settings = gateValues({ file, environment: process.env, flags: { logLevel, timeout } });
-    const logger = await loggerOf(settings.logLevel, { node: settings.node });
-    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-    process.exitCode = await runGate(gateConfigOf(settings), {
-      logger,
-      signal: stopSignal(),
-      print: (line) => process.stdout.write(line),
-      now: () => performance.now(),
-    });
-    // A TPM that hangs must not keep this program, for which kubelet waits.
-    setTimeout(() => process.exit(), 1_000).unref();
-  });
-
-program
-  .command('health')
-  .description(
-    'ask a program of Assay on this machine whether it is alive, as a kubelet does: `run`, `tpm-broker` or `netfilter`',
-  )
-  .option('--socket <path>', "its healthSocket; default: the agent's (ASSAY_AGENT_HEALTH_SOCKET)")
-  .option('--ready', 'whether it is ready, too: the agent is connected and judged, the broker has a TPM')
-  .addHelpText(
-    'after',
-    '\nEnds with 0 if so, 1 if not, or if no answer comes within two seconds, 2 for a wrong command line.',
-  )
-  .exitOverride()
-  .action(async ({ socket, ready = false }: { readonly socket?: string; readonly ready?: boolean }) => {
-    const asked = socket ?? process.env.ASSAY_AGENT_HEALTH_SOCKET ?? '';
-    if (asked === '') program.error('error: name the socket: --socket or ASSAY_AGENT_HEALTH_SOCKET');
-    const { askHealth } = await import('./health/ask-health.ts');
-    const { isAlive, isReady, text } = await askHealth(asked, 2_000);
-    process.stdout.write(`${text}\n`);
-    process.exitCode = isAlive && (isReady || !ready) ? 0 : 1;
-  });
-
-program
-  .command('doctor')
-  .description(
-    'look whether this node has what its agent needs: TPM, logs, firewall, clock, servers; changes nothing',
-  )
-  .option('--config <file>', 'configuration of `run`; default: /etc/assay/agent.yaml where there is one')
-  .addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
-  .addHelpText(
-    'after',
-    '\nRun it as root or as the user of the agent. Ends with 0 where nothing failed, 1 where something did, 2 for a wrong command line.',
-  )
-  .exitOverride()
-  .action(async ({ config: path, output }: { readonly config?: string; readonly output?: string }) => {
-    const { examine } = await import('./doctor/doctor.ts');
-    const { checksText, hasFailed } = await import('../attest-server/wire/checks.ts');
-    const file = path ?? (existsSync(usualConfig) ? usualConfig : null);
-    const checks = await examine(file, readConfig, process.env, stopSignal());
-    process.stdout.write(output === 'json' ? `${JSON.stringify({ checks }, null, 2)}\n` : checksText(checks));
-    process.exitCode = hasFailed(checks) ? 1 : 0;
-    // A device that hangs must not keep this program.
-    setTimeout(() => process.exit(), 1_000).unref();
-  });
-
-const usualConfig = '/etc/assay/agent.yaml';
-
-program
-  .command('prepare-state')
-  .description(
-    'prepare folders of a pod, so that each of its programs can make a private one in them: an init container runs this as root, without any capability',
-  )
-  .argument('<paths...>', 'of volumes, such as that of the state')
-  .option('--user <uid>', 'the user of the agent', '65532')
-  .exitOverride()
-  .action(async (paths: readonly string[], { user }: { readonly user: string }) => {
-    if (!/^\d{1,10}$/.test(user)) program.error('error: --user: not the number of a user');
-    const { prepareState } = await import('./prepare-state.ts');
-    for (const path of paths) process.stdout.write(`${await prepareState(path, Number(user))}\n`);
-  });
-
-program
-  .command('schema')
-  .description('print the JSON schema of a configuration file, for editors')
-  .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate']).default('run'))
-  .exitOverride()
-  .action(async (name: string) => {
-    const { settingsJsonSchema } = await import('../attest-server/settings/settings-schema.ts');
-    const settings =
-      name === 'gate'
-        ? (await import('./gate/config.ts')).gateSettings
-        : (await import('./config.ts')).agentSettings;
-    const schema = settingsJsonSchema(`Configuration of assay-agent ${name}`, settings);
-    process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
-  });
-
-/** Makes the logger, which no program loads that ends at once. */
-async function loggerOf(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
-  const { createLogger, writtenAtOnce } = await import('../attest-server/settings/logger.ts');
-  return createLogger(level, base, writtenAtOnce());
-}
-
-function stopSignal(): AbortSignal {
-  const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-  return stop.signal;
-}
-
-/** Reads the configuration; the YAML parser is loaded only if there is a file. */
-async function readConfig(path: string): Promise<ConfigFile> {
-  const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
-  return readConfigFile(path, () => readFile(path, 'utf8'));
-}
-
-async function run(config: AgentConfig, logger: Logger): Promise<void> {
-  // What answers over the network is loaded by no other program.
-  const { runAgent } = await import('./run.ts');
-  const signal = stopSignal();
-  const changes = new EventTarget();
-  process.on('SIGHUP', () => changes.dispatchEvent(new Event('changed')));
-  await runAgent(config, { logger, signal, changes });
+  const chunks: Buffer[] = [];
+  reader.stdio[3]?.on('data', (chunk) => chunks.push(chunk));
+  const [exitCode, signal] = await once(reader, 'close');
+  if (exitCode === null) throw new Error(`reading the command line and settings was ended by ${signal}`);
+  process.exitCode = exitCode;
+  return exitCode === 0 && chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString('utf8')) : null;
 }
 
 try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else {
-    process.stderr.write(`assay-agent: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = error instanceof ConfigError ? 2 : 1;
+  const isReader = process.env[readerVariable] !== undefined;
+  if (isReader || !process.argv.slice(2).some((word) => residents.has(word))) {
+    const { runCommandLine } = await import('./command-line.ts');
+    await runCommandLine(process.env, (resident) => writeSync(3, JSON.stringify(resident)));
+  } else {
+    const resident = await readResident();
+    const { runResident } = await import('./resident.ts');
+    if (resident !== null) await runResident(resident, process.env);
   }
+} catch (error) {
+  process.stderr.write(`assay-agent: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = error instanceof ConfigError ? 2 : 1;
 }

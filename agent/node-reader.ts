@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/wire/evidence.ts';
 import type { HostFacts } from '../attest-server/wire/facts.ts';
 import { limits } from '../attest-server/wire/limits.ts';
@@ -7,6 +6,7 @@ import type { SupplementName } from '../attest-server/wire/supplements.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {
+  type AskedParts,
   type Collector,
   type FactsCollector,
   type FoundSupplement,
@@ -14,6 +14,7 @@ import {
   type SupplementCollector,
   Unavailable,
 } from './collectors/collector.ts';
+import type { Logger } from './logger.ts';
 
 /** The evidence that the collectors gave for one answer. */
 export interface CollectedEvidence {
@@ -39,15 +40,11 @@ export interface GrownEvidence {
 }
 
 /** The evidence that a challenge asks for. */
-export interface RequestedEvidence {
+export interface RequestedEvidence extends AskedParts {
   /** Names of the parts that the server takes. */
   readonly parts: readonly string[];
   /** The piece of each supplement that it asks for; default none. */
   readonly supplements?: AskedSupplements;
-  /** Paths that its policy protects; default none. */
-  readonly paths?: readonly string[];
-  /** Whether the part of the firewall may have its member `local`; default false. */
-  readonly local?: boolean;
 }
 
 type AskedSupplements = Readonly<NonNullable<Challenge['supplements']>>;
@@ -58,8 +55,16 @@ export type ReadNode = (asked: RequestedEvidence) => Promise<CollectedEvidence>;
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
 const usualMs = 250;
 
-/** Asks every collector of the list, in parallel, each with a deadline of its own. */
-export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
+/**
+ * Asks every collector of the list, in parallel, each with a deadline of its own.
+ * @param look at what changes on the node and among these paths
+ */
+export function nodeReader(
+  list: readonly Collector[],
+  sysroot: string,
+  logger: Logger,
+  look: (paths: readonly string[]) => Promise<void> = async () => {},
+): ReadNode {
   const facts = list
     .filter(
       (collector): collector is FactsCollector =>
@@ -68,7 +73,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     .map((collector) => new CollectorRun(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
-    .map((collector) => ({ collector, asking: new CollectorRun(readerOf(collector), sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new CollectorRun(collector, sysroot, logger) }));
   const supplements = list
     .filter((collector): collector is SupplementCollector => collector.supplement !== undefined)
     .map((collector) => ({ collector, asking: new CollectorRun(collector, sysroot, logger) }));
@@ -79,7 +84,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     toldMissing.add(name);
     logger.warn({ code: missing.code }, missing.text);
   };
-  const readParts = async (asked: typeof parts, by: RequestedParts) => {
+  const readParts = async (asked: typeof parts, by: AskedParts) => {
     const found = new Map<PartName, Buffer>();
     const values = await Promise.all(
       asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), by)),
@@ -99,7 +104,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       const place = places[collector.supplement];
       const value = place === undefined ? null : await asking.ask(nothing, place);
       if (value === null || value instanceof Unavailable) return;
-      // Where some could not be read, the others are sent all the same.
+      // If some could not be read, the others are still sent.
       asking.note(value.unread ?? null);
       found.set(collector.supplement, value);
     };
@@ -109,6 +114,8 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
 
   return async ({ parts: taken, supplements: places = {}, paths = [], local = false }) => {
     const by = { paths, local };
+    // Before and after: else nobody would tell that it is again as it was, where it was another for this answer alone.
+    await look(paths);
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const wanted = supplements.filter(({ collector }) => places[collector.supplement] !== undefined);
     const [bootId, said, found, additions] = await Promise.all([
@@ -117,6 +124,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       readParts(read.filter(isBefore), by),
       readSupplements(wanted.filter(isBefore), places),
     ]);
+    await look(paths);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
     const told = supplements.filter((each) => each.collector.faultStays === true || wanted.includes(each));
@@ -145,22 +153,7 @@ interface ScheduledCollector {
 const isAfter = ({ collector }: ScheduledCollector) => collector.after === 'quote';
 const isBefore = (each: ScheduledCollector) => !isAfter(each);
 
-/** The part of a challenge that describes the parts it asks for. */
-interface RequestedParts {
-  readonly paths: readonly string[];
-  readonly local: boolean;
-}
-
-function readerOf(
-  collector: PartCollector,
-): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, RequestedParts> {
-  const { name, within } = collector;
-  return {
-    name,
-    ...(within !== undefined && { within }),
-    read: (sysroot, signal, { paths, local }) => collector.read(sysroot, signal, paths, local),
-  };
-}
+const stillReading = new Unavailable('the earlier reading has not ended yet');
 
 /** One collector, over all answers: each fault of it is reported once. */
 class CollectorRun<Value, For> {
@@ -186,20 +179,11 @@ class CollectorRun<Value, For> {
 
   /** @param objection what is wrong with a value; null if nothing is */
   async ask(objection: (value: Value) => string | null, asked: For): Promise<Value | Unavailable> {
-    const value = await this.#read(asked);
-    this.note(value instanceof Unavailable ? value.cause : objection(value));
-    return this.fault === null ? value : new Unavailable(this.fault);
-  }
-
-  /** Notes its present fault. */
-  note(fault: string | null): void {
-    this.fault = fault === null ? null : printable(fault);
-    if (this.fault !== null) this.#tell(this.fault);
-  }
-
-  async #read(asked: For): Promise<Value | Unavailable> {
     // A reading that nothing ends must not be followed by more of them: each holds a thread.
-    if (this.#isReading) return new Unavailable('the earlier reading has not ended yet');
+    if (this.#isReading) {
+      this.note(stillReading.cause);
+      return stillReading;
+    }
     const within = this.#collector.within ?? usualMs;
     const stop = new AbortController();
     const late = Promise.withResolvers<Unavailable>();
@@ -213,11 +197,16 @@ class CollectorRun<Value, For> {
       .finally(() => {
         this.#isReading = false;
       });
-    try {
-      return await Promise.race([reading, late.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
+    const value = await Promise.race([reading, late.promise]);
+    clearTimeout(timer);
+    this.note(value instanceof Unavailable ? value.cause : objection(value));
+    return this.fault === null ? value : new Unavailable(this.fault);
+  }
+
+  /** Notes its present fault. */
+  note(fault: string | null): void {
+    this.fault = fault === null ? null : printable(fault);
+    if (this.fault !== null) this.#tell(this.fault);
   }
 
   #tell(fault: string): void {

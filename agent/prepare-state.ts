@@ -20,7 +20,7 @@ export async function prepareState(path: string, user: number): Promise<string> 
     const own = { uid: process.getuid?.(), gid: process.getgid?.() };
     if (found.uid !== own.uid)
       throw refused(
-        `${path} belongs to user ${found.uid}, not to ${own.uid}: where a program of the host uses it, name another folder`,
+        `${path} belongs to user ${found.uid}, not to ${own.uid}: if a program of the host uses it, name another folder`,
       );
     if (found.gid !== own.gid)
       throw refused(`${path} belongs to group ${found.gid}, not to ${own.gid}: give its volume no fsGroup`);

@@ -1,7 +1,7 @@
 /**
- * The agent of a node. `main` is the composition root; `config` turns environment and file into a
- * configuration. `run` is the agent's life: connect, answer, come back; `conversation` is one conversation with
- * a server.
+ * The agent of a node. `main` is the composition root; `command-line` and `config` turn environment and file into
+ * a configuration, and `resident` starts with it what stays, without them. `run` is the agent's life: connect,
+ * answer, come back; `conversation` is one conversation with a server.
  *
  * `evidence` and `node-reader` ask every collector, bind the parts to the nonce, and have the TPM seal them.
  * `identity` has the keys shown in the hello, and `activation` proves that they are of one TPM. `channel` is
@@ -17,7 +17,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TpmOptions } from 'node-tpm2';
 import { ToolError } from 'node-tpm2/run';
-import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/wire/advice.ts';
 import type { VerdictMessage } from '../attest-server/wire/messages.ts';
 import { isReasonCode } from '../attest-server/wire/reasons.ts';
@@ -38,6 +37,7 @@ import type { HealthSocket } from './health/health-socket.ts';
 import { Progress } from './health/progress.ts';
 import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import type { Logger } from './logger.ts';
 import { watchFirewall } from './netfilter/client.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
@@ -129,25 +129,14 @@ class Agent {
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
-    const read = nodeReader(
-      this.#with.collectors ?? collectors(this.#config.netfilter),
-      this.#config.sysroot,
-      logger,
-    );
     let protectedPaths: readonly string[] = [];
     using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
-    // Below a file system that hangs it never ends; the answer comes all the same, and says what was not read.
-    const look = async () => {
+    const list = this.#with.collectors ?? collectors(this.#config.netfilter);
+    const readNode = nodeReader(list, this.#config.sysroot, logger, async (paths) => {
+      protectedPaths = paths;
+      // Below a file system that hangs it never ends; the answer is still sent, and says what was not read.
       if (watch !== null) await Promise.race([watch.look(), sleep(lookedWithin, undefined, { ref: false })]);
-    };
-    const readNode: ReadNode = async (asked) => {
-      protectedPaths = asked.paths ?? [];
-      // Before and after: else nobody would tell that it is again as it was, where it was another for this answer alone.
-      await look();
-      const collected = await read(asked);
-      await look();
-      return collected;
-    };
+    });
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];

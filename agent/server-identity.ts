@@ -91,7 +91,7 @@ async function readCaFile(path: string, token: JoinToken | null): Promise<readon
   if (token !== null && !authorities.some((authority) => isNamedBy(authority, token)))
     throw new AgentError(
       'ca_file',
-      `the join token names another authority than ${path} (caFile): leave caFile out where the token is of the right server, else make a token there (assay join-token create --node NODE)`,
+      `the join token names another authority than ${path} (caFile): leave caFile out if the token comes from the right server, otherwise make a token there (assay join-token create --node NODE)`,
     );
   return authorities;
 }

@@ -114,7 +114,7 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        'signed directory of references, pins and policy, such as a checkout of Git or a mounted ConfigMap; what it holds is changed there alone',
+        'signed directory of references, pins and policy, such as a checkout of Git or a mounted ConfigMap; its content can be changed only there',
       ),
   },
   'declared.keys': {
@@ -181,7 +181,7 @@ export const serverSettings = {
       .enum(['always', 'nodes', 'never'], 'not one of always, nodes, never')
       .default('always')
       .describe(
-        'from which agents a token of the cluster is wanted at each connection: `always`, `nodes` (those under the name of a Node; machines outside the cluster need none), `never`',
+        'which agents must show a cluster token at each connection: `always`, `nodes` (those under the name of a Node; machines outside the cluster need none), `never`',
       ),
   },
   'kubernetes.operatorAudience': {
@@ -191,7 +191,7 @@ export const serverSettings = {
       .regex(/^[\x21-\x7e]{1,253}$/, 'not an audience')
       .default(tokenAudience)
       .describe(
-        'audience of the tokens by which people of the cluster use the API of the server; `api`: that of the API of the cluster; `none`: the cluster makes nobody an operator here',
+        'audience of the tokens with which people of the cluster use the server’s API; `api`: that of the cluster’s API; `none`: the cluster makes nobody an operator here',
       ),
   },
   'kubernetes.authorityConfigMap': {
@@ -202,7 +202,7 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        '`NAMESPACE/NAME` of the ConfigMap in whose key `ca.crt` the server keeps its authorities for agents; it must be there. Needs `kubernetes.api`',
+        '`NAMESPACE/NAME` of the ConfigMap in whose key `ca.crt` the server keeps its authorities for agents; it must exist. Needs `kubernetes.api`',
       ),
   },
   'kubernetes.host': {
@@ -251,7 +251,7 @@ export const serverSettings = {
       .enum(['hold', 'taint'], 'not one of hold, taint')
       .default('hold')
       .describe(
-        'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
+        'what happens to taints that the breaker holds back if nobody decides within half an hour: `hold` or `taint`',
       ),
   },
   'breaker.refusePolicyPercent': {
@@ -263,7 +263,7 @@ export const serverSettings = {
       .max(100, 'not a number from 1 to 100')
       .default(10)
       .describe(
-        'a policy that would make more than this share of the trusted nodes (and three at least) untrusted is refused, until an administrator allows it; 100: none is',
+        'a policy that would make more than this share of the trusted nodes (and at least three) untrusted is refused until an administrator allows it; 100: none is refused',
       ),
   },
   'gone.archiveDays': {
@@ -272,7 +272,7 @@ export const serverSettings = {
     schema: days
       .default(30)
       .describe(
-        'how long a node is gone before its record is archived: its keys and history stay, the evidence of its latest verdict goes',
+        'how long a node is gone before its record is archived: its keys and history stay, the evidence of its latest verdict is erased',
       ),
   },
   'webhook.url': {
@@ -281,7 +281,7 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        'whom to tell what happens: an `https://` URL, or `http://` on this machine. The log shows it: secrets go into `webhook.secretFile`',
+        'where to send events: an `https://` URL, or `http://` on this machine. The log shows it: secrets go into `webhook.secretFile`',
       ),
   },
   'webhook.secretFile': {
@@ -304,7 +304,7 @@ export const serverSettings = {
     schema: upTo(8_760)
       .nullable()
       .default(null)
-      .describe('time between two backups that the server makes by itself; without it, it makes none'),
+      .describe('time between two automatic backups; without it there are none'),
   },
   'backup.directory': {
     variable: 'ASSAY_BACKUP_DIRECTORY',
@@ -327,7 +327,7 @@ export const serverSettings = {
       .boolean('neither true nor false')
       .default(false)
       .describe(
-        'for machines whose TPM is a program, which proves nothing: every verdict says so, every group is held in `observe`, and what enrols now is refused once this is off, until somebody approves it',
+        'for machines with a software TPM, which proves nothing: every verdict says so, every group is held in `observe`, and nodes that enrol now are refused once this is off, until somebody approves them',
       ),
   },
   logLevel: {
@@ -381,7 +381,7 @@ export const serverSettings = {
     unit: 'seconds',
     schema: seconds
       .default(timings.summaryEvery / 1000)
-      .describe('equal verdicts are counted in one row of the history for this time'),
+      .describe('equal verdicts within this time share one row of the history'),
   },
   evidenceDays: {
     variable: 'ASSAY_EVIDENCE_DAYS',
@@ -401,7 +401,7 @@ export const serverSettings = {
     schema: count(256)
       .default(limits.ima.list / 1024 / 1024)
       .describe(
-        'how much of the list of what ran (IMA) is kept of one node and boot; a node with a longer one has `ima_incomplete`',
+        'how much of IMA’s list (what ran) is kept for one node and boot; a node with a longer one has `ima_incomplete`',
       ),
   },
   nodeDiskMiB: {
@@ -410,23 +410,21 @@ export const serverSettings = {
     schema: count(1_048_576)
       .default(256)
       .describe(
-        'how much evidence is kept of one node, of all kinds together; never more than a twentieth of the file system',
+        'how much evidence of all kinds together is kept for one node; never more than a twentieth of the file system',
       ),
   },
   initrdUploads: {
     variable: 'ASSAY_INITRD_UPLOADS',
     schema: count(16)
       .default(2)
-      .describe(
-        'how many initrds nodes send at a time, where the policy says `initrd: contents`; others wait',
-      ),
+      .describe('how many initrds nodes send at a time, if the policy says `initrd: contents`; others wait'),
   },
   initrdManifestsMiB: {
     variable: 'ASSAY_INITRD_MANIFESTS_MIB',
     unit: 'MiB',
     schema: count(4096)
       .default(512)
-      .describe('how much is kept of what initrds hold; images that no node boots any more give way'),
+      .describe('room for the manifests of initrds; those that no node boots any longer give way'),
   },
   firstUsePerSource: {
     variable: 'ASSAY_FIRST_USE_PER_SOURCE',
@@ -485,8 +483,8 @@ export function serverValues(sources: SettingSources<typeof serverSettings>): Se
 export type ServerConfig = Readonly<ReturnType<typeof configOf>>;
 
 export function configOf(values: ServerValues) {
-  // How long a new connection may take to say who it is; tests have others.
-  const helloWithin: number = timings.helloWithin;
+  // How long a new connection may take to say who it is, and from one ping to the next; tests have others.
+  const { helloWithin, pingEvery }: Readonly<Record<'helloWithin' | 'pingEvery', number>> = timings;
   return {
     stateDir: values.stateDir,
     keysDir: values.keysDir ?? values.stateDir,
@@ -521,6 +519,7 @@ export function configOf(values: ServerValues) {
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
     helloWithin,
+    pingEvery,
     sources: {
       connections: values['sources.connections'],
       perSecond: values['sources.connectionsPerSecond'],
@@ -617,7 +616,7 @@ function contradictionsIn(values: Partial<ServerValues>) {
   if (typeof directory === 'string' && signers?.length === 0)
     found.push({
       key: 'declared.keys',
-      text: 'is missing: declared.directory counts only where a key signed it',
+      text: 'is missing: declared.directory counts only if a key signed it',
     });
   if (directory === null && signers !== undefined && signers.length > 0)
     found.push({ key: 'declared.directory', text: 'is missing: declared.keys sign nothing' });

@@ -24,13 +24,13 @@ program
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
     const { configOf } = await import('./config.ts');
     const config = configOf((await settingsOf(command.optsWithGlobals())).values);
-    const { startAuditLogAnew } = await import('./audit-key-command.ts');
+    const { startAuditLogAnew } = await import('./commands/audit-key.ts');
     await startAuditLogAnew(config, reason);
   });
 program
   .command('check')
   .description(
-    'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
+    'check settings, policy and the files that they name, without starting: nothing is written, nothing listens',
   )
   .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
   .option(
@@ -40,11 +40,11 @@ program
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
   .addHelpText(
     'after',
-    '\nEnds with 0 if a server would accept them, 2 if they have a fault. With --store: 0 if the database is whole, 1 if it is damaged or cannot be read.',
+    '\nExits with 0 if a server would accept them, 2 if they have a fault. With --store: 0 if the database is intact, 1 if it is damaged or cannot be read.',
   )
   .action(async ({ here, store, output }: CheckOptions, command: Command) => {
     if (store !== undefined) {
-      const { checkedStore } = await import('./check-store.ts');
+      const { checkedStore } = await import('./commands/check-store.ts');
       // A copy needs no settings: it may lie on any machine.
       const settings = store === true ? (await settingsOf(command.optsWithGlobals())).values : null;
       process.exitCode = await checkedStore(store === true ? null : store, settings, output ?? 'text');
@@ -53,7 +53,7 @@ program
     const settings = await settingsOf(command.optsWithGlobals()).catch((error: unknown) =>
       error instanceof Error ? error : new Error(String(error)),
     );
-    const { checkConfiguration, checkedText } = await import('./check-command.ts');
+    const { checkConfiguration, checkedText } = await import('./commands/check.ts');
     const checked = await checkConfiguration(settings, here);
     process.stdout.write(output === 'json' ? `${JSON.stringify(checked)}\n` : checkedText(checked));
     process.exitCode = checked.valid ? 0 : 2;
@@ -105,7 +105,7 @@ async function run(flags: StartFlags): Promise<void> {
   const { keepHeapSmall } = await import('./heap.ts');
   keepHeapSmall();
   const { startServer } = await import('./server.ts');
-  const { cloudEnvironment } = await import('./cloud-environment.ts');
+  const { cloudEnvironment } = await import('./enrolment/cloud-environment.ts');
   const logger = createLogger(settings.logLevel, null);
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
   for (const setting of ignored)

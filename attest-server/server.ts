@@ -2,9 +2,8 @@
  * The server's composition root: `main`, `config`, and this file, which opens the rooms in order on an
  * `AsyncDisposableStack` and fills their ports. There is no logic here.
  *
- * Beside it: why a server cannot start, and what to do (`start-fault`); the commands that need no running
- * server (`audit-key-command`, `check-command`, `check-keys`, `check-store`); what of the environment the cloud
- * program gets (`cloud-environment`); and how soon its heap is collected (`heap`).
+ * Beside it: how settings are read (`read-settings`); why a server cannot start, and what to do (`start-fault`);
+ * and how soon its heap is collected (`heap`).
  */
 
 import { join } from 'node:path';
@@ -141,7 +140,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   auditTo(audit);
   auditFigures(figures, audit);
   const needsRoom = (bytes: number) => health.fault() !== null || state.reserve.isTouched(-bytes);
-  rooms.use(
+  const backups = rooms.use(
     openBackups(config.backup, {
       stateDir,
       keysDir,
@@ -361,6 +360,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
+      clusterRights: kubernetes?.readRights ?? null,
       references,
       bundle,
       evidenceNamed: evidence.named,
@@ -390,6 +390,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         faulty: inForce.faulty,
         space: state.space,
         store: store.size,
+        backups: backups.shown,
         certificates: tls.expiries,
         connections: () => admissions.connections(agents.proven),
       },

@@ -41,7 +41,7 @@ export function startFault(error: unknown, started: StartConfiguration | null = 
       exitCode: 1,
     };
   if (cause === 'disk_full') {
-    // Who writes into an open file is told no path.
+    // Errors of writing to an open file have no path.
     const where = started === null || text.includes(started.stateDir) ? text : `${started.stateDir}: ${text}`;
     return { text: `the disk is full: ${path ?? where}\n  ${makeRoom}`, exitCode: 1 };
   }

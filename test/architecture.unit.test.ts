@@ -54,9 +54,11 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys', 'check-store'].map(
-    (name) => `${server}/${name}.ts`,
-  ),
+  ...[
+    'main',
+    'server',
+    ...['audit-key', 'check', 'check-keys', 'check-store'].map((name) => `commands/${name}`),
+  ].map((name) => `${server}/${name}.ts`),
 ];
 const rules: readonly Rule[] = [
   { room: wire, values: [], packages: ['zod', 'node:crypto'] },
@@ -101,7 +103,11 @@ const rules: readonly Rule[] = [
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
+  {
+    room: `${server}/state`,
+    values: [...['server-fault', 'database-damage'].map((file) => `${formats}/${file}`), runner],
+    types,
+  },
   { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
@@ -126,7 +132,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       ...[wire, api],
-      ...['check-command', 'read-settings'].map((file) => `${server}/${file}`),
+      ...['commands/check', 'read-settings'].map((file) => `${server}/${file}`),
     ],
   },
   {
@@ -135,7 +141,8 @@ const rules: readonly Rule[] = [
       `${server}/cli`,
       ...[wire, formats, api],
       ...rooms('verify', 'policy', 'audit', 'declared', 'roots', 'kubernetes', 'marking'),
-      'agent/node-tpm2',
+      // What shows that a database is damaged shows it to a server that opens it, too.
+      ...[`${server}/state/file-damage`, 'agent/node-tpm2'],
     ],
   },
   { room: `${server}/cli`, values: [wire, formats, api, `${server}/cli/offline`, `${server}/version`] },
@@ -152,11 +159,11 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${settings}/settings`,
-      ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
+      ...['agent-error', 'guarded-socket', 'health/health-socket', 'logger', 'tcti-setting'].map(
         (file) => `agent/${file}`,
       ),
     ],
-    packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
+    packages: ['zod', 'node:net', 'node:path', 'node:timers/promises'],
   },
   // What a kubelet does to a private folder it does to that of both sides.
   { room: 'agent', values: ['agent', wire, settings, `${server}/state/volume-group`] },
@@ -264,11 +271,11 @@ describe('the architecture', () => {
     assert.deepEqual(circlesOf(targets), []);
   });
 
-  it('keeps loose files of the server to main, config, server, version, what they alone use, and a doctor', () => {
+  it('keeps loose files of the server to main, config, server, version, what they alone use, its commands, and a doctor', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
       .filter((file) => file.startsWith(`${server}/`) && !isLoose(file))
-      .filter((file) => dirname(file) !== `${server}/cli/offline/doctor`)
+      .filter((file) => ![`${server}/cli/offline/doctor`, `${server}/commands`].includes(dirname(file)))
       .flatMap((file) =>
         importsOf(read(file))
           .map(({ from }) => resolve(file, from))
@@ -367,19 +374,33 @@ describe('the architecture', () => {
     assert.deepEqual(faults, []);
   });
 
-  // An agent that is left alone holds what it loaded for as long as the node runs.
-  it('loads into the agent nothing of what a broker and netfilter do for it', () => {
-    const loaded = new Set(['agent/main.ts', 'agent/config.ts', 'agent/run.ts']);
+  /** What a program that stays holds for as long as the node runs: files of ours, and modules that they import. */
+  function loadedBy(program: string) {
+    const loaded = new Set(['agent/main.ts', 'agent/resident.ts', program]);
+    const modules = new Set<string>();
     for (const file of loaded)
       for (const { from, typeOnly, late } of importsOf(read(file))) {
-        const target = typeOnly || late ? null : resolve(file, from);
+        if (typeOnly || late) continue;
+        const target = resolve(file, from);
         if (target !== null) loaded.add(target);
+        else modules.add(from);
       }
+    return { loaded, packages: [...modules].filter((name) => !/^node(:|-tpm2)/.test(name)).sort() };
+  }
+
+  it('loads into programs that stay no package but those of the wire, and only into the agent', () => {
+    assert.deepEqual(loadedBy('agent/run.ts').packages, ['p-limit', 'ws', 'zod']);
+    assert.deepEqual(loadedBy('agent/tpm-broker/run.ts').packages, []);
+    assert.deepEqual(loadedBy('agent/netfilter/serve.ts').packages, []);
+  });
+
+  it('loads into the agent nothing of what a broker and netfilter do for it, and nothing that reads settings', () => {
+    const { loaded } = loadedBy('agent/run.ts');
     const forOthers = [
       /^agent\/node-tpm2\/(?!run|pcrs|tool-error|response-code)/,
       /^agent\/netfilter\/(?!client|messages|netfilter-fault)/,
       /^agent\/tpm-broker\/(?!client|frames|messages)/,
-      /^attest-server\/(api\/|formats\/(?!nearest)|settings\/config-file)/,
+      /^attest-server\/(api\/|formats\/|settings\/(?!config-error))/,
     ];
     assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
     assert.deepEqual(

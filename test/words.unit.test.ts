@@ -21,14 +21,8 @@ const dullWords: readonly (readonly [RegExp, string])[] = [
   [/\bwhere these are taken\b/, 'if those are in use'],
 ];
 
-/** The pages that are read most, at first and on call, and what `--help` prints. */
-const firstPages = [
-  'README.md',
-  'docs/{README,adopting,backup,certificates,comparison,concepts,first-node,gitops,host,images,install,kubernetes}.md',
-  'docs/{machines,platforms,policy,references,server-down,stories,trial,troubleshooting,uninstall,watching}.md',
-  'docs/runbooks/*.md',
-  'docs/reference-{api,commands,configuration,exit-codes}.md',
-];
+/** Every page that people read, and so what `--help` prints; not what happened in earlier versions. */
+const pages = ['*.md', 'docs/**/*.md', 'manifests/**/*.md'];
 
 /** Turns of phrase in the order of another language, each with the plain one. */
 const foreignPhrases: readonly (readonly [RegExp, string])[] = [
@@ -42,9 +36,18 @@ const foreignPhrases: readonly (readonly [RegExp, string])[] = [
   [/\bis to be had\b/, 'is available'],
   [/\bnone any more\b/, 'no longer'],
   [/\bexits? with \d+ where\b/, 'exits with … if'],
+  [/\b[Ee]nds with (?:\d|`?\d)/, 'exits with'],
   [/\bremoves none\b/, 'never deletes'],
-  [/\bmend(?:s|ed|ing)?\b/, 'fix'],
-  [/\bis to be done\b/, 'you need to do'],
+  [/\bmend(?:s|ed|ing)?\b/i, 'fix'],
+  [/\bis to be (?:done|seen|found)\b/, 'you need to do; shows'],
+  [/\bin the place of\b/, 'in place of'],
+  [/\b(?:is|are) told(?: by|$|[,;:.|])/, 'is reported'],
+  [
+    /(?:^|[.;:] )Who [a-z]+ [^|?.,]+ (?:may|can|is|has|needs|sees|gets|captures|begins)\b(?![^|?]*\?)/,
+    'anyone who',
+  ],
+  [/\b[Ww]ere it\b/, 'even if it is'],
+  [/\bhimself\b/, 'themselves'],
   [/\bshown to everybody else\b/, 'everybody else sees'],
   [/\boutside of (?:a|the) cluster\b/, 'outside the cluster'],
 ];
@@ -122,7 +125,7 @@ describe('the words of the code', () => {
   }
 });
 
-describe('the words of the first pages', () => {
+describe('the words of documents', () => {
   const foreignIn = (text: string) =>
     text
       .split('\n')
@@ -132,10 +135,14 @@ describe('the words of the first pages', () => {
 
   it('are found where they follow the order of another language', () => {
     assert.deepEqual(foreignIn('Begin\nanew where these are taken'), ['2: again', '2: if those are in use']);
-    assert.deepEqual(foreignIn('audit-key --start-anew'), []);
+    assert.deepEqual(
+      foreignIn('Who rotates keys sees it. Mend it\nIt is told in the log, or in the place of'),
+      ['1: fix', '1: anyone who', '2: in place of'],
+    );
+    assert.deepEqual(foreignIn('audit-key --start-anew\nWho may call this API. Who has it?'), []);
   });
 
-  for (const page of globSync(firstPages, { cwd: root }))
+  for (const page of globSync(pages, { cwd: root }).filter((file) => file !== 'CHANGELOG.md'))
     it(`are plain in ${page}`, () => {
       assert.deepEqual(foreignIn(readFileSync(join(root, page), 'utf8')), []);
     });

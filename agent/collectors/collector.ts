@@ -26,16 +26,15 @@ export interface PartCollector extends Omit<BaseCollector<Buffer | null>, 'read'
   readonly after?: 'quote';
   /** The fault to log if the machine has no such thing. */
   readonly missing?: { readonly code: string; readonly text: string };
-  /**
-   * @param paths that the policy protects: the part of the disks is about these
-   * @param takesLocal whether the server knows the member `local` of the part of the firewall
-   */
-  read(
-    sysroot: string,
-    signal: AbortSignal,
-    paths?: readonly string[],
-    takesLocal?: boolean,
-  ): Promise<Buffer | null | Unavailable>;
+  read(sysroot: string, signal: AbortSignal, asked?: AskedParts): Promise<Buffer | null | Unavailable>;
+}
+
+/** Words of a challenge on the parts that it asks for. */
+export interface AskedParts {
+  /** Paths that the policy protects, which the part of the disks is about; default none. */
+  readonly paths?: readonly string[];
+  /** Whether the server knows the member `local` of the part of the firewall; default false. */
+  readonly local?: boolean;
 }
 
 export interface FactsCollector extends BaseCollector<HostFacts> {

@@ -41,7 +41,7 @@ export const disk: PartCollector = {
   part: 'disk',
   // Some dozens of small files, which are late on a machine that is busy.
   within: 2_000,
-  async read(sysroot, signal, paths = []) {
+  async read(sysroot, signal, { paths = [] } = {}) {
     for (let attempt = 1; ; attempt++)
       try {
         return packed(await readDisk(sysroot, signal, paths));
@@ -118,7 +118,7 @@ async function readDisk(
   };
 }
 
-/** `inspect` saw the swap some time ago. What the paths lie on is reported all the same, and the swap without its device. */
+/** `inspect` saw the swap some time ago. The devices below the paths are still reported, and the swap without its device. */
 function goneSince(error: unknown): readonly string[] {
   if (error instanceof DeviceGone) return [];
   throw error;

@@ -20,7 +20,7 @@ export function firewall(socket: string | null): PartCollector {
     part: 'firewall',
     // Some thousands of rules take a second, and several who ask wait for one another.
     within: 10_000,
-    async read(sysroot, signal, _paths, takesLocal = false) {
+    async read(sysroot, signal, { local: takesLocal = false } = {}) {
       try {
         if (socket !== null) return checked(await askForRules(socket, signal), takesLocal);
         if (sysroot === '/') {

@@ -69,7 +69,7 @@ export function showsProcesses(root: string): Promise<boolean> {
   return isOfKernel(root, 'proc');
 }
 
-/** Why a file that was not found may be there all the same; null if the host has none, or all is as it is. */
+/** Why a file that was not found may still exist; null if the host has none, or nothing is hidden. */
 export async function whyHidden(root: string, place: string, signal?: AbortSignal): Promise<string | null> {
   if (root === '/') return null;
   return (await readHostView(root, signal))?.hides(place) ?? null;

@@ -107,7 +107,7 @@ class ListeningTable {
 
   end(): ListeningSocket[] {
     if (this.#rest !== '') throw this.#fault('is cut short');
-    // A table without its heading is none: an empty file would say that nothing listens.
+    // A table needs its heading: an empty file would mean that nothing listens.
     if (this.#line === 0) throw this.#fault('is not there');
     return this.#found;
   }

@@ -15,7 +15,7 @@ export interface SshFacts extends Pick<HostFacts, 'listening' | 'ssh'> {
   readonly unread: Readonly<Record<string, string>>;
 }
 
-/** Never rejects but for the signal: what is not seen is said. */
+/** Rejects only for the signal: the answer says what could not be seen. */
 export async function readSsh(sysroot: string, signal?: AbortSignal): Promise<SshFacts> {
   const unread: Record<string, string> = {};
   const orSay = async <Value>(name: string, reading: Promise<Value>): Promise<Value | null> =>

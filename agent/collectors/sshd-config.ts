@@ -42,7 +42,7 @@ export async function readSshdPorts(sysroot: string, signal?: AbortSignal): Prom
   return ports;
 }
 
-/** A unit of systemd hides a folder by one that is empty and has no rights, which root reads all the same. */
+/** systemd hides a folder behind an empty one without permissions, which root can still read. */
 async function checkIsShown(sysroot: string, folder: string): Promise<void> {
   const found = await stat(await resolveBelow(sysroot, folder)).catch(notThere);
   if (found !== null && (found.mode & 0o777) === 0) throw new Error(`/${folder} is hidden from the agent`);

@@ -54,7 +54,7 @@ async function readTimeSync(sysroot: string): Promise<Upkeep['timeSync'] | null>
 async function readRebootRequired(sysroot: string): Promise<boolean | null> {
   if (await isThere(join(sysroot, 'run/reboot-required'))) return true;
   if (!(await isThere(join(sysroot, 'var/lib/dpkg')))) return null;
-  // A pod that does not show /run has not seen that there is none.
+  // A pod without /run cannot tell that the file is missing.
   const why = await whyHidden(sysroot, '/run/reboot-required').catch(String);
   return why === null ? false : null;
 }

@@ -6,7 +6,7 @@ import { readBounded } from './read-bounded.ts';
 /** Where systemd writes what it measures itself, below the root. */
 export const userSpaceLogPath = 'run/log/systemd/tpm2-measure.log';
 
-/** The log as far as its records are whole: one may be under way. An empty one is none. */
+/** The log up to its last complete record: one may be in progress. Null if it is empty. */
 export const userSpaceLog: PartCollector = {
   name: 'userSpace',
   part: 'userSpace',

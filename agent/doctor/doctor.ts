@@ -1,21 +1,23 @@
 /**
  * `assay-agent doctor`: whether this node has all that its agent needs. `tpm`, `readings` and `servers` look at one
- * thing each, as the agent does, and change nothing.
+ * thing each, as the agent does, and change nothing; `in-pod` says what to type where the agent is a container.
  */
 
 import { access, lstat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { ConfigError } from '../../attest-server/settings/config-error.ts';
 import { type ConfigFile, resolveSettings } from '../../attest-server/settings/settings.ts';
 import { shellWord } from '../../attest-server/wire/advice.ts';
 import { type Check, finding, okay } from '../../attest-server/wire/checks.ts';
 import { type AgentConfig, agentSettings, buildConfig } from '../config.ts';
 import { askHealth } from '../health/ask-health.ts';
+import { inPod } from './in-pod.ts';
 import { checkReadings } from './readings.ts';
 import { checkServers } from './servers.ts';
 import { checkTpm } from './tpm.ts';
 
-const { tcti, tpmBroker, netfilter, sysroot } = agentSettings;
-const localSettings = { tcti, tpmBroker, netfilter, sysroot };
+const { tcti, tpmBroker, netfilter, sysroot, clusterTokenFile } = agentSettings;
+const localSettings = { tcti, tpmBroker, netfilter, sysroot, clusterTokenFile };
 
 /**
  * @param path of the configuration; null if none is named
@@ -30,16 +32,19 @@ export async function examine(
   const { config, check } = await readConfiguration(path, readFile, environment);
   // A machine without a configuration can be looked at, too.
   const local = config ?? localOf(environment);
-  return [
+  // A kubelet gives it to each container.
+  const isInPod = environment.KUBERNETES_SERVICE_HOST !== undefined;
+  const checks = [
     check,
-    ...(await checkTpm(local, signal)),
-    ...(await checkReadings(local, signal)),
-    await checkClock(local.sysroot),
+    ...(await checkTpm(local, config?.node ?? hostname(), signal)),
+    ...(await checkReadings(local, isInPod, signal)),
+    await checkClock(local.sysroot, isInPod),
     ...(config === null ? [] : [await checkState(config), ...(await checkHealth(config))]),
     ...(config === null
       ? [finding('server', 'not looked at', 'no configuration names one', configure(path))]
       : await checkServers(config, signal)),
   ];
+  return isInPod ? inPod(checks, local) : checks;
 }
 
 function configure(path: string | null): string {
@@ -70,19 +75,16 @@ function localOf(environment: Readonly<Record<string, string | undefined>>) {
 }
 
 /** Of systemd-timesyncd alone a file says so; other programs are asked by people. */
-async function checkClock(sysroot: string): Promise<Check> {
+async function checkClock(sysroot: string, isInPod: boolean): Promise<Check> {
+  const next = 'timedatectl status';
+  if (isInPod) return finding('clock', 'not looked at', 'no pod sees who sets the clock of its node', next);
   const isSet = await access(`${sysroot.replace(/\/$/, '')}/run/systemd/timesync/synchronized`).then(
     () => true,
     () => false,
   );
   return isSet
     ? okay('clock', 'systemd-timesyncd has set it')
-    : finding(
-        'clock',
-        'not looked at',
-        'systemd-timesyncd has not set it; another program may have',
-        'timedatectl status',
-      );
+    : finding('clock', 'not looked at', 'systemd-timesyncd has not set it; another program may have', next);
 }
 
 async function checkState({ stateDir }: AgentConfig): Promise<Check> {
@@ -109,7 +111,7 @@ async function checkState({ stateDir }: AgentConfig): Promise<Check> {
       : finding(
           'state folder',
           'not looked at',
-          `this user may not look at ${stateDir}`,
+          `this user may not read ${stateDir}`,
           'sudo assay-agent doctor',
         );
   }

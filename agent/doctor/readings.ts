@@ -5,24 +5,28 @@ import { bootLogPath } from '../collectors/boot-log.ts';
 import { type FactsCollector, type PartCollector, Unavailable } from '../collectors/collector.ts';
 import { imaLogPath } from '../collectors/ima-log.ts';
 import { collectors } from '../collectors/list.ts';
+import { userSpaceLogPath } from '../collectors/user-space-log.ts';
 import type { AgentConfig } from '../config.ts';
 
 const within = 20_000;
 
-/** Reads the node as the agent does, by its collectors. */
+/** Reads the node as the agent does, by its collectors: all but the inventory, which an agent takes between its answers. */
 export async function checkReadings(
   { netfilter, sysroot }: Pick<AgentConfig, 'netfilter' | 'sysroot'>,
+  isInPod: boolean,
   signal: AbortSignal,
 ): Promise<readonly Check[]> {
   const checks: Check[] = [];
   for (const collector of collectors(netfilter))
-    if (collector.supplement === undefined) checks.push(...(await check(collector, sysroot, signal)));
+    if (collector.supplement === undefined && collector.name !== 'inventory')
+      checks.push(...(await check(collector, sysroot, isInPod, signal)));
   return checks;
 }
 
 async function check(
   collector: PartCollector | FactsCollector,
   sysroot: string,
+  isInPod: boolean,
   signal: AbortSignal,
 ): Promise<readonly Check[]> {
   const name = shown[collector.name] ?? collector.name;
@@ -31,9 +35,14 @@ async function check(
     const found = await collector.read(sysroot, AbortSignal.any([signal, AbortSignal.timeout(within)]));
     if (found instanceof Unavailable) return [finding(name, 'failed', found.cause, next)];
     if (found === null) {
+      if (isInPod && collector.name === 'userSpace')
+        return [
+          finding(name, 'not looked at', 'it is for root alone, and the chart does not mount it', next),
+        ];
       const missing = collector.part === null ? undefined : collector.missing;
       const text = missing?.text ?? 'this machine has none';
-      return [isOptional.has(collector.name) ? okay(name, text) : finding(name, 'warning', text, next)];
+      // Not every system measures its user space.
+      return [collector.name === 'userSpace' ? okay(name, text) : finding(name, 'warning', text, next)];
     }
     if (!Buffer.isBuffer(found)) return [okay(name, 'read')];
     return [okay(name, `${found.length} bytes`), ...(collector.part === 'disk' ? checkInspect(found) : [])];
@@ -52,9 +61,6 @@ function checkInspect(part: Buffer): readonly Check[] {
 
 const inspect = 'systemctl start assay-inspect';
 
-/** Not every system measures its user space, or has a list of packages that we read. */
-const isOptional: ReadonlySet<string> = new Set(['userSpace', 'inventory']);
-
 const shown: Readonly<Record<string, string>> = {
   boot: 'firmware log',
   ima: 'IMA list',
@@ -65,6 +71,7 @@ const shown: Readonly<Record<string, string>> = {
 const nextSteps: Readonly<Record<string, string>> = {
   boot: `ls -l /${bootLogPath}`,
   ima: `ls -l /${imaLogPath}`,
+  userSpace: `ls -l /${userSpaceLogPath}`,
   disk: 'systemctl status assay-inspect',
   firewall: 'systemctl status assay-netfilter',
 };

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { openTpm } from 'node-tpm2';
+import { shellWord } from '../../attest-server/wire/advice.ts';
 import { type Check, finding, okay } from '../../attest-server/wire/checks.ts';
 import type { AgentConfig } from '../config.ts';
 import { describeFault } from '../describe-fault.ts';
@@ -8,6 +9,7 @@ import { openBrokerTpm } from '../tpm-broker/client.ts';
 /** Whether there is a TPM, which one, by whom it is asked, and whether its maker vouches for it. */
 export async function checkTpm(
   { tcti, tpmBroker }: Pick<AgentConfig, 'tcti' | 'tpmBroker'>,
+  node: string,
   signal: AbortSignal,
 ): Promise<readonly Check[]> {
   const way = tpmBroker === null ? tcti : `the broker at ${tpmBroker}`;
@@ -22,7 +24,7 @@ export async function checkTpm(
             'TPM certificate',
             'warning',
             'this TPM has none, so no join token enrols it: approve its key, or pin it',
-            `assay enrol approve "$(hostname)" --ek ${digest}`,
+            `assay enrol approve ${shellWord(node)} --ek ${digest}`,
           )
         : okay('TPM certificate', `${certificate.length} bytes, from the TPM's own memory`),
     ];

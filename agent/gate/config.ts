@@ -51,7 +51,7 @@ export const gateSettings = {
       .max(86_400, 'more than a day')
       .nullable()
       .default(null)
-      .describe('it holds kubelet back for good after this time, where the policy says nothing earlier'),
+      .describe('it holds kubelet back for good after this time, unless the policy sets an earlier one'),
   },
   sysroot: {
     variable: 'ASSAY_GATE_SYSROOT',

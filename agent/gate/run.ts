@@ -8,7 +8,6 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm, ToolError, type Tpm } from 'node-tpm2';
-import type { Logger } from 'pino';
 import {
   type GateOpening,
   type GateOrder,
@@ -31,6 +30,7 @@ import type { ServerAddress } from '../config.ts';
 import { type Conversation, startConversation } from '../conversation.ts';
 import { describeFault } from '../describe-fault.ts';
 import { type Identity, noIdentity, readIdentity } from '../identity.ts';
+import type { Logger } from '../logger.ts';
 import { nodeReader } from '../node-reader.ts';
 import { readTrust } from '../server-identity.ts';
 import { openStateDir, type StateDir } from '../state-dir.ts';
@@ -298,7 +298,7 @@ class Gate {
     }
   }
 
-  /** The server is told at the next boot. */
+  /** Reported to the server at the next boot. */
   async #keepUntold(opened: OpenedByItself): Promise<void> {
     try {
       await this.#openState();

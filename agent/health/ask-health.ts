@@ -7,7 +7,7 @@ const longest = 1024;
 /**
  * Asks a program of this machine how it is. Each probe of a kubelet is a process that does this alone: it loads little.
  * @param within milliseconds for the whole answer
- * @returns what it said; who does not answer in time is not alive
+ * @returns what it said; a program that does not answer in time is not alive
  */
 export function askHealth(socket: string, within: number): Promise<Health> {
   return new Promise((resolve) => {
@@ -27,7 +27,7 @@ export function askHealth(socket: string, within: number): Promise<Health> {
     });
     client.once('end', () => {
       const health = parseHealth(said);
-      if (health === null) fail('what answers there is no program of this version');
+      if (health === null) fail('the program that answers there has another version');
       else settle(health);
     });
     client.once('error', (error) => fail('code' in error ? String(error.code) : error.message));

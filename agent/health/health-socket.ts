@@ -20,7 +20,7 @@ const mostClients = 8;
 const takenWithin = 2_000;
 
 /**
- * Tells each who connects how it is, as one line of JSON, and closes. Nothing is read of him.
+ * Sends each client its health as one line of JSON, and closes. It reads nothing from the client.
  * @throws AgentError `health` if the socket cannot be had, or others could put another one in its place
  */
 export async function serveHealth(path: string, look: () => Health): Promise<HealthSocket> {

@@ -71,7 +71,7 @@ export async function inspectBoot(
     files.push({ ...one, copied: isCopied, identity: null });
   }
   const uncopied = files.filter((file) => !file.copied).length;
-  if (uncopied > 0) unread.push(`of ${uncopied} of GRUB's files there is no copy: they are too many`);
+  if (uncopied > 0) unread.push(`${uncopied} of GRUB's files are not copied: there are too many`);
   const initrds = await readInitrds(root, paths.initrd.sort(), before, note);
   files.push(...(copiesInitrds ? await copyBooted(root, initrds, out, note) : initrds));
   const index: BootIndex = {
@@ -222,7 +222,7 @@ async function copyOf(
   if (bytes > copiedBytes) throw new Error('no copy of it: it is too large');
   if (there.has(sha256)) return sha256;
   const file = await openRegular(path);
-  if (file === null) throw new Error('it is no regular file any more');
+  if (file === null) throw new Error('it is no longer a regular file');
   try {
     if (identityOf(await file.stat({ bigint: true })) !== identity)
       throw new Error('it was changed while it was read');

@@ -6,9 +6,9 @@
 
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
+import type { Logger } from '../logger.ts';
 import { inspectBoot } from './boot.ts';
 import { bootFolder } from './boot-index.ts';
 import { inspectDisk } from './disk.ts';

@@ -28,7 +28,7 @@ export function parseKeyResidue(
     if ((type !== 'user' && type !== 'logon') || said === undefined) continue;
     const name = said.replace(/: \d+$/, '');
     const isGone = left === 'expd' || /[RDi]/.test(flags);
-    // What systemd-cryptsetup was told at the console it keeps for 150 seconds, for the next volume.
+    // systemd-cryptsetup caches a passphrase typed at the console for 150 seconds, for the next volume.
     const endsSoon = name === 'cryptsetup' && /^(?:\d+s|[0-2]m)$/.test(left);
     const uuid = /^cryptsetup:([0-9a-fA-F-]{36})/.exec(name)?.[1]?.toLowerCase();
     const opens = /^cryptsetup(?:[:.-]|$)/.test(name) || named.has(name);

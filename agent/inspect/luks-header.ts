@@ -181,7 +181,7 @@ function parseCopy(bytes: Buffer, at: number, wanted: Buffer): Luks2Header | str
   const copy = Buffer.from(bytes.subarray(0, size));
   const version = copy.readUInt16BE(6);
   if (version !== 2) return `says that it is of version ${version}`;
-  if (copy.readBigUInt64BE(256) !== BigInt(at)) return 'says that it lies elsewhere';
+  if (copy.readBigUInt64BE(256) !== BigInt(at)) return 'says that it is elsewhere';
   if (textAt(copy, 72, 32) !== 'sha256') return 'has no checksum of SHA-256';
   const checksum = bytes.subarray(448, 480);
   copy.fill(0, 448, 512);

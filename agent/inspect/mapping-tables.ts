@@ -60,7 +60,7 @@ function keyWord(key: string): string {
   return lengthOf(key);
 }
 
-/** Whatever it is: what has not the form of a key in hex may be one all the same. */
+/** Always removed: something that does not look like a hex key may still be one. */
 function lengthOf(key: string): string {
   return `:${Math.ceil(key.length / 2)}:`;
 }

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { limits } from '../../attest-server/wire/limits.ts';
 import { backOff } from '../back-off.ts';
+import type { Logger } from '../logger.ts';
 import { longest, parseSaid, request } from './messages.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 
@@ -22,7 +22,7 @@ export async function askForRules(socket: string, signal: AbortSignal): Promise<
 
 /**
  * Calls `onMoved` when the rules are others, until the signal. It never rejects: while nobody can be asked, it tries
- * again, and calls it once it can, since what moved meanwhile was not told.
+ * again, and calls it once it can, because changes meanwhile were not reported.
  * @param source socket of `assay-agent netfilter`; null: this process reads the rules itself
  */
 export async function watchFirewall(

@@ -35,7 +35,10 @@ export function parseSaid(line: string, mostBytes: number): NetfilterMessage {
   }
   const [, code, text] = /^fault ([a-z_]{1,32}) (.*)$/.exec(line) ?? [];
   if (code === undefined || text === undefined)
-    throw new NetfilterFault('malformed', 'what answers at the socket is no assay-agent netfilter');
+    throw new NetfilterFault(
+      'malformed',
+      'the program that answers at the socket is not assay-agent netfilter',
+    );
   return { kind: 'fault', fault: new NetfilterFault(isCode(code) ? code : 'failed', text) };
 }
 

@@ -1,6 +1,6 @@
 import { ToolError } from 'node-tpm2/run';
 
-/** Why the rules could not be read. It is what a client is told: never an empty ruleset. */
+/** Why the rules could not be read, as sent to a client: never an empty ruleset. */
 export type NetfilterFaultCode =
   | 'missing_program'
   | 'not_permitted'

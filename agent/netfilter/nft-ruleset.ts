@@ -95,7 +95,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddre
         member: { chain: steady },
       });
     if (isStray && key !== null) {
-      // A rule of no chain is none: nft lists the chains of a table before its rules.
+      // A rule without a chain is ignored: nft lists the chains of a table before its rules.
       const head = ownedChains.get(key);
       if (head !== undefined) kept.push(head);
       ownedChains.delete(key);

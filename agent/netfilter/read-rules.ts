@@ -57,10 +57,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<FirewallLis
   if (ruleset !== null) checkNothingHidden(ruleset, [saved.ip, saved.ip6]);
   const count = (ruleset?.rules ?? 0) + (legacyIp?.count ?? 0) + (legacyIp6?.count ?? 0);
   if (count > limits.rules.count)
-    throw new NetfilterFault(
-      'too_many_rules',
-      `${count} rules that are to be compared: more than ${limits.rules.count}`,
-    );
+    throw new NetfilterFault('too_many_rules', `${count} rules to compare: more than ${limits.rules.count}`);
   const rules = {
     version: 1,
     nft: ruleset === null ? null : withoutSaved(ruleset, [saved.ip, saved.ip6]),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { backOff } from '../back-off.ts';
+import type { Logger } from '../logger.ts';
 import { runMonitor } from './monitor.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { BaseChains } from './nft-ruleset.ts';

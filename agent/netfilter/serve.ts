@@ -5,10 +5,10 @@
 
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
 import { serveHealth } from '../health/health-socket.ts';
+import type { Logger } from '../logger.ts';
 import { faultLine, longest, moved, request, rulesLine } from './messages.ts';
 import { faultOf } from './netfilter-fault.ts';
 import { RuleWatch } from './rule-watch.ts';
@@ -85,7 +85,7 @@ export async function runNetfilter(
   if (!signal.aborted) lost.throwIfAborted();
 }
 
-/** One request after the other; who sends anything else, or does not wait for its answer, is not served. */
+/** One request after the other; a client that sends anything else, or does not wait for its answer, is not served. */
 function answer(client: Socket, watch: RuleWatch): void {
   let waiting = '';
   let isAnswering = false;

@@ -2,7 +2,7 @@ import type { Server, Socket } from 'node:net';
 import { setImmediate as nextLoop, setTimeout as sleep } from 'node:timers/promises';
 import { ToolError } from 'node-tpm2';
 import { encodeFrame, FrameError, FrameReader } from './frames.ts';
-import { busyFault, type CheckedRequest, faultAnswer, parseRequest, requestBounds } from './messages.ts';
+import { busyFault, type CheckedRequest, faultAnswer, parseRequest, requestBounds } from './requests.ts';
 import type { Verbs } from './verbs.ts';
 
 /** The cost that a stranger may cause. */

@@ -4,7 +4,8 @@ import type { Bank, PcrSelection, PcrValues, Quote, QuoteRequest } from 'node-tp
 import { ToolError } from 'node-tpm2/run';
 import { AgentError } from '../agent-error.ts';
 import { type BrokerFrame, encodeFrame, FrameReader } from './frames.ts';
-import { answerBounds, answers, checkNoFault, decodeValues, isBusy, type Request } from './messages.ts';
+import { answerBounds, answers, checkNoFault, decodeValues, isBusy } from './messages.ts';
+import type { Request } from './requests.ts';
 
 export interface BrokerTpmOptions {
   readonly signal?: AbortSignal;

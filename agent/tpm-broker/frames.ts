@@ -1,3 +1,6 @@
+/** How its faults name the TPM broker. */
+export const brokerName = 'tpm-broker';
+
 /** The content of a frame: a request or an answer as JSON, or the secret of an activation, which is in no string. */
 export const frameKinds = { json: 1, secret: 2 } as const;
 export type FrameKind = keyof typeof frameKinds;

@@ -6,10 +6,10 @@
 
 import type { Server } from 'node:net';
 import { ToolError } from 'node-tpm2';
-import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
 import { type Health, serveHealth } from '../health/health-socket.ts';
+import type { Logger } from '../logger.ts';
 import { type BrokerEvent, serve } from './broker.ts';
 import type { BrokerConfig } from './config.ts';
 import { listenHandedOver } from './handed-over.ts';

@@ -1,5 +1,6 @@
 import { type Credential, openTpm, type PcrSelection, type Tpm } from 'node-tpm2';
-import { type Answers, type CheckedRequest, encodeValues } from './messages.ts';
+import type { Answers } from './messages.ts';
+import { type CheckedRequest, encodeValues } from './requests.ts';
 
 /** The verbs that the broker offers to others, on the TPM that it holds. */
 export interface Verbs {

@@ -4,7 +4,7 @@
  */
 
 import pLimit from 'p-limit';
-import type { Logger } from 'pino';
+import type { Logger } from '../logger.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
 export interface WatchedSource {
@@ -19,7 +19,7 @@ export interface WatchedSource {
   look(): string | null | Promise<string | null>;
 }
 
-/** Of what goes on changing, the first three are told at once, and then one in five seconds. */
+/** Repeated changes: the first three are reported at once, then one in five seconds. */
 const burst = 3;
 const oneInSeconds = 5;
 
@@ -84,7 +84,7 @@ interface SourceState {
   readonly watched: WatchedSource;
   /** Null before the first look, and while nobody asks for it. */
   seen: string | null;
-  /** It changed, and that was not told yet. */
+  /** It changed, and that is not reported yet. */
   isChanged: boolean;
   credit: number;
   /** The last fault that was reported. */

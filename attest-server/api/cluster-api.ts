@@ -90,6 +90,29 @@ export const holdRequest = z.strictObject({
 });
 export const holdAnswer = z.object({ items: z.array(holdView) });
 
+/** Rights of the server in its cluster, as the API of the cluster answers (SelfSubjectAccessReview). */
+export const clusterRights = z.object({
+  /** Who the server is there. */
+  user: z.string(),
+  items: z.array(
+    z.object({
+      verb: z.string(),
+      /** Empty: Kubernetes' own. */
+      group: z.string(),
+      /** Plural, with the subresource: `nodes/status`. */
+      resource: z.string(),
+      /** Null: in all of them. */
+      namespace: z.string().nullable(),
+      /** Null: whatever its name. */
+      name: z.string().nullable(),
+      /** Work of the server that waits where it is missing. */
+      waits: z.string(),
+      allowed: z.boolean(),
+    }),
+  ),
+});
+export type ClusterRightsView = z.infer<typeof clusterRights>;
+
 /** The longest that a node may be exempt: 30 days. */
 export const longestExemption = 30 * 86_400;
 export const exemptRequest = z

@@ -178,3 +178,32 @@ export const nodeView = z.object({
   transitions: z.array(shownTransition).default([]),
 });
 export type NodeView = z.infer<typeof nodeView>;
+
+/** A node as a line of a list: what tables show, sort by, and count. */
+export const nodeLine = nodeView.pick({
+  name: true,
+  state: true,
+  reason: true,
+  aspects: true,
+  require: true,
+  trial: true,
+  goneSince: true,
+  since: true,
+  bootedAt: true,
+  bootSeenAt: true,
+  verifiedAt: true,
+  enrolledAt: true,
+  group: true,
+  tpm: true,
+  tpmClass: true,
+  kernel: true,
+  policy: true,
+  mode: true,
+  marks: true,
+  exemption: true,
+  ourChange: true,
+});
+export type NodeLine = z.infer<typeof nodeLine>;
+
+/** From so many nodes on that fail the same way, a person looks at them together. */
+export const manyAlike = 3;

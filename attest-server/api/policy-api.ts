@@ -36,7 +36,7 @@ const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
 export type SimulatedMarksView = z.infer<typeof marks>;
 export const simulatedNode = z.object({
   node: z.string(),
-  /** By what is in force, on the same evidence; null if there is none that can be judged. */
+  /** By the rules in force, on the same evidence; null if no evidence can be judged. */
   before: side.nullable(),
   after: side.nullable(),
   changed: z.boolean(),

@@ -32,12 +32,29 @@ export const statusView = z.object({
     /** The size of the database with what is not yet merged into it. */
     bytes: z.int(),
   }),
+  /** Copies that the server makes by itself; null if it makes none. Absent from older servers. */
+  backups: z
+    .object({
+      directory: z.string(),
+      everySeconds: count,
+      /** Kept at most. */
+      keep: count,
+      count,
+      /** Of the latest copy; null if there is none. */
+      latestAt: z.iso.datetime().nullable(),
+      /** The next one was due half an hour ago. */
+      overdue: z.boolean(),
+      /** Why the latest try failed; null if it did not. */
+      fault: z.string().nullable(),
+    })
+    .nullable()
+    .optional(),
   policy: z.object({
     name: z.string(),
     revision: z.string(),
     /** Since when this process judges by it. */
     since: z.iso.datetime(),
-    /** A person went back to it, until file or directory give another text than `insteadOf`. */
+    /** A person went back to it, until file or directory hold another text than `insteadOf`. */
     rollback: z
       .object({
         by: z.string(),
@@ -57,7 +74,7 @@ export const statusView = z.object({
   declared: z
     .object({
       directory: z.string(),
-      /** Null if none of it ever was; then, or where it is `faulty`, what was in force before is. */
+      /** Null if no directory was ever in force; then, or if it is `faulty`, the earlier rules stay in force. */
       inForce: z
         .object({ serial: count, key: z.string(), digest: z.string(), since: z.iso.datetime() })
         .nullable(),

@@ -82,7 +82,7 @@ export class Ageing {
   #writeFlaps(name: string): Promise<void> {
     return this.#nodes.inOrder(name, async (node) => {
       const { status, stored } = node;
-      // What is shown and not stored is told once it can be.
+      // A state shown but not stored is reported once it can be stored.
       if (status === null || stored !== null || this.#ports.storageFault() !== null) return;
       const joined = this.#rows.joined(node, status, this.#ports.now());
       if (joined !== null) await this.#commits.commit(node, joined, status.state);

@@ -1,3 +1,4 @@
+import { atOnce } from '../formats/in-steps.ts';
 import type { MeasuredBoot } from '../verify/measured-boot.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
@@ -29,7 +30,8 @@ const perByte = 2 / (1024 * 1024);
 /** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
 export class AnswerProof {
   readonly #node: string;
-  readonly #judging: JudgingTime;
+  /** Of its node. */
+  readonly judging: JudgingTime;
   readonly #signed: SignedAnswer;
   readonly #parts: Parts;
   readonly #shared: Pick<ProofsShared, 'turns' | 'steps' | 'held'>;
@@ -47,7 +49,7 @@ export class AnswerProof {
     shared: ProofsShared,
   ) {
     this.#node = node;
-    this.#judging = judging;
+    this.judging = judging;
     this.#signed = signed;
     this.#parts = parts;
     this.#shared = shared;
@@ -60,30 +62,23 @@ export class AnswerProof {
 
   /** With what the server adds. @throws Rejection as `verify` */
   with(given: GivenSupplements): Proven {
-    return this.charged(() => this.#signed.proven(evidenceWith(this.#parts, given)));
+    const work = this.#signed.provenInSteps(evidenceWith(this.#parts, given));
+    return this.judging.charged(() => atOnce(work));
   }
 
   /** The same, in steps. @throws Rejection as `verify` */
   steps(given: GivenSupplements): Generator<void, Proven> {
-    return this.chargedSteps(this.#signed.provenInSteps(evidenceWith(this.#parts, given)));
+    return this.judging.chargedSteps(this.#signed.provenInSteps(evidenceWith(this.#parts, given)));
   }
 
   /** The answer's boot as measured with these files, to see what is still lacking. It proves nothing. @throws Rejection as `verify` */
   bootWith(proven: Proven, given: GivenSupplements): MeasuredBoot | null {
-    return this.charged(() => this.#signed.bootWith(proven, evidenceWith(this.#parts, given)));
-  }
-
-  charged<T>(work: () => T): T {
-    return this.#judging.charged(work);
-  }
-
-  chargedSteps<T>(work: Generator<void, T>): Generator<void, T> {
-    return this.#judging.chargedSteps(work);
+    return this.judging.charged(() => this.#signed.bootWith(proven, evidenceWith(this.#parts, given)));
   }
 
   /** Runs work on a heavy answer while counting its bytes. @throws Rejection `too_large` if too much waits already */
   whileHeld<T>(work: () => Promise<T>): Promise<T> {
-    return this.#shared.held.during(this.#node, this.#bytes, this.#judging.isBusy, work);
+    return this.#shared.held.during(this.#node, this.#bytes, this.judging.isBusy, work);
   }
 
   /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` if it waits for too many turns */
@@ -126,36 +121,32 @@ export class AnswerProofs {
    * @throws Rejection as `verify`; `too_large` where the node's share of our time is spent, or it sent too many boot logs
    */
   begin(peer: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
+    const { name, ekDigest } = peer;
+    const { parts, supplements = {} } = answer;
+    const { boot } = parts;
+    const { quotes, facts } = answer.evidence;
     try {
-      return this.#begin(peer, answer);
+      const started = performance.now();
+      const signed = this.#shared.verifier.checkSigned(
+        { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
+        expectedOf(peer, answer),
+      );
+      const owned = this.#nodes.of(name);
+      owned.ekDigest = ekDigest;
+      owned.judging ??= new JudgingTime(name, this.#rates);
+      const { judging } = owned;
+      judging.admit(performance.now() - started + perByte * arrivedBytes(answer));
+      // Counted also where it replays: what nothing measures is free to invent.
+      if (boot != null && boot.bytes !== null) {
+        owned.budgets ??= this.#budgetsOf(name);
+        owned.budgets.logs.count(signed.resetCount, boot.digest, boot.bytes.length, this.#rates.monotonic());
+      }
+      return (complete) => new AnswerProof(name, judging, signed, answer, complete, this.#shared);
     } catch (error) {
-      for (const { bytes } of Object.values(answer.parts)) if (bytes !== null) giveBackLong(bytes);
-      for (const { came } of Object.values(answer.supplements ?? {})) came?.pieces.forEach(giveBackLong);
+      for (const { bytes } of Object.values(parts)) if (bytes !== null) giveBackLong(bytes);
+      for (const { came } of Object.values(supplements)) came?.pieces.forEach(giveBackLong);
       throw error;
     }
-  }
-
-  #begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
-    const { verifier } = this.#shared;
-    const { evidence, parts } = answer;
-    const { boot } = parts;
-    const { quotes, facts } = evidence;
-    const started = performance.now();
-    const signed = verifier.checkSigned(
-      { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
-      expectedOf({ name, ...node }, answer),
-    );
-    const owned = this.#nodes.of(name);
-    owned.ekDigest = node.ekDigest;
-    owned.judging ??= new JudgingTime(name, this.#rates);
-    const { judging } = owned;
-    judging.admit(performance.now() - started + perByte * arrivedBytes(answer));
-    // Counted also where it replays: what nothing measures is free to invent.
-    if (boot != null && boot.bytes !== null) {
-      owned.budgets ??= this.#budgetsOf(name);
-      owned.budgets.logs.count(signed.resetCount, boot.digest, boot.bytes.length, this.#rates.monotonic());
-    }
-    return (complete) => new AnswerProof(name, judging, signed, answer, complete, this.#shared);
   }
 
   /** Milliseconds until the node may be asked. */

@@ -40,7 +40,7 @@ export function keptBytes(
   return bytes;
 }
 
-/** The same of parts alone, but for the boot log: how many of these may come is counted apart. */
+/** The same for parts only, except the boot log, which is counted separately. */
 export function newPartBytes({ boot: _, ...parts }: Parts, held: NodeStatus['parts']): number {
   return partBytes(parts, held);
 }

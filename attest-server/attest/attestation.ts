@@ -1,11 +1,9 @@
 import type { AskedAgain } from '../channel/ports.ts';
-import type { EnrolledNode } from '../enrolment/ports.ts';
 import { inSteps } from '../formats/in-steps.ts';
 import type { FaultCause } from '../formats/server-fault.ts';
 import { type AppraisedNode, noPast } from '../policy/appraise.ts';
 import { Verifier } from '../verify/verifier.ts';
 import type { PartName } from '../wire/evidence.ts';
-import type { PcrBank } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { Ageing } from './ageing.ts';
 import { type Answer, type AttestedNode, namedBy, withListApart } from './answer.ts';
@@ -20,7 +18,7 @@ import { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { supplementList } from './supplements/list.ts';
-import type { GivenSupplement, SupplementFigures } from './supplements/supplement.ts';
+import type { GivenSupplement } from './supplements/supplement.ts';
 import type { SupplementedAnswer } from './supplements/supplemented-answer.ts';
 import { Supplements } from './supplements/supplements.ts';
 import { SystemUuids } from './system-uuids.ts';
@@ -45,7 +43,7 @@ export class Attestation {
   readonly #named: NamedParts;
   readonly #recorder: VerdictRecorder;
   readonly #ageing: Ageing;
-  readonly #lives: NodeLives;
+  readonly lives: NodeLives;
   readonly supplements: Supplements;
   readonly proofs: AnswerProofs;
   readonly turns: Turns;
@@ -72,14 +70,14 @@ export class Attestation {
     this.#named = new NamedParts(verifier, (digest, node) => evidence.readPart(digest, node));
     this.#recorder = new VerdictRecorder(ports, { claims, rows, commits, supplements, turns });
     this.#ageing = new Ageing(ports, nodes, rows, commits);
-    this.#lives = new NodeLives(ports, { claims, nodes, rows, commits, supplements, verifier });
+    this.lives = new NodeLives(ports, { claims, nodes, rows, commits, supplements, verifier });
   }
 
   /** @param lastAlive as of `NodeLives.start` */
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.supplements.open();
-    await attestation.#lives.start(lastAlive);
+    await attestation.lives.start(lastAlive);
     await attestation.turns.prime(attestation.statuses(), ports.inForce());
     return attestation;
   }
@@ -121,36 +119,6 @@ export class Attestation {
   heldParts(name: string): NodeStatus['parts'] {
     const node = this.#nodes.get(name);
     return node === undefined ? noParts : this.#named.held(node);
-  }
-
-  /** How much of initrds came, and is waited for. */
-  initrdFigures(): SupplementFigures {
-    return this.supplements.figures();
-  }
-
-  /** As of `NodeLives`, like those that follow. */
-  recall(name: string): Promise<NodeStatus | null> {
-    return this.#lives.recall(name);
-  }
-
-  archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void> {
-    return this.#lives.archive(names, work);
-  }
-
-  release(name: string, work: () => Promise<void>, akName?: string): Promise<void> {
-    return this.#lives.release(name, work, akName);
-  }
-
-  approveAgain(name: string, actor: string): Promise<boolean> {
-    return this.#lives.approveAgain(name, actor);
-  }
-
-  endTrialOf(names: readonly string[]): Promise<void> {
-    return this.#lives.endTrialOf(names);
-  }
-
-  fixBanks(record: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
-    return this.#lives.fixBanks(record, shown);
   }
 
   /** @throws AggregateError as of `Ageing.sweep` */
@@ -235,7 +203,7 @@ export class Attestation {
     const { peer, answer, proof } = shown;
     const { name } = node;
     const { evidence } = this.#ports;
-    if (node.status === null) await this.#lives.recallArchived(node);
+    if (node.status === null) await this.lives.recallArchived(node);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(name, this.#ports.labelsOf(name));
     const seen = this.#seen(node, shown);
@@ -260,12 +228,12 @@ export class Attestation {
     try {
       return await this.#recorder.record(node, recorded, inForce, seen);
     } catch (error) {
-      this.#lives.takeBack(node, peer.ak.name, error);
+      this.lives.takeBack(node, peer.ak.name, error);
       throw error;
     }
   }
 
-  /** As the aspects see it, but for what only a whole answer says. */
+  /** As the aspects see it, without what only a whole answer says. */
   #seen({ name, status }: OwnedNode, { peer, answer }: ShownAnswer): AppraisedNode {
     const past = { ...noPast, sentParts: sentBefore(status), memory: status?.memory ?? {} };
     const { tpmClass = 'unknown' } = peer;

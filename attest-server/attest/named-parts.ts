@@ -29,7 +29,7 @@ export class NamedParts {
   held({ status, lostParts: lost }: OwnedNode): PartDigests {
     const all = status?.parts ?? none;
     if (all.ima === undefined && lost === null) return all;
-    // The list goes on from where it is: no digest says that.
+    // The list continues from its present end: no digest says that.
     const { ima: _, ...parts } = all;
     if (lost === null) return parts;
     return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));

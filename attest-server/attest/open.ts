@@ -165,7 +165,7 @@ export async function openAttest(
           supplements: answer.supplements,
         },
       );
-      if (record.banks === null) await attestation.fixBanks(record, hello.banks);
+      if (record.banks === null) await attestation.lives.fixBanks(record, hello.banks);
       duration('total', (monotonic() - started) / 1000);
       return judged;
     },
@@ -174,12 +174,12 @@ export async function openAttest(
     serverFault: (name) => attestation.serverFault(name),
     turned: (name) => attestation.turns.shown(attestation.status(name), parts.inForce()),
     failed: (name, error) => attestation.failed(name, error),
-    recall: (name) => attestation.recall(name),
-    archive: (names, work) => attestation.archive(names, work),
-    release: (name, work, akName) => attestation.release(name, work, akName),
-    approveAgain: (name, actor) => attestation.approveAgain(name, actor),
-    endTrialOf: (names) => attestation.endTrialOf(names),
-    initrdFigures: () => attestation.initrdFigures(),
+    recall: (name) => attestation.lives.recall(name),
+    archive: (names, work) => attestation.lives.archive(names, work),
+    release: (name, work, akName) => attestation.lives.release(name, work, akName),
+    approveAgain: (name, actor) => attestation.lives.approveAgain(name, actor),
+    endTrialOf: (names) => attestation.lives.endTrialOf(names),
+    initrdFigures: () => attestation.supplements.figures(),
     flapping: () => attestation.flapping(),
     judgingFigures: () => attestation.proofs.figures(),
     onRecorded: (listener) => void listeners.push(listener),

@@ -11,7 +11,8 @@ export interface Proof extends Pick<NodeStatus, 'verifiedAt' | 'expiresAt' | 'pa
 
 /** An agent that lost its connection is back within 30 s, and quotes. */
 const comesBackWithin = 60_000;
-const nothing: Promise<unknown> = Promise.resolve();
+/** Nothing is under way. */
+export const noWork: Promise<unknown> = Promise.resolve();
 
 /**
  * All that this server knows of one node. Whoever drops it has forgotten the node: what is still under way then ends at an object that
@@ -35,13 +36,14 @@ export class OwnedNode {
   lostParts: Set<string> | null = null;
   /** Its TPM's banks were added to its record, while a connection may still hold the earlier record. */
   hasFixedBanks = false;
+  /** Settles when what is under way for it is done. */
+  lane = noWork;
   /** Monotonic milliseconds: whoever sets the server's clock back trusts nobody longer. */
   #deadline: number | null = null;
   /** Its latest answer was not judged or stored because of a fault of ours. It is shown, and never stored. */
   #fault: { readonly cause: FaultCause; readonly at: number } | null = null;
   /** Proofs that were said and are on their way to the disk. */
   #unwritten: Unwritten | null = null;
-  #lane = nothing;
 
   constructor(name: string) {
     this.name = name;
@@ -55,31 +57,6 @@ export class OwnedNode {
   /** Status by the node's own doing, as on the disk. */
   get latest(): NodeStatus | null {
     return this.stored ?? this.status;
-  }
-
-  /**
-   * Does the work when all that came before it for this node is done, well or not.
-   * @param ended called once nothing is under way
-   */
-  inOrder<T>(work: () => Promise<T>, ended: (node: OwnedNode) => void): Promise<T> {
-    const turn = this.#lane.then(work, work);
-    const end = () => {
-      if (this.#lane !== settled) return;
-      this.#lane = nothing;
-      ended(this);
-    };
-    const settled: Promise<unknown> = turn.then(end, end);
-    this.#lane = settled;
-    return turn;
-  }
-
-  get isBusy(): boolean {
-    return this.#lane !== nothing;
-  }
-
-  /** Resolves when what is under way is done. */
-  async idle(): Promise<void> {
-    await this.#lane;
   }
 
   /** Shows the status that is stored. */

@@ -1,5 +1,5 @@
 import type { AmongNodes } from './among-nodes.ts';
-import { OwnedNode } from './owned-node.ts';
+import { noWork, OwnedNode } from './owned-node.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** The nodes that this server owns: of no other one anything is in its memory. */
@@ -17,7 +17,7 @@ export class OwnedNodes {
     return this.#nodes.get(name);
   }
 
-  /** A new one where there is none. Attack: names that strangers claim; so it is asked once something is proven, or is for a moment. */
+  /** Creates a missing one. Attack: names that strangers claim; so it is called only after a proof, or for a moment. */
   of(name: string): OwnedNode {
     const known = this.#nodes.get(name);
     if (known !== undefined) return known;
@@ -39,26 +39,29 @@ export class OwnedNodes {
   /** Work on one node after the other, and on many nodes side by side. Work that waits for a dropped node is done with its successor. */
   inOrder<T>(name: string, work: (node: OwnedNode) => Promise<T>): Promise<T> {
     const node = this.of(name);
-    return node.inOrder(
-      () => (this.#nodes.get(name) === node ? work(node) : this.inOrder(name, work)),
-      this.#ended,
-    );
+    const doIt = () => (this.#nodes.get(name) === node ? work(node) : this.inOrder(name, work));
+    // Well or not, whatever came before it is done.
+    const turn = node.lane.then(doIt, doIt);
+    const end = () => {
+      if (node.lane !== settled) return;
+      node.lane = noWork;
+      this.#leaving.delete(node);
+      if (node.isBlank && this.#nodes.get(name) === node) this.drop(node);
+    };
+    const settled: Promise<unknown> = turn.then(end, end);
+    node.lane = settled;
+    return turn;
   }
-
-  readonly #ended = (node: OwnedNode): void => {
-    this.#leaving.delete(node);
-    if (node.isBlank && this.#nodes.get(node.name) === node) this.drop(node);
-  };
 
   /** Knows nothing of the node afterwards. */
   drop(node: OwnedNode): void {
     for (const each of this.#among) each.release(node.name);
     this.#nodes.delete(node.name);
-    if (node.isBusy) this.#leaving.add(node);
+    if (node.lane !== noWork) this.#leaving.add(node);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
-    await Promise.all([...this.#leaving, ...this.#nodes.values()].map((node) => node.idle()));
+    await Promise.all([...this.#leaving, ...this.#nodes.values()].map(({ lane }) => lane));
   }
 }

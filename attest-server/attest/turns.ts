@@ -12,7 +12,7 @@ import type { Proven } from '../verify/proven.ts';
 import type { HostFacts } from '../wire/facts.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { Verdict } from '../wire/verdict.ts';
-import type { AnswerProof } from './answer-proof.ts';
+import type { JudgingTime } from './judging-time.ts';
 import type { NodeStatus } from './ports.ts';
 import type { TrustedBy, Turned } from './trusted-by.ts';
 
@@ -29,7 +29,7 @@ export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
   /** Charges the time of judging to the node, however often it is judged. */
-  readonly proof: Pick<AnswerProof, 'charged' | 'chargedSteps'>;
+  readonly judging: Pick<JudgingTime, 'charged' | 'chargedSteps'>;
   readonly previous: NodeStatus | null;
   readonly inForce: InForce;
   /** As it was judged, with all its labels. */
@@ -191,7 +191,7 @@ export class Turns {
   }
 
   async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
-    const { verdict, proven, proof, previous, inForce, node, at } = judged;
+    const { verdict, proven, judging, previous, inForce, node, at } = judged;
     const shown = before.turned === null ? shownIn(previous) : before.turned.shown;
     const isSame = isAsItWas(judged, before, shown);
     const turned: Omit<Turned, 'as'> = {
@@ -201,18 +201,18 @@ export class Turns {
       shown,
       memory: before.turned?.memory ?? withoutUnknown(previous?.memory ?? {}),
     };
-    // Nobody can ask the server of before: what it judged must be the same.
+    // Nobody can ask the earlier server: its inputs must be unchanged.
     const isOfServer = before.version !== this.#parts.version && isSame;
     const asServer = () => (isOfServer ? { ...before, turned: { ...turned, as: 'trusted' as const } } : null);
     if (isSameRules) return asServer() ?? ownDoing(before, verdict);
     const earlier = await this.#parts.earlier.read(before, node.name);
     if (earlier === null) return asServer();
     const { labels, group } = earlier.groupOf(node.name, node.labels ?? {});
-    // Attack: its kubelet gives it a label by which a group of before asks for less.
+    // Attack: its kubelet gives it a label of a group that asked for less under the earlier rules.
     if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
-    await inSteps(proof.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
-    const { verdict: byBefore, next } = proof.charged(() => earlier.appraise(proven, asBefore, at));
+    await inSteps(judging.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
+    const { verdict: byBefore, next } = judging.charged(() => earlier.appraise(proven, asBefore, at));
     const isWrong = byBefore.state === 'untrusted' || restsOnBad(judged, byBefore, before);
     if (isWrong) return asServer();
     const as = byBefore.state === 'trusted' ? 'trusted' : 'pending';
@@ -248,7 +248,7 @@ function whatChanged(
   return said('references', leftAs(left, context.references));
 }
 
-/** Names the references that were left: a release for some references is none for others. */
+/** Names the references concerned: a release for some references does not cover others. */
 function leftAs(left: readonly string[], inForce: string): string {
   const others = left.length - mostNamed;
   const names = left.toSorted().slice(0, mostNamed).join(', ');

@@ -81,7 +81,8 @@ export class VerdictRecorder {
     inForce: InForce,
     seen: AppraisedNode,
   ): Promise<AnswerOutcome> {
-    const { peer, answer, proof, proven, kept: given, place, wait, hasRoom } = whole;
+    const { peer, answer, proven, kept: given, place, wait, hasRoom } = whole;
+    const { judging } = whole.proof;
     const { name } = node;
     const { turns, rows } = this.#parts;
     // What cannot be stored is not said.
@@ -106,11 +107,13 @@ export class VerdictRecorder {
       ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...seen, past };
-    const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
+    const { verdict, begun, next, ...appraised } = judging.charged(() =>
+      inForce.appraise(proven, judged, at),
+    );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const shown = partsWith(answer.parts, given);
     const parts = partsShown(previous?.parts ?? noParts, shown);
-    const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
+    const turn = { verdict, proven, judging, previous, inForce, node: judged, parts, at };
     const trustedBy = turns.atOnce(turn) ?? (await turns.next(turn));
     // Earlier rules may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
@@ -146,7 +149,7 @@ export class VerdictRecorder {
     });
     const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    // An honest node whose share is full of old rows is proven as ever: it has no more of them.
+    // An honest node whose share is full of old rows is still proven: it just gets no more rows.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(name);
     const summary =
       isSame && hasRoom ? rows.summary(node, previous, status, at, verdict, evidenceIn(kept)) : null;
@@ -161,7 +164,7 @@ export class VerdictRecorder {
       const from = previous?.state ?? null;
       const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
       const change = summary ?? rows.changed(node, status, at, verdicts, from, evidenceIn(kept));
-      // Of changes that are joined the latest evidence stays, in the place of the one before.
+      // Joined changes keep only the latest evidence, which replaces the earlier one.
       const own = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       this.#take(node, own + newBytes, at);
       await this.#parts.commits.commit(node, change, from);

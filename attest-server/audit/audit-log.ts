@@ -106,7 +106,7 @@ export class AuditLog {
   /** A sentence about a rollback that no person has resolved yet, else null. */
   get rollback(): string | null {
     return existsSync(this.#path('lost'))
-      ? 'the audit log was rolled back or replaced (audit_rollback). When you know why, type assay audit resolve --reason WHY'
+      ? 'the audit log was rolled back or replaced (audit_rollback)'
       : null;
   }
 

@@ -107,7 +107,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
       search: (search) => store.audit.search({ ...search, bytes: pageBytes }),
       checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
-      // A reader must not make the disk sync as often as he asks.
+      // A reader must not force a disk sync with each request.
       sign: paced(timings.signOnDemandEvery, () => log.sign().catch(noRoom)),
       rollback: () => log.rollback,
       async rotate(actor) {

@@ -1,4 +1,5 @@
 import {
+  accessSync,
   closeSync,
   constants,
   existsSync,
@@ -13,7 +14,7 @@ import {
 import { dirname, join, sep } from 'node:path';
 import { parseBackupName } from '../formats/backup-name.ts';
 import { StorageFault } from '../formats/server-fault.ts';
-import { preparePrivateFolder } from '../state/private-file.ts';
+import { checkPrivateFolder, preparePrivateFolder } from '../state/private-file.ts';
 import { closeToVolumeGroup } from '../state/volume-group.ts';
 
 /** Bounds of the folder: it must leave keys, state and the kept room alone. */
@@ -41,26 +42,33 @@ export function prepareFolder(
   instance: string,
   { stateDir, keysDir }: Pick<FolderBounds, 'stateDir' | 'keysDir'>,
 ): void {
-  // A volume that is not mounted: copies would fill the disk below it, and nobody would see that.
-  if (!existsSync(dirname(directory)))
-    throw new Error(
-      `${dirname(directory)} is missing: mount the volume of backup.directory, or make that folder`,
-    );
+  checkParent(directory);
   closeToVolumeGroup(directory);
   preparePrivateFolder(directory);
-  const real = realpathSync(directory);
-  for (const taken of [stateDir, keysDir].map((folder) => realpathSync(folder)))
-    if (real === taken || real.startsWith(`${taken}${sep}`))
-      throw new Error(
-        `backup.directory (${directory}) is in ${taken}, and would be lost with it: name a folder on another disk`,
-      );
+  checkElsewhere(directory, [stateDir, keysDir]);
   for (const name of filesIn(directory)) {
     const whole = name.replace(/\.part(-journal|-wal|-shm)?$/, '');
     if (whole !== name && parseBackupName(whole)?.instance === instance) unlinkSync(join(directory, name));
   }
 }
 
-/** @throws StorageFault if a copy would take the room that is kept for a full disk, or there is none for it */
+/**
+ * Looks whether a server of this user could make a copy there, and changes nothing.
+ * @throws Error naming what is wrong; StorageFault if there is no room for one
+ */
+export function checkFolder(directory: string, bounds: FolderBounds): void {
+  checkParent(directory);
+  checkPrivateFolder(directory);
+  const existing = existsSync(directory) ? directory : dirname(directory);
+  accessSync(existing, constants.W_OK | constants.X_OK);
+  checkElsewhere(
+    existing,
+    [bounds.stateDir, bounds.keysDir].filter((folder) => existsSync(folder)),
+  );
+  if (existsSync(bounds.stateDir)) checkRoom(existing, bounds);
+}
+
+/** @throws StorageFault if a copy would use the room reserved for a full disk, or does not fit */
 export function checkRoom(
   directory: string,
   { stateDir, size, needsRoom }: Pick<FolderBounds, 'stateDir' | 'size' | 'needsRoom'>,
@@ -104,4 +112,21 @@ function filesIn(directory: string): readonly string[] {
   return readdirSync(directory, { withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map(({ name }) => name);
+}
+
+function checkParent(directory: string): void {
+  // A volume that is not mounted: copies would fill the disk below it, and nobody would see that.
+  if (!existsSync(dirname(directory)))
+    throw new Error(
+      `${dirname(directory)} is missing: mount the volume of backup.directory, or make that folder`,
+    );
+}
+
+function checkElsewhere(directory: string, taken: readonly string[]): void {
+  const real = realpathSync(directory);
+  for (const folder of taken.map((each) => realpathSync(each)))
+    if (real === folder || real.startsWith(`${folder}${sep}`))
+      throw new Error(
+        `backup.directory (${directory}) is in ${folder}, and would be lost with it: name a folder on another disk`,
+      );
 }

@@ -49,7 +49,7 @@ export function freshChallenge(
   if (speaksAll) asked.parts = parts.filter((name) => name !== 'ima');
   for (const name of supplementNames) {
     const place = supplements[name];
-    // Attack: who has proven nothing is sent for megabytes in a node's name.
+    // Attack: an unproven peer causes megabytes to be requested in a node's name.
     if (place === undefined || !(isProven || supplementForms[name].ofStrangers)) continue;
     if (speaksAll) asked.supplements = { ...asked.supplements, [name]: askedOf(place, most(name)) };
     else if (name === 'loaderFiles' && speaks.includes('files')) asked.files = [...place.of];

@@ -9,13 +9,12 @@ export interface Duties {
 }
 
 const never = Number.POSITIVE_INFINITY;
-/** Milliseconds from one ping to the next. */
-const beatEvery = 30_000;
 
 /** The timers of one connection, in milliseconds: a deadline, the next challenge, the next ping. */
 export class ConnectionTimers implements Sleeper {
   readonly #timerWheel: TimerWheel;
   readonly #now: () => number;
+  readonly #pingEvery: number;
   /** Null once the connection is gone: an alarm that is still set must not keep it in memory. */
   #duties: Duties | null;
   #deadline = never;
@@ -25,11 +24,12 @@ export class ConnectionTimers implements Sleeper {
   /** The earliest alarm that is set. */
   #alarm = never;
 
-  constructor(duties: Duties, timerWheel: TimerWheel, now: () => number) {
+  constructor(duties: Duties, timerWheel: TimerWheel, now: () => number, pingEvery: number) {
     this.#duties = duties;
     this.#timerWheel = timerWheel;
     this.#now = now;
-    this.#beat = now() + beatEvery;
+    this.#pingEvery = pingEvery;
+    this.#beat = now() + pingEvery;
     this.#set();
   }
 
@@ -75,7 +75,7 @@ export class ConnectionTimers implements Sleeper {
       this.#duties?.challenge();
     }
     if (now >= this.#beat) {
-      this.#beat = now + beatEvery;
+      this.#beat = now + this.#pingEvery;
       this.#duties?.beat();
     }
     if (this.#duties !== null) this.#set();

@@ -31,7 +31,7 @@ export class Connection<Node> {
   readonly since: number;
   readonly address: string;
   #heardAt: number;
-  /** Set by who ends it first, where that is not the peer. */
+  /** Set by whichever side of ours ends it first. */
   #ending: KnownEnd | null = null;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
@@ -84,25 +84,20 @@ export class Connection<Node> {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
-    this.#timers = new ConnectionTimers(this, around.timerWheel, ports.now);
+    this.#timers = new ConnectionTimers(this, around.timerWheel, ports.now, timings.pingEvery);
     this.#timers.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
     this.#answer.watch(socket);
-    // One listener of each event, told to all whom it concerns: of two, each connection keeps a list.
+    // One listener for each event, which calls all others: with two, each connection would keep a list.
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       this.#heardAt = ports.wallClock();
       this.#answer.frame(data.length, true);
       if (!this.#mayGoOn()) return;
-      // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
+      // If the peer keeps sending while we work, the rest waits in its buffers, not in ours.
       if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
-      else
-        this.#carryOut(
-          isBinary
-            ? session.binary(ownIfSmall(data))
-            : session.text(data.toString('utf8'), this.#ports.now()),
-        );
+      else this.#carryOut(session.take(isBinary ? ownIfSmall(data) : data.toString('utf8'), ports.now()));
     });
     webSocket.on('error', (error) => {
       if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return;
@@ -189,31 +184,26 @@ export class Connection<Node> {
     setTimeout(() => this.#webSocket.terminate(), 1_000).unref();
   }
 
-  #carryOut(actions: readonly Action[]): void {
+  #carryOut(action: Action | null): void {
     // What is sent together leaves in one TLS record.
     this.#socket.cork();
-    for (const action of actions) this.#do(action);
-    this.#socket.uncork();
-  }
-
-  #do(action: Action): void {
-    switch (action.do) {
+    switch (action?.do) {
       case 'send':
         if (action.message.type === 'activate')
           this.#timers.within(this.#timings.activateWithin, 'not activated in time');
         this.#send(action.message);
-        return;
+        break;
       case 'identify':
         this.#identify(action.hello, action.tokens);
-        return;
+        break;
       case 'enrol':
         this.#attempt(async () => {
           if (this.#node !== null) this.#node = await this.#ports.enrol(this.#node);
           return this.session.enrolled();
         });
-        return;
+        break;
       case 'challenge':
-        // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
+        // An unproven peer has one challenge's time; a proven one keeps its place, and its node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
           const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
@@ -221,7 +211,7 @@ export class Connection<Node> {
         }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
-        return;
+        break;
       case 'judge':
         this.#rate.refund(
           1 +
@@ -229,32 +219,33 @@ export class Connection<Node> {
             Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
         );
         this.#judge(action);
-        return;
+        break;
       case 'refuse':
         this.#refused(action.code, action.text, true);
         this.#send({ type: 'error', code: action.code, ...this.#gateOrder(action.code) });
         this.close(1008, action.code);
-        return;
+        break;
       case 'trusts':
         if (this.#node !== null && this.#probation === null)
           this.#ports.trusts(this.#ports.name(this.#node), action.authorities);
-        return;
+        break;
       case 'opened':
         if (this.#probation !== null) this.#refuseReport();
         else if (this.name !== null) this.#ports.gateOpened(this.name, action.opened);
-        return;
+        break;
       case 'note':
         if (this.#probation !== null) {
           this.#refuseReport();
-          return;
+          break;
         }
         this.#refused(action.code, 'the agent reports it', false);
         this.#answer.forget();
         // That one answers no challenge, and moves none.
-        if (action.code === 'audit_rollback') return;
+        if (action.code === 'audit_rollback') break;
         this.#schedule(this.#timings.challengeEvery);
         if (this.#wanted) this.challenge();
     }
+    this.#socket.uncork();
   }
 
   #refuseReport(): void {
@@ -262,7 +253,7 @@ export class Connection<Node> {
     this.#carryOut(this.session.refuse(code, message));
   }
 
-  /** A gate whose node is not enrolled is told whether it is to wait for that. */
+  /** Tells a gate whose node is not enrolled whether to wait for that. */
   #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
     const { hello } = this.session;
     if (hello === null || !roles[hello.role].gets.includes('gateOrder')) return {};
@@ -313,7 +304,7 @@ export class Connection<Node> {
     this.#answer.forget();
     this.#attempt(async () => {
       try {
-        if (this.#node === null) return [];
+        if (this.#node === null) return null;
         const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
         const { challenge, challengedAt, supplements } = answer;
@@ -321,7 +312,7 @@ export class Connection<Node> {
         this.#sizes.judged(supplements, (name) => challenge.supplements?.[name]?.most ?? 0, time);
         if ('again' in judged) {
           this.#schedule(this.#rounds.reserve(this.#ports.now()));
-          return [];
+          return null;
         }
         const { state, codes, gate, more, enough } = judged;
         this.#enough = enough;
@@ -329,19 +320,17 @@ export class Connection<Node> {
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);
         this.#told = told;
-        return [
-          {
-            do: 'send',
-            message: {
-              type: 'verdict',
-              state,
-              codes: [...codes],
-              ...this.#ports.checkpoint(),
-              ...(authorities !== null && { authorities }),
-              ...(gate !== undefined && { gate }),
-            },
+        return {
+          do: 'send',
+          message: {
+            type: 'verdict',
+            state,
+            codes: [...codes],
+            ...this.#ports.checkpoint(),
+            ...(authorities !== null && { authorities }),
+            ...(gate !== undefined && { gate }),
           },
-        ];
+        };
       } finally {
         this.#judging = false;
         this.#sizes.end();
@@ -365,17 +354,17 @@ export class Connection<Node> {
   }
 
   /** Runs our own work for this connection: a Rejection is the peer's fault, anything else is ours. */
-  #attempt(work: () => Promise<readonly Action[]>): void {
+  #attempt(work: () => Promise<Action | null>): void {
     this.#working = true;
     const done = () => {
       this.#working = false;
       if (this.#webSocket.isPaused) this.#webSocket.resume();
     };
     work().then(
-      (actions) => {
+      (action) => {
         done();
         this.#socket.cork();
-        this.#carryOut(actions);
+        this.#carryOut(action);
         if (this.#draining) this.drain();
         else if (this.#wanted) {
           this.#wanted = false;
@@ -421,8 +410,7 @@ export class Connection<Node> {
 
   /** Refuses, and waits for nothing: what the connection holds is given up at once. */
   #cutOff(code: ReasonCode, text: string): void {
-    for (const action of this.session.refuse(code, text))
-      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
+    if (this.session.refuse(code, text) !== null) this.#refused(code, text, true);
     if (this.#webSocket.bufferedAmount === 0) this.#send({ type: 'error', code });
     this.#ending ??= { by: 'server', status: null, reason: code };
     this.#webSocket.terminate();

@@ -65,7 +65,7 @@ export async function listen<Node>(
       ALPNCallback: ({ protocols }) => (protocols.includes('http/1.1') ? 'http/1.1' : undefined),
     },
     (_request, response) => {
-      // RFC 9110, 15.5.22: it must say what is spoken here. Who took it for the API is told by that.
+      // RFC 9110, 15.5.22: it must name the protocol here, which also helps a client that expected the API.
       response
         .writeHead(426, { connection: 'close', upgrade: 'websocket', 'sec-websocket-protocol': subprotocol })
         .end();
@@ -199,7 +199,7 @@ export async function listen<Node>(
         if (open.size === 0) resolve();
       });
       for (const connection of open) connection.drain();
-      // Who does not go by itself is not waited for, whatever stage it stopped in.
+      // Do not wait for a peer that does not close by itself, in whatever stage it stopped.
       const impatience = setTimeout(() => emptied(), bounds.drain);
       await gone;
       clearTimeout(impatience);

@@ -20,6 +20,7 @@ export interface ChannelConfig {
   readonly challengeEvery: number;
   readonly answerWithin: number;
   readonly helloWithin: number;
+  readonly pingEvery: number;
 }
 
 /** The listener of agents, and their connections. @throws Error with code `EADDRINUSE`, `EACCES`, … */
@@ -29,9 +30,9 @@ export async function openChannel<Node>(
   admission: Admission,
   ports: ChannelPorts<Node>,
 ): Promise<AgentListener & AsyncDisposable> {
-  const { host, agentPort: port, challengeEvery, answerWithin, helloWithin } = config;
+  const { host, agentPort: port, challengeEvery, answerWithin, helloWithin, pingEvery } = config;
   const { activateWithin } = timings;
-  const within = { challengeEvery, answerWithin, helloWithin, activateWithin };
+  const within = { challengeEvery, answerWithin, helloWithin, activateWithin, pingEvery };
   const listener = await listen({ host, port, chain, key, timings: within, admission }, ports);
   return {
     port: listener.port,

@@ -20,6 +20,7 @@ export interface Timings {
   readonly answerWithin: number;
   readonly helloWithin: number;
   readonly activateWithin: number;
+  readonly pingEvery: number;
 }
 
 /** Transport of a connection: the WebSocket, the socket below it, and the visitor that was admitted. */

@@ -4,7 +4,6 @@ import type { Parts } from '../wire/evidence.ts';
 import type { OpenedByItself } from '../wire/gate.ts';
 import { limits } from '../wire/limits.ts';
 import {
-  type AgentMessage,
   type BinaryKind,
   type Challenge,
   checkSpoken,
@@ -72,8 +71,8 @@ type Phase = 'hello' | 'tokens' | 'identifying' | 'activating' | 'enrolling' | '
 const remembered = 4;
 
 /**
- * One agent's conversation: a state machine without I/O, clock or randomness. Every input gives the actions that
- * follow from it; after `refuse` nothing else does.
+ * One agent's conversation: a state machine without I/O, clock or randomness. Every input gives the action that
+ * follows from it, or none; after `refuse` nothing else does.
  */
 export class Session {
   readonly #channel: Buffer;
@@ -125,59 +124,54 @@ export class Session {
     return this.#challenge !== null && now <= this.#challenge.deadline;
   }
 
-  /** @param now milliseconds of a monotonic clock */
-  text(text: string, now: number): readonly Action[] {
-    return this.#guard(() => this.#message(parseAgentMessage(text), text, now));
-  }
-
-  binary(frame: Buffer): readonly Action[] {
-    return this.#guard(() => {
-      const { kind, payload } = parseBinaryFrame(frame);
-      if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
-      this.#onPart(kind, payload);
-      return [];
-    });
+  /** One frame, text or binary. @param now milliseconds of a monotonic clock */
+  take(frame: string | Buffer, now: number): Action | null {
+    if (this.#phase === 'closed') return null;
+    try {
+      return typeof frame === 'string' ? this.#onMessage(frame, now) : this.#onBinary(frame);
+    } catch (error) {
+      if (error instanceof Rejection) return this.refuse(error.code, error.message);
+      throw error;
+    }
   }
 
   /** `activation` is null if this EK and this AK are enrolled together already. */
   identified(
     activation: { readonly credential: Buffer; readonly encrypted: Buffer; readonly secret: Buffer } | null,
-  ): readonly Action[] {
-    if (this.#phase !== 'identifying') return [];
+  ): Action | null {
+    if (this.#phase !== 'identifying') return null;
     if (activation === null) return this.#opened();
     this.#phase = 'activating';
     this.#activationSecret = activation.secret;
     const credential = activation.credential.toString('base64');
-    return [
-      {
-        do: 'send',
-        message: { type: 'activate', credential, secret: activation.encrypted.toString('base64') },
-      },
-    ];
+    return {
+      do: 'send',
+      message: { type: 'activate', credential, secret: activation.encrypted.toString('base64') },
+    };
   }
 
-  enrolled(): readonly Action[] {
-    return this.#phase === 'enrolling' ? this.#opened() : [];
+  enrolled(): Action | null {
+    return this.#phase === 'enrolling' ? this.#opened() : null;
   }
 
   /** Asks for evidence over a fresh nonce; whatever was asked before is stale. */
-  challenge(message: Challenge, nonce: Buffer, now: number): readonly Action[] {
-    if (this.#phase !== 'open') return [];
+  challenge(message: Challenge, nonce: Buffer, now: number): Action | null {
+    if (this.#phase !== 'open') return null;
     if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
     this.#forgetAnswer();
     this.#supplements = new ArrivedSupplements(message);
-    return [{ do: 'send', message }];
+    return { do: 'send', message };
   }
 
   /** Ends the conversation: a deadline passed, or whoever judged refused. */
-  refuse(code: ReasonCode, text: string): readonly Action[] {
-    if (this.#phase === 'closed') return [];
+  refuse(code: ReasonCode, text: string): Action | null {
+    if (this.#phase === 'closed') return null;
     this.#phase = 'closed';
     this.#activationSecret?.fill(0);
     this.#waiting = null;
     this.#forgetAnswer();
-    return [{ do: 'refuse', code, text }];
+    return { do: 'refuse', code, text };
   }
 
   /** Drops the answer to a challenge that is over. */
@@ -186,18 +180,15 @@ export class Session {
     this.#supplements = null;
   }
 
-  #guard(work: () => readonly Action[]): readonly Action[] {
-    if (this.#phase === 'closed') return [];
-    try {
-      return work();
-    } catch (error) {
-      if (error instanceof Rejection) return this.refuse(error.code, error.message);
-      throw error;
-    }
+  #onBinary(frame: Buffer): Action | null {
+    const { kind, payload } = parseBinaryFrame(frame);
+    if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
+    this.#onPart(kind, payload);
+    return null;
   }
 
   /** Each that the hello announces comes once. */
-  #onToken(kind: 'joinToken' | 'clusterToken', payload: Buffer): readonly Action[] {
+  #onToken(kind: 'joinToken' | 'clusterToken', payload: Buffer): Action | null {
     const which = kind === 'joinToken' ? 'join' : 'cluster';
     if (this.#waiting === null || which in this.#waiting.tokens || payload.length > limits.enrolmentToken)
       throw outOfOrder(`a ${which} token`);
@@ -217,7 +208,8 @@ export class Session {
     this.#parts.add(payload);
   }
 
-  #message(message: AgentMessage, text: string, now: number): readonly Action[] {
+  #onMessage(text: string, now: number): Action | null {
+    const message = parseAgentMessage(text);
     const role = this.#hello?.role;
     if (role !== undefined && !roles[role].sends.includes(message.type))
       throw new Rejection('role_denied', `the role ${role} may not send ${message.type}`, { field: 'type' });
@@ -232,7 +224,7 @@ export class Session {
         return this.#onChanged(now);
       case 'trusts':
         if (this.#phase !== 'open') throw outOfOrder('trusts');
-        return [{ do: 'trusts', authorities: message.authorities }];
+        return { do: 'trusts', authorities: message.authorities };
       case 'error':
         return this.#onError(message.code);
       case 'opened':
@@ -240,7 +232,7 @@ export class Session {
     }
   }
 
-  #onHello(hello: Hello, text: string): readonly Action[] {
+  #onHello(hello: Hello, text: string): Action | null {
     if (this.#phase !== 'hello') throw outOfOrder('hello');
     checkVersions(hello.versions.protocol);
     const { ek, ak, joinToken, clusterToken, checkpoint, speaks, ...introduction } = hello;
@@ -256,21 +248,21 @@ export class Session {
   }
 
   /** Once all is there that the hello announces. */
-  #identify(hello: Hello, { join, cluster }: Partial<ShownTokens>): readonly Action[] {
+  #identify(hello: Hello, { join, cluster }: Partial<ShownTokens>): Action | null {
     if (join === undefined || cluster === undefined) {
       this.#phase = 'tokens';
       this.#waiting = {
         hello,
         tokens: { ...(join !== undefined && { join }), ...(cluster !== undefined && { cluster }) },
       };
-      return [];
+      return null;
     }
     this.#phase = 'identifying';
     this.#waiting = null;
-    return [{ do: 'identify', hello, tokens: { join, cluster } }];
+    return { do: 'identify', hello, tokens: { join, cluster } };
   }
 
-  #onActivated(proof: string): readonly Action[] {
+  #onActivated(proof: string): Action | null {
     if (this.#phase !== 'activating' || this.#activationSecret === null) throw outOfOrder('activated');
     const expected = activationProof(this.#activationSecret, this.#channel, this.#helloDigest);
     this.#activationSecret.fill(0);
@@ -281,15 +273,15 @@ export class Session {
         'the credential was not activated by the TPM that holds both keys',
       );
     this.#phase = 'enrolling';
-    return [{ do: 'enrol' }];
+    return { do: 'enrol' };
   }
 
-  #opened(): readonly Action[] {
+  #opened(): Action | null {
     this.#phase = 'open';
-    return [{ do: 'challenge', after: 0 }];
+    return { do: 'challenge', after: 0 };
   }
 
-  #onEvidence(evidence: EvidenceMessage, now: number): readonly Action[] {
+  #onEvidence(evidence: EvidenceMessage, now: number): Action | null {
     if (this.#phase !== 'open')
       throw new Rejection('identity_unproven', 'evidence before the endorsement key was proven');
     const challenge = this.#challenge;
@@ -305,7 +297,7 @@ export class Session {
     const speaks = this.#hello?.speaks ?? [];
     const supplements = this.#supplements?.answered(evidence, message, speaks) ?? {};
     this.#forgetAnswer();
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements }];
+    return { do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements };
   }
 
   #notAsked(nonce: string): Rejection {
@@ -316,29 +308,29 @@ export class Session {
     return new Rejection('nonce_invalid', `not a nonce of this conversation (${nonceBytes} bytes of base64)`);
   }
 
-  #onChanged(now: number): readonly Action[] {
+  #onChanged(now: number): Action | null {
     if (this.#phase !== 'open') throw outOfOrder('changed');
-    if (now < this.#changeDue) return [];
+    if (now < this.#changeDue) return null;
     const after = this.#changes.reserve(now);
     this.#changeDue = now + after;
-    return [{ do: 'challenge', after }];
+    return { do: 'challenge', after };
   }
 
-  #onOpened(opened: OpenedByItself): readonly Action[] {
+  #onOpened(opened: OpenedByItself): Action | null {
     if (this.#phase !== 'open') throw unprovenReport();
     // One of this boot, and one that it could not tell before: each is an entry of the audit log.
     if (++this.#openings > 2) throw outOfOrder('opened');
-    return [{ do: 'opened', opened }];
+    return { do: 'opened', opened };
   }
 
-  #onError(code: ErrorMessage['code']): readonly Action[] {
+  #onError(code: ErrorMessage['code']): Action | null {
     if (this.#phase !== 'open') throw unprovenReport();
     // That one is about us, and no answer to a challenge.
-    if (code === 'audit_rollback') return [{ do: 'note', code }];
+    if (code === 'audit_rollback') return { do: 'note', code };
     if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
     this.#challenge = null;
     this.#forgetAnswer();
-    return [{ do: 'note', code }];
+    return { do: 'note', code };
   }
 }
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 // Starts the command line, in this process where its Node is new enough. The machine's own may be older, which strips
 // no types: then the pinned Node takes over in a second process, found by its path.
-import { existsSync, lstatSync, mkdirSync } from 'node:fs';
-import module from 'node:module';
-import { dirname, isAbsolute, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+
+// An import makes all of a module of Node, with what stands behind each name: of `node:fs` its streams.
+const builtIn = async (name) => process.getBuiltinModule?.(name) ?? import(name);
+const { existsSync, lstatSync, mkdirSync } = await builtIn('node:fs');
+const { createRequire, enableCompileCache } = await builtIn('node:module');
+const { dirname, isAbsolute, join } = await builtIn('node:path');
+const { fileURLToPath } = await builtIn('node:url');
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -42,12 +45,12 @@ function keepCompiledCode() {
   } catch {
     return;
   }
-  module.enableCompileCache(folder);
+  enableCompileCache(folder);
 }
 
 function pinnedNode() {
   try {
-    return module.createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/bin/node`);
+    return createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/bin/node`);
   } catch {
     return null;
   }

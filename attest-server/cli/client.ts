@@ -1,16 +1,11 @@
-import { Agent, request as httpsRequest } from 'node:https';
+import type { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { anyProblem } from '../api/problem.ts';
-import { authorityDigest } from '../wire/authority.ts';
-import { dateFault, dateFaults } from '../wire/certificate-dates.ts';
-import { parseCertificates, plainNames } from '../wire/certificates.ts';
 import { jsonOrNothing } from '../wire/parse-json.ts';
 import { printable } from '../wire/printable.ts';
 import { isReasonCode } from '../wire/reasons.ts';
 import { CliError, exit } from './exit.ts';
-import { withShortDigests } from './readable.ts';
 import type { ServerAccess } from './server-access.ts';
-import { shownChain } from './shown-chain.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
 export interface Client {
@@ -46,14 +41,20 @@ export class NoAnswer extends CliError {}
 /** A bundle may hold the long list of a kernel, and all lists of known files. */
 const maxAnswerBytes = 256 * 1024 * 1024;
 
+/** Length of an answer from which on it pays that zod compiles the schema: about a thousand nodes. */
+const compiledFrom = 1024 * 1024;
+
 /** @param withinMs from the question to the end of the answer, whatever takes the time */
-export function createClient(access: ServerAccess, withinMs = 30_000): Client {
+export async function createClient(access: ServerAccess, withinMs = 30_000): Promise<Client> {
+  // Who asks no server waits for no TLS.
+  const { Agent, request } = await import('node:https');
   // A list of many pages goes over one connection; nobody waits for it at the end.
   const agent = new Agent({ keepAlive: true });
   let answeredAt = Number.NaN;
   const ask = async (method: string, path: string, body?: unknown) => {
     const answer = await send(
       access,
+      request,
       agent,
       { method, path, body: body === undefined ? null : JSON.stringify(body) },
       withinMs,
@@ -63,7 +64,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
     throw refusal(access, path, answer.status, answer.text);
   };
   const shaped = <T extends z.ZodType>(text: string, schema: T): z.output<T> => {
-    const result = schema.safeParse(jsonOrNothing(text));
+    const result = schema.safeParse(jsonOrNothing(text), { jitless: text.length < compiledFrom });
     if (result.success) return result.data;
     const field = result.error.issues[0]?.path.join('.') || 'answer';
     throw new CliError(
@@ -90,6 +91,7 @@ interface ApiRequest {
 
 function send(
   access: ServerAccess,
+  makeRequest: typeof httpsRequest,
   agent: Agent,
   { method, path, body }: ApiRequest,
   withinMs: number,
@@ -101,7 +103,7 @@ function send(
       if (cause instanceof CliError) reject(cause);
       else connectionError(access, cause).then(reject);
     };
-    const request = httpsRequest(
+    const request = makeRequest(
       new URL(path, server),
       {
         method,
@@ -148,32 +150,18 @@ function send(
 }
 
 const whileItHangs =
-  'Try again. If it stays so, look at the server: what its log and its /readyz say, and how busy its disk and processor are.';
+  'Try again. If this continues, check the server: its log, its /readyz, and how busy its disk and processor are.';
 
 const whereTheApiIs = 'The API is on the port apiPort of the server, 8444 where nothing else is set:';
 
 async function connectionError(access: ServerAccess, cause: Error): Promise<CliError> {
-  const { server, caFile, startedBy } = access;
+  const { server, startedBy } = access;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
   const because = (text: string, hint: string) => new CliError(text, hint, exit.error, cause);
-  if (dateFaults.has(code)) {
-    const fault = dateFault(await shownChain(server), Date.now());
-    if (fault !== null) return because(`${server.host}: ${fault.text}`, fault.hint);
-  }
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const names = plainNames((await shownChain(server))[0]?.subjectAltName ?? 'another name');
-    return because(
-      `the certificate of ${server.host} is not for ${server.hostname}, but for ${printable(names)}`,
-      `Use a name that it is for with --server, or add ${server.hostname} to names (ASSAY_NAMES) of the server and restart it.`,
-    );
-  }
   if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code)) {
-    if (startedBy !== null) return notStarted(access, `another server answers at ${server.host}`, cause);
-    const signer = caFile === null ? 'no authority that this system trusts' : `the authority in ${caFile}`;
-    return because(
-      `${signer} ${caFile === null ? 'signed' : 'did not sign'} the certificate of ${server.host} (${code})`,
-      `${await whoSigned(access)}Copy tls/ca.crt out of the state folder of that server (/var/lib/assay/tls/ca.crt where nothing else is set), and name the copy with --ca-file or ASSAY_CA_FILE.`,
-    );
+    const { certificateFault } = await import('./certificate-fault.ts');
+    const fault = await certificateFault(access, code, cause);
+    return fault ?? notStarted(access, `another server answers at ${server.host}`, cause);
   }
   if (code === 'ERR_INVALID_CHAR')
     return because('the token file holds no token', 'Name another one with --token-file.');
@@ -185,24 +173,11 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
 /** `npm start` of this folder named a server that is not there any more. */
 function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): CliError {
   return new NoAnswer(
-    `npm start does not run any more in this folder: ${what}, which ${startedBy} names`,
+    `npm start no longer runs in this folder: ${what}, which ${startedBy} names`,
     'Start it, or name another server with --server, --token-file and --ca-file:\n  npm start',
     exit.error,
     cause,
   );
-}
-
-/** The certificates that the server shows and those of the file, by the digests of `assay authority status`. */
-async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
-  const shown = (await shownChain(server)).at(-1);
-  if (shown === undefined) return '';
-  const name = printable(shown.issuer.split('\n').toReversed().join(', '));
-  const known = ca === null ? [] : parseCertificates(ca);
-  const held =
-    known.length === 0
-      ? ''
-      : `; the file holds ${known.map(authorityDigest).map(withShortDigests).join(' and ')}`;
-  return `It shows one of ${name}, whose key has the digest ${withShortDigests(authorityDigest(shown))}${held}.\n`;
 }
 
 function unreachable(server: URL, code: string, cause: Error): [text: string, hint: string] {
@@ -211,7 +186,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
     return [
       `the server ${server.host} cannot be reached: nothing listens there`,
       server.port === '8444'
-        ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
+        ? 'Is the server running on that machine? Check there, if systemd runs it:\n  systemctl status assay-server'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
@@ -235,7 +210,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code ?? null;
   const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
-  // No part of the API answers so: agents are told there that they speak WebSocket.
+  // No part of the API answers this way: it is how the agents' port asks for WebSocket.
   if (status === 426)
     return because(
       `${server.host} is the port of the agents`,
@@ -269,7 +244,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,
-      "Look into the server's log. On that machine, where systemd runs it:\n  journalctl -u assay-server -n 50",
+      "Read the server's log. On that machine, if systemd runs it:\n  journalctl -u assay-server -n 50",
     );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');

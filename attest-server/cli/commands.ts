@@ -10,19 +10,30 @@ import { addReferences } from './tree/references.ts';
 import { addServer } from './tree/server.ts';
 import { addShells } from './tree/shells.ts';
 
+/** @param get under which a family puts what it lists */
+type AddFamily = (program: Command, context: CliContext, get: Command) => void;
+
+const all: readonly AddFamily[] = [
+  ...[addNodes, addEvidence, addReferences, addPolicies, addEnrolment, addCluster, addServer, addShells],
+];
+
+/** Who types one of these, the most usual, waits for no declaration of the others. */
+const whoAdds = new Map<string, readonly AddFamily[]>([
+  ['why', [addNodes]],
+  ['describe', [addNodes]],
+  ['history', [addNodes]],
+  ['attest', [addNodes]],
+  ['get', [addNodes, addReferences, addPolicies, addEnrolment]],
+]);
+
 /**
  * The command line as its users see it: names, arguments, options. What a command does is in the module that its
  * action loads, so that help and version wait for none of them.
+ * @param first the first word that is typed: of a command that is usual, what does not belong to it is left out
  */
-export function addCommands(program: Command, context: CliContext): void {
-  const get = addNodes(program, context);
-  addEvidence(program, context);
-  addReferences(program, get, context);
-  addPolicies(program, get, context);
-  addEnrolment(program, get, context);
-  addCluster(program, context);
-  addServer(program, context);
-  addShells(program, context);
+export function addCommands(program: Command, context: CliContext, first = ''): void {
+  const get = program.command('get').description('list nodes, and other things that the server holds');
+  for (const add of whoAdds.get(first) ?? all) add(program, context, get);
   for (const command of [...program.commands, program.createHelp().visibleCommands(program).at(-1)])
     command?.helpGroup(familyOf(command.name()));
   addExamples(program);

@@ -60,8 +60,7 @@ function carriedText({ taints, label }: MarksView['there']): string {
 }
 
 const whys: Readonly<Record<Suppression, string>> = {
-  breaker:
-    'its taint waits for a person, because many nodes fail the same way (what they have in common: assay reference candidates): assay breaker list',
+  breaker: 'its taint waits for a person, because many nodes fail the same way: assay breaker list',
   standing_cap: 'its taint waits for a person, since a tenth of its group carries one: assay breaker list',
   our_change:
     'its taint waits for a person, since policy, references or server changed, and not the node: assay breaker list',

@@ -1,9 +1,9 @@
-import type { NodeView } from '../api/node-api.ts';
+import type { NodeLine } from '../api/node-api.ts';
 import { suggestion } from '../formats/nearest.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import { CliError, exit } from './exit.ts';
 
-type NodeOrder = (a: NodeView, b: NodeView) => number;
+type NodeOrder = (a: NodeLine, b: NodeLine) => number;
 
 /** In the order in which a person looks at them. */
 export const worstFirst: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
@@ -34,7 +34,7 @@ export function compareBy(column: string): NodeOrder {
 }
 
 /** Nodes without one stand last. */
-function byText(of: (node: NodeView) => string | null): NodeOrder {
+function byText(of: (node: NodeLine) => string | null): NodeOrder {
   return (a, b) => {
     const [left, right] = [of(a), of(b)];
     if (left === right) return 0;
@@ -44,7 +44,7 @@ function byText(of: (node: NodeView) => string | null): NodeOrder {
 }
 
 /** Moments are RFC 3339 in UTC: their texts stand in the order of time. */
-function newestFirst(of: (node: NodeView) => string | null): NodeOrder {
+function newestFirst(of: (node: NodeLine) => string | null): NodeOrder {
   return (a, b) => {
     const [left, right] = [of(a), of(b)];
     return left === null || right === null ? byText(of)(a, b) : byText(of)(b, a);

@@ -1,4 +1,4 @@
-import type { NodeView } from '../api/node-api.ts';
+import type { NodeLine } from '../api/node-api.ts';
 import { aspects, type NodeState } from '../wire/verdict.ts';
 import { marksCell } from './marks-text.ts';
 import { ago, tableTime, utc } from './moment.ts';
@@ -19,7 +19,7 @@ const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'
  * Nodes as a table. SINCE: in this state. BOOTED: when the boot began. VERIFIED: when it was last judged. AGE: since it was
  * enrolled. A state never stands without what it rests on: counted, and by name in the wide table.
  */
-export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
+export function nodeTable(nodes: readonly NodeLine[], options: TableOptions): string {
   const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node, options) : [])]);
   const text = table(options.wide ? [...columns, ...wideColumns] : columns, rows);
   const shown = options.colour ? coloured(text, nodes) : text;
@@ -32,27 +32,27 @@ export function stateText({
   require,
   goneSince,
   trial,
-}: Pick<NodeView, 'state' | 'require' | 'goneSince' | 'trial'>): string {
+}: Pick<NodeLine, 'state' | 'require' | 'goneSince' | 'trial'>): string {
   if (goneSince !== null) return `${state} (gone)`;
   const about = [...(trial ? ['trial'] : []), ...(state === 'trusted' ? [require.join(', ')] : [])];
   return about.length === 0 ? state : `${state} (${about.join(': ')})`;
 }
 
 /** `trusted 1/6`: how many aspects the policy requires that are affirmed, of all that there are. Else as `stateText`. */
-function countedState(node: NodeView): string {
+function countedState(node: NodeLine): string {
   if (node.state !== 'trusted' || node.goneSince !== null) return stateText(node);
   const affirmed = node.require.filter((aspect) => node.aspects[aspect]?.status === 'affirming');
   return `trusted ${affirmed.length}/${aspects.length}${node.trial ? ' (trial)' : ''}`;
 }
 
 /** Affirmed aspects that only the node itself vouches for. */
-export function selfReported(node: NodeView): readonly string[] {
+export function selfReported(node: NodeLine): readonly string[] {
   return Object.entries(node.aspects)
     .filter(([, { source, status }]) => source === 'host' && status !== 'none')
     .map(([aspect]) => aspect);
 }
 
-function narrow(node: NodeView, { wide: named, utc: absolute, now }: TableOptions): string[] {
+function narrow(node: NodeLine, { wide: named, utc: absolute, now }: TableOptions): string[] {
   const time = (moment: string | null) => tableTime(moment, now, absolute);
   return [
     node.name,
@@ -66,12 +66,12 @@ function narrow(node: NodeView, { wide: named, utc: absolute, now }: TableOption
 }
 
 /** Where only its first proof is known: longer ago than that. */
-function bootedText({ bootedAt, bootSeenAt }: NodeView, now: number, absolute: boolean): string {
+function bootedText({ bootedAt, bootSeenAt }: NodeLine, now: number, absolute: boolean): string {
   if (bootedAt !== null || bootSeenAt === null) return tableTime(bootedAt, now, absolute);
   return absolute ? `before ${utc(bootSeenAt)}` : `>${ago(bootSeenAt, now)}`;
 }
 
-function wide(node: NodeView, options: TableOptions): string[] {
+function wide(node: NodeLine, options: TableOptions): string[] {
   const own = selfReported(node).join(', ');
   const { group, kernel, policy, mode } = node;
   return [group, tpmText(node), kernel, policy, own, mode, marksCell(node), exemptText(node, options)].map(
@@ -80,7 +80,7 @@ function wide(node: NodeView, options: TableOptions): string[] {
 }
 
 /** For how long yet. */
-function exemptText({ exemption }: NodeView, { utc: absolute, now }: TableOptions): string {
+function exemptText({ exemption }: NodeLine, { utc: absolute, now }: TableOptions): string {
   if (exemption === null) return '';
   return absolute
     ? utc(exemption.until)
@@ -88,7 +88,7 @@ function exemptText({ exemption }: NodeView, { utc: absolute, now }: TableOption
 }
 
 /** `IFX firmware 0007005500000200 (discrete)`: as far as it is known. */
-function tpmText({ tpm, tpmClass }: NodeView): string {
+function tpmText({ tpm, tpmClass }: NodeLine): string {
   return [...(tpm === null ? [] : [tpm]), ...(tpmClass === 'unknown' ? [] : [`(${tpmClass})`])].join(' ');
 }
 
@@ -101,7 +101,7 @@ const colours: Readonly<Record<NodeState, number>> = {
 };
 
 /** Colours each line's state, below the heading; the text stays, so colour is never alone. */
-function coloured(text: string, nodes: readonly NodeView[]): string {
+function coloured(text: string, nodes: readonly NodeLine[]): string {
   const lines = text.split('\n');
   return lines
     .map((line, index) => {

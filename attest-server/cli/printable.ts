@@ -5,7 +5,7 @@ export function printableJson(value: unknown, indent = 2): string {
   return JSON.stringify(value, null, indent).split('\n').map(printable).join('\n');
 }
 
-/** The same value with every key made printable, and every string but for its ends of lines. */
+/** The same value with all keys and strings made printable, except line ends in strings. */
 export function printableValue(value: unknown): unknown {
   if (typeof value === 'string') return value.split('\n').map(printable).join('\n');
   if (Array.isArray(value)) return value.map(printableValue);

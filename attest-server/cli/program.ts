@@ -14,9 +14,10 @@ import type { CliIo } from './io.ts';
 /** Runs one command line (without program names) and gives its exit code. */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
   let code: number = exit.ok;
-  const program = createProgram(io, (chosen) => {
+  const exitWith = (chosen: number) => {
     code = chosen;
-  });
+  };
+  const program = createProgram(io, exitWith, args[0]);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return code;
@@ -25,8 +26,12 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
   }
 }
 
-/** Every command with its arguments and options. @param exitWith told the exit code of the command that ran */
-export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Command {
+/**
+ * Every command with its arguments and options.
+ * @param exitWith told the exit code of the command that ran
+ * @param first as of `addCommands`
+ */
+export function createProgram(io: CliIo, exitWith: CliContext['exitWith'], first?: string): Command {
   const program = new Command('assay')
     .description('Shows which nodes have proven what they booted, and why others have not')
     .version(version)
@@ -48,7 +53,7 @@ export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Comm
         ...exitMeanings.map(({ code, meaning }) => `  ${String(code).padStart(2)}  ${meaning}`),
       ].join('\n'),
     );
-  addCommands(program, { version, io, server: () => openServer(program, io), exitWith });
+  addCommands(program, { version, io, server: () => openServer(program, io), exitWith }, first);
   return program;
 }
 
@@ -63,11 +68,7 @@ function shownArgument(argument: Argument): string {
 }
 
 async function openServer(program: Command, io: CliIo): ReturnType<CliContext['server']> {
-  const [{ createClient }, { findServerAccess }] = await Promise.all([
-    import('./client.ts'),
-    import('./server-access.ts'),
-  ]);
-  return createClient(findServerAccess(program.opts(), io));
+  return (await import('./connect.ts')).connect(program.opts(), io);
 }
 
 function report(error: unknown, io: CliIo): number {

@@ -22,7 +22,7 @@ export interface ServerAccess {
   readonly startedBy: string | null;
 }
 
-interface ServerFlags {
+export interface ServerFlags {
   readonly server?: string;
   readonly tokenFile?: string;
   readonly caFile?: string;
@@ -97,7 +97,7 @@ function readToken(path: string): string {
   );
 }
 
-/** Says nothing of what is in it: it may be a secret all the same. */
+/** Says nothing about its content, which may still be a secret. */
 function tokenFault(token: string): string | null {
   if (token === '') return 'is empty';
   if (token.length > limits.apiToken)

@@ -13,13 +13,12 @@ export function growingTable(heading: readonly string[]): (rows: readonly (reado
     const cells = rows.map((row) => row.map((cell, at) => cellText(cell, at === row.length - 1)));
     const lines = isFirst ? [heading, ...cells] : cells;
     isFirst = false;
-    widths = widths.map((width, column) =>
-      Math.max(width, ...lines.map((line) => [...(line[column] ?? '')].length)),
-    );
+    const lengths = lines.map((line) => line.map((cell) => [...cell].length));
+    widths = widths.map((width, column) => Math.max(width, ...lengths.map((line) => line[column] ?? 0)));
     return lines
-      .map((line) =>
+      .map((line, row) =>
         line
-          .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - [...cell].length))
+          .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - (lengths[row]?.[column] ?? 0)))
           .join('  ')
           .trimEnd(),
       )

@@ -8,7 +8,7 @@ import { closeToVolumeGroup, type OpenedToGroup } from '../state/volume-group.ts
 /** Does the work while no other program changes keys of this folder. Not to be called within itself. */
 export type RunExclusively = <T>(work: () => T | Promise<T>) => Promise<T>;
 
-/** Where keys are, which servers may share: who changes them is alone, and who reads them waits for nobody. */
+/** The folder of keys, which servers may share: only one changes them at a time, and readers never wait. */
 export interface KeyFolder {
   readonly auditKey: string;
   /** Of the TLS authorities. */

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import type { AuditSigner } from '../audit/ports.ts';
 import { checkPrivateFolder, readPrivate } from '../state/private-file.ts';
-import { readOrNull } from '../state/whole-file.ts';
+import { parsed, readOrNull } from '../state/whole-file.ts';
 import { authorityDigest } from '../wire/authority.ts';
 import { readAuditKey } from './audit-key.ts';
 import { checkLeftBehind, placesIn } from './key-folder.ts';
@@ -38,20 +38,14 @@ async function authoritiesIn(dir: string): Promise<FoundAuthorities | null> {
     ['ca.crt', 'next.crt', 'previous.crt'].map((name) => readOrNull(join(dir, name))),
   );
   if (ca == null) return null;
-  const inForce = parsed(join(dir, 'ca.crt'), () => new X509Certificate(ca));
-  const key = parsed(join(dir, 'ca.key'), () => createPrivateKey(readPrivate(join(dir, 'ca.key'))));
+  const [certificate, keyFile] = [join(dir, 'ca.crt'), join(dir, 'ca.key')];
+  const remedy = 'bring back a copy, private as it was';
+  const inForce = parsed(certificate, remedy, () => new X509Certificate(ca));
+  const key = parsed(keyFile, remedy, () => createPrivateKey(readPrivate(keyFile)));
   const others = [next, previous].flatMap((pem) => (pem == null ? [] : [new X509Certificate(pem)]));
   return {
     inForce: authorityDigest(inForce),
     all: [inForce, ...others].map(authorityDigest),
     hasKey: inForce.checkPrivateKey(key),
   };
-}
-
-function parsed<T>(path: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    throw new Error(`${path} cannot be used: bring back a copy, private as it was`, { cause });
-  }
 }

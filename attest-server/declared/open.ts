@@ -87,7 +87,7 @@ export interface Declared extends AsyncDisposable {
   read(): Promise<void>;
 }
 
-/** @throws Error for a key that is none, or cannot be read */
+/** @throws Error for an invalid or unreadable key */
 export async function openDeclared(config: DeclaredConfig | null, parts: DeclaredParts): Promise<Declared> {
   if (config === null) return none;
   const { directory } = config;

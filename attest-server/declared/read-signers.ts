@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseSigners, type Signer } from '../verify/declared/signers.ts';
 
-/** Keys of the settings, in the order in which they stand there. @throws Error naming the one that is none */
+/** Keys of the settings, in their order. @throws Error naming an invalid one */
 export async function readSigners(keys: readonly string[]): Promise<readonly Signer[]> {
   const signers: Signer[] = [];
   for (const key of keys) {

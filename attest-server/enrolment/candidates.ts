@@ -4,7 +4,7 @@ import { sourceOf } from '../wire/source.ts';
 import { ClaimTable, inAll, type NameClaim } from './claim-table.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
-/** Claim of a TPM that was told to wait. */
+/** Claim of a TPM that must wait. */
 export type CandidateClaim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 
 /** The disk hears of one candidate at most once in this time, however often it comes. */

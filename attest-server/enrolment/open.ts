@@ -1,7 +1,7 @@
 /**
  * Which TPM is which node: the keys of a hello (`identify`), by which method (`registry`), `candidates`,
- * `approvals`, and the word of a cloud (`cloud-program`); who was refused under a name (`claims`), and where a
- * node was last (`last-seen`).
+ * `approvals`, and the word of a cloud (`cloud-program`, which gets a part of the environment,
+ * `cloud-environment`); who was refused under a name (`claims`), and where a node was last (`last-seen`).
  */
 
 import type { Logger } from 'pino';
@@ -87,7 +87,7 @@ export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   readonly identify: Identify;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
-  /** Looks at what a peer brought that only one who is proven may say. */
+  /** Checks claims of a peer that only a proven one may make. */
   proven(peer: Peer): Promise<void>;
   name(peer: Peer): string;
   /** Reports what the channel refuses; a refusal that policy expects of a machine is not an event. */

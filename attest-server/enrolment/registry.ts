@@ -349,7 +349,7 @@ function supersededBy(candidate: EnrolledNode, holder: EnrolledNode | null): Sup
   };
 }
 
-/** For people: the agent is told the code alone. */
+/** For people: the agent gets only the code. */
 function noJoinToken(why: string): Rejection {
   return new Rejection('enrolment_pending', `the join token ${why}: create a new one`);
 }

@@ -52,7 +52,7 @@ export function blob(content: string | Buffer): Blob {
   return { digest: hash('sha256', bytes, 'hex'), bytes };
 }
 
-/** An answer opened: what it names is there, but for the bytes of its parts, the policy and the references. */
+/** An answer opened: everything that it names, without the bytes of its parts, the policy and the references. */
 export interface OpenedAnswer {
   readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
   readonly keys: AnswerKeys;

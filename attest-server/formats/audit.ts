@@ -27,7 +27,7 @@ export const auditActions = {
   'policy.allow': 'a person let one policy come into force, whatever number of nodes it makes untrusted: why',
   'reload.refuse': 'a file that was read again is faulty, and the old one stays in force',
   'token.create': 'a person or program may use the API',
-  'token.revoke': 'a person or program may not use the API any more',
+  'token.revoke': 'a person or program may no longer use the API',
   refuse: 'evidence, a connection or a request was refused',
   'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
   evidence_erased:
@@ -40,7 +40,7 @@ export const auditActions = {
     'the server could store no verdict for a time: why, since when (`since`), how many answers came to nothing, how many audit entries follow late, and how many are lost',
   'authority.rotate': 'another authority of the server was announced',
   'authority.finish': 'the announced authority signs from now on',
-  'authority.retire': 'the authority before is not announced any more',
+  'authority.retire': 'the earlier authority is no longer announced',
   'certificate.renew': 'the server’s certificate was replaced: until when the old and the new one are good',
   'audit_key.create': 'the audit log got its first key',
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
@@ -54,15 +54,15 @@ export const auditActions = {
     'so many nodes of a group fail the same way that their taints wait for a person: group, code, value, how many',
   'breaker.hold': 'a person said that those taints stay away',
   'breaker.release': 'a person, or a setting after its time, said that those nodes are tainted',
-  'breaker.close': 'no node fails so any more: nothing waits',
+  'breaker.close': 'no node fails this way any longer: nothing waits',
   exempt: 'a person lets a node work although it is not trusted: why, and until when',
   'exempt.end': 'an exemption ended: by its time (`server`), or by a person',
-  'trust.enable': 'trust cannot be taken back any more: for which groups of the policy',
+  'trust.enable': 'trust can no longer be taken back: for which groups of the policy',
   'trust.restore': 'the latch was missing in the store or in the cluster, and was written there again',
   'node.gone':
     'a node left: the cluster has no Node of it, and its TPM is silent; since when. It is in no list, unless something is held against it',
   'node.back':
-    'a node that was gone is there again: its Node (`node`) or a proof of its TPM (`tpm`) came back, or the server is in no cluster any more (`server`)',
+    'a node that was gone is back: its Node (`node`) or a proof of its TPM (`tpm`) came back, or the server is no longer in a cluster (`server`)',
   'node.archive': 'records of nodes that were gone for long are kept out of all lists: how many, and which',
   'webhook.drop':
     'the webhook was not told of what happened: why (`age`, `count`, `rejected`), from which entry on (`seq`), how many at first',

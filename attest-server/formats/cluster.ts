@@ -1,4 +1,4 @@
-/** Why the watch of the Nodes began again; `gone`: the API forgot what it told, so that all is listed. */
+/** Why the watch of the Nodes began again; `gone`: the API no longer has the earlier version, so all are listed. */
 export const watchRestartReasons = ['ended', 'gone', 'silent', 'unreachable', 'forbidden', 'failed'] as const;
 export type WatchRestartReason = (typeof watchRestartReasons)[number];
 

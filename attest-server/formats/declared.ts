@@ -24,14 +24,14 @@ export const declaredBounds = {
 
 /** Why a directory does not count, and what was in force stays. */
 export const declaredFaults = {
-  unreadable: 'a file is missing, is none, or may not be read',
+  unreadable: 'a file is missing, is not a file, or may not be read',
   too_large: 'a file, or all together, is larger than a server takes',
   unsigned: 'there is no signature, or a file that the manifest does not name',
-  sig_invalid: 'the signature is none of a key of the settings, or of another manifest',
+  sig_invalid: 'the signature is not by a key of the settings, or belongs to another manifest',
   serial: 'the manifest is older than the one in force, or another one of its serial',
   changed: 'a file is not the one that was signed',
   malformed: 'manifest, reference, list of pins or policy have a fault',
-  policy: 'the policy asks for less than the latch wants',
+  policy: 'the policy asks for less than the latch requires',
   pins: 'a key is bound to another node',
 } as const satisfies Readonly<Record<string, string>>;
 export type DeclaredFault = keyof typeof declaredFaults;

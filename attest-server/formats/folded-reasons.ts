@@ -54,7 +54,7 @@ function isOfOneLog({ evidence: one }: FoldedReason, { evidence: other }: Folded
 function isLetInBy({ detail: ways = [] }: FoldedReason, { detail: changed = [] }: FoldedReason): boolean {
   let chain = '';
   return changed.some((line) => {
-    chain = /^@@ (.*) @@$/.exec(line)?.[1] ?? chain;
+    chain = /^@@ (?:new )?(.*) @@$/.exec(line)?.[1] ?? chain;
     return line.startsWith('+ ') && ways.includes(`  ${chain}: ${line.slice(2)}`);
   });
 }

@@ -94,7 +94,7 @@ const cases: Readonly<Record<ImaArea, readonly HookCase[]>> = {
   policy: [ofFile('POLICY_CHECK', 'MAY_READ')],
   criticalData: [{ hook: 'CRITICAL_DATA', rights: null }],
   keys: [{ hook: 'KEY_CHECK', rights: null }],
-  // Who is root, and who has become it: a program that is setuid has another uid.
+  // Both root and what has become root: a setuid program has another uid.
   rootReads: ['uid=0', 'euid=0'].map((holds) => ({ hook: 'FILE_CHECK', rights: openedToRead, holds })),
 };
 

@@ -44,7 +44,7 @@ function repeated(lineOf: Map<string, number>, line: number, node: string, ek: s
     ['key', `key ${ek}`],
   ] as const) {
     const earlier = lineOf.get(key);
-    if (earlier !== undefined) return `this ${what} stands in line ${earlier} already`;
+    if (earlier !== undefined) return `this ${what} is already in line ${earlier}`;
     lineOf.set(key, line);
   }
   return null;

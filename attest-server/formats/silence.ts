@@ -34,7 +34,8 @@ export function overdueText(how: string | null): string {
 export function silenceText(connection: StandingConnection | EndedConnection): string {
   const heard = moment(connection.heardAt);
   if (!('by' in connection))
-    return `its agent has been connected since ${moment(connection.since)} and was last heard at ${heard}, but does not answer`;
+    // Stored, it is read when the connection is long gone.
+    return `its agent connected at ${moment(connection.since)} and was last heard at ${heard}, but does not answer`;
   const { at, by, status, reason } = connection;
   if (by === 'reset') return `its connection broke off at ${moment(at)}, without a goodbye`;
   if (by === 'timeout') return `nothing has come from it since ${heard}`;

@@ -1,6 +1,6 @@
 import type { Mode, NodeState } from '../wire/verdict.ts';
 
-/** A verdict before something, and the one behind it; null if there is none. */
+/** The verdicts before and after an event; null if there is none. */
 interface Changing {
   readonly before: { readonly state: NodeState } | null;
   readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;

@@ -44,7 +44,7 @@ export const loggedEvents = {
   'node.gone': {
     action: 'node.gone',
     isOfNode: true,
-    says: 'the cluster has no Node of it any more, and its TPM is silent',
+    says: 'the cluster no longer has its Node, and its TPM is silent',
     next: 'assay describe node NODE',
   },
   'node.back': {
@@ -92,7 +92,7 @@ export const loggedEvents = {
   'breaker.close': {
     action: 'breaker.close',
     isOfNode: false,
-    says: 'no node of the group fails so any more',
+    says: 'no node of the group fails this way any longer',
     next: null,
   },
   'cluster.pause': {

@@ -42,7 +42,7 @@ export interface Health extends WriteWatch, AsyncDisposable {
   fault(): StorageFault | null;
   /** Advice to a person about such a fault. */
   advice(cause: FaultCause): string;
-  /** Opens what needs a little room; where there is none, once more with the room that is kept. */
+  /** Opens what needs a little room; if the disk is full, once more with the reserved room. */
   opening<T>(open: () => Promise<T>): Promise<T>;
   /**
    * From now on this write says whether a fault is over.

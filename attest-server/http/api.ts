@@ -143,7 +143,7 @@ function textOf(body: unknown): string {
   return `${JSON.stringify(body)}\n`;
 }
 
-/** Who has what was read already is not sent it again: lists are asked for every few seconds. */
+/** Does not resend what the caller already has: lists are requested every few seconds. */
 function send(
   response: ServerResponse,
   { status, text }: { readonly status: number; readonly text: string },

@@ -32,11 +32,14 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
+  const { reason: code } = view;
   const turn = view.ourChange === null ? null : ports.turned(view.name);
   const directory = ports.server.declared()?.directory ?? null;
   const isMarked = view.mode === 'enforce' && ports.cluster !== null;
   const known = withClaims(
-    turn === null ? shown : { ...shown, turned: turnedView(turn, { isMarked, directory }) },
+    turn === null || code === null
+      ? shown
+      : { ...shown, turned: turnedView(turn, { code, isMarked, directory }) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,
@@ -112,7 +115,7 @@ function withConnection(view: NodeView, ports: KnownPorts): NodeView {
   return withSilence({ ...view, references, address, agent, ...connection, exemption, marks }, ports);
 }
 
-/** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */
+/** @param since milliseconds since the epoch after which a trusted node's refusals are shown; null: none are */
 function withClaims(
   view: NodeView,
   claims: readonly KnownClaim[],
@@ -176,7 +179,7 @@ function isSilence({ code, source }: ReasonView): boolean {
   return code === 'evidence_overdue' || (code === 'enrolment_pending' && source === 'server');
 }
 
-/** Severity info: a stranger says what he likes, and changes no state by it. */
+/** Severity info: a stranger's claims change no state. */
 const noted = { ...fromServer, severity: 'info' } as const;
 
 /** Those that may be the node's new TPM first: an exchanged board is silent under its own name. */

@@ -263,7 +263,7 @@ function overdueReason(verifiedAt: number | null): ReasonView {
   };
 }
 
-/** Shown in the place of `evidence_overdue`, and never stored. */
+/** Shown in place of `evidence_overdue`, and never stored. */
 function faultReason(cause: FaultCause): ReasonView {
   const what = cause === 'internal' ? '' : 'nothing can be stored, because ';
   return {

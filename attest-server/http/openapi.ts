@@ -36,12 +36,12 @@ export function openApi(routes: readonly Route[]): unknown {
         IfNoneMatch: {
           name: 'If-None-Match',
           in: 'header',
-          description: 'The ETag of an answer that the caller has: 304 where it is still the same',
+          description: 'The ETag of an answer that the caller has: 304 if it is unchanged',
           schema: { type: 'string' },
         },
       },
       headers: {
-        ETag: { description: 'Another one where the answer is another', schema: { type: 'string' } },
+        ETag: { description: 'Changes with the answer', schema: { type: 'string' } },
       },
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
     },

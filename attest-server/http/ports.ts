@@ -5,6 +5,7 @@ import type { ReasonView } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import type { AuditFindings, AuditSearch } from '../audit/ports.ts';
+import type { ShownBackups } from '../backups/open.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
@@ -18,6 +19,7 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../formats/refer
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
+import type { HeldRights } from '../kubernetes/rights.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -77,6 +79,8 @@ export interface ApiPorts {
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /** The marks of the cluster, and what people decide about them; null if the server is in none. */
   readonly cluster: Control | null;
+  /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
+  readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
   /**
    * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null if
@@ -108,7 +112,7 @@ export interface ApiPorts {
   answered(method: string, route: string, status: number, seconds: number): void;
   /** A caller without a valid token, or whose role does not suffice. `actor` is his token's name or his address. */
   refused(code: ReasonCode, text: string, actor: string): void;
-  /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
+  /** Our own fault behind a 500, for the log: the caller learns nothing about it. */
   fault(error: unknown, route: string): void;
 }
 
@@ -165,6 +169,11 @@ export interface ReferencePorts {
     readonly group?: string | undefined;
     readonly kind?: ReferenceKind | undefined;
   }): Promise<ReferenceCandidates>;
+  /** How many nodes of the group show one thing with this node that no reference in force has, and its codes; null: none. */
+  shared(
+    node: string,
+    group: string,
+  ): { readonly nodes: number; readonly codes: readonly ReasonCode[] } | null;
 }
 
 /** Stored state that the API and the metrics show. */
@@ -198,7 +207,7 @@ export interface NamedTokens {
   revoke(name: string, actor: string): Promise<boolean>;
 }
 
-/** The whole of a token was shown that once held: who has it may know why it does not. */
+/** A formerly valid token was shown whole: its holder may know why it is no longer valid. */
 export interface ExpiredToken {
   readonly token: string;
   readonly role: ApiRole;
@@ -333,7 +342,7 @@ export interface PolicyHistoryPorts {
   /** Policy that is being compared with the active one; null: none. */
   comparing(): { readonly policy: string; readonly judged: number } | null;
   /**
-   * Puts an earlier policy in force until file or directory give another text.
+   * Puts an earlier policy in force until the text in file or directory changes.
    * @param digits the first ones of its digest
    * @throws an error named NotNow if none is kept, several begin so, or it is in force; PolicyError where the latch, or this
    * version, refuses it
@@ -413,6 +422,8 @@ export interface ServerPort {
   /** Bytes on the file system of the state folder; null if it does not say. */
   space(): { readonly free: number | null; readonly total: number | null };
   store(): { readonly schema: number; readonly bytes: number };
+  /** Copies that it makes by itself; null: none. */
+  backups(): ShownBackups | null;
   certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   connections(): readonly {
     readonly port: 'agents' | 'api' | 'metrics';

@@ -14,7 +14,7 @@ export function liveness(): RouteAnswer {
   return { status: 200, body: { ok: true } };
 }
 
-/** Reply of the first room that is not ready; otherwise of the first that gives a reason all the same. */
+/** Reply of the first room that is not ready; otherwise of the first that still gives a reason. */
 export function isReady(rooms: readonly (() => Readiness)[]): Readiness {
   const said = rooms.map((ready) => ready());
   return (

@@ -23,6 +23,19 @@ export const clusterRoutes: readonly Route[] = [
       return ok(clusterView(await controlOf(ports).shown()));
     },
   }),
+  route('GET', '/v1/cluster/rights', 'reader', {
+    operation: 'getClusterRights',
+    summary:
+      'Which rights the server has in its cluster, of those that it needs: the API of the cluster is asked for each',
+    problems: [409],
+    answer: api.clusterRights,
+    async handle({ clusterRights }) {
+      if (clusterRights === null) throw noCluster();
+      const { user, rights } = await clusterRights();
+      const view: api.ClusterRightsView = { user, items: [...rights] };
+      return ok(view);
+    },
+  }),
   route('POST', '/v1/cluster/pause', 'operator', {
     operation: 'pauseMarking',
     summary:
@@ -128,7 +141,7 @@ export const clusterRoutes: readonly Route[] = [
   route('POST', '/v1/cluster/trust', 'admin', {
     operation: 'enableTrust',
     summary:
-      'Enable trust for good: for these groups neither mode nor require can shrink any more. It wants a copy of the audit key to be shown',
+      'Enable trust for good: mode and require of these groups can no longer shrink. It needs proof of a copy of the audit key',
     body: api.trustRequest,
     status: 201,
     problems: [409],
@@ -183,25 +196,24 @@ export const clusterRoutes: readonly Route[] = [
 
 /** @throws HttpProblem 409 if the server is in no cluster */
 function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
-  if (cluster === null)
-    throw new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
-      next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
-    });
+  if (cluster === null) throw noCluster();
   return cluster;
+}
+
+function noCluster(): HttpProblem {
+  return new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
+    next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
+  });
 }
 
 /** @throws HttpProblem 409 if no copy of the key that signs now is shown: one disk would end what cannot be taken back */
 function checkCopy({ audit }: Pick<ApiPorts, 'audit'>, copy: AuditKeyCopy | undefined): void {
   const fault = copy === undefined ? 'none was shown' : faultOfCopy(audit.keys(), copy);
   if (fault === null) return;
-  throw new HttpProblem(
-    409,
-    `trust is enabled only where a copy of the audit key is kept elsewhere: ${fault}`,
-    {
-      code: 'audit_key_not_copied',
-      next: 'Copy audit.key of the state folder to another machine, and show it from there:\n  assay trust enable --audit-key-copy FILE',
-    },
-  );
+  throw new HttpProblem(409, `trust is enabled only if a copy of the audit key is kept elsewhere: ${fault}`, {
+    code: 'audit_key_not_copied',
+    next: 'Copy audit.key of the state folder to another machine, and show it from there:\n  assay trust enable --audit-key-copy FILE',
+  });
 }
 
 function keySigningNow({ audit }: Pick<ApiPorts, 'audit'>): { origin: string; keyId: string } {

@@ -93,7 +93,7 @@ export const policyRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/policy/rollback', 'admin', {
     operation: 'rollBackPolicy',
-    summary: 'Put an earlier policy in force until file or directory give another text',
+    summary: 'Put an earlier policy in force until the text in file or directory changes',
     body: policyRollbackRequest,
     status: 201,
     problems: [404, 409],
@@ -115,7 +115,7 @@ export const policyRoutes: readonly Route[] = [
   route('POST', '/v1/policy/allow', 'admin', {
     operation: 'allowPolicy',
     summary:
-      'Let one policy come into force, whatever number of nodes it makes untrusted: at once where it was refused for that, else at the next reload',
+      'Let one policy come into force, whatever number of nodes it makes untrusted: at once if it was refused for that, otherwise at the next reload',
     body: policyAllowRequest,
     status: 201,
     problems: [409],

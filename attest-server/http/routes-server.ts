@@ -35,7 +35,7 @@ export const serverRoutes: readonly Route[] = [
   route('GET', '/v1/status', 'reader', {
     operation: 'getStatus',
     summary:
-      'How the server is: readiness, store, policy, certificates, connections, nodes by state, what is held',
+      'How the server is: readiness, store, backups, policy, certificates, connections, nodes by state, what is held',
     answer: statusView,
     async handle(ports) {
       const { server, ready, policy } = ports;
@@ -48,6 +48,7 @@ export const serverRoutes: readonly Route[] = [
         ready: ready(),
         stateDir: server.space(),
         store: server.store(),
+        backups: backupsView(server.backups()),
         policy: {
           name,
           revision,
@@ -137,7 +138,7 @@ function nextForRefused(
 ): string {
   const directory = part === 'declared' ? server.declared()?.directory : undefined;
   const source = directory === undefined ? server.policySource() : join(directory, declaredFiles.policy);
-  const allow = `assay policy allow ${revisionOf(digest)} --reason "these nodes are to lose their trust"`;
+  const allow = `assay policy allow ${revisionOf(digest)} --reason "these nodes should lose their trust"`;
   return `assay policy simulate ${shellWord(source)}\n${allow}`;
 }
 
@@ -162,6 +163,20 @@ function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): Status
   return { directory, inForce: { serial, key, digest, since: new Date(at).toISOString() } };
 }
 
+function backupsView(shown: ReturnType<ApiPorts['server']['backups']>): StatusView['backups'] {
+  if (shown === null) return null;
+  const { directory, every, keep, count, latestAt, isOverdue, fault } = shown;
+  return {
+    directory,
+    keep,
+    count,
+    fault,
+    overdue: isOverdue,
+    everySeconds: Math.round(every / 1000),
+    latestAt: rfc3339(latestAt),
+  };
+}
+
 async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
   const states = (await listNodes(ports)).map(({ view }) => view().state);
   const counts = { pending: 0, trusted: 0, untrusted: 0, unknown: 0, unsupported: 0 };
@@ -170,13 +185,12 @@ async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
 }
 
 function rollback({ audit }: ApiPorts): StatusView['held'] {
-  const text = audit.rollback();
-  if (text === null) return [];
+  if (audit.rollback() === null) return [];
   return [
     {
       node: null,
       code: 'audit_rollback',
-      text,
+      text: 'entries may be missing, until a person says why',
       next: 'assay audit resolve --reason "the database was restored from a copy"',
     },
   ];

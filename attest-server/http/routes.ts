@@ -10,6 +10,7 @@ import { readBody } from './body.ts';
 import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
+import { withMassAdvice } from './mass-failure.ts';
 import { listNodes, withoutTpm } from './node-list.ts';
 import { historyEntryView, nodeView, transitionView, unsupportedView, withAbsence } from './node-view.ts';
 import { openApi } from './openapi.ts';
@@ -53,7 +54,7 @@ const historyPage = z.strictObject({
 });
 
 /** Made once: whoever asks needs no token, and making it takes milliseconds. */
-/** Made once: a stranger may ask for it, and to make text of it takes longer than all else that he may have. */
+/** Made once: a stranger may request it, and serialising it costs more than anything else that a stranger may have. */
 let description: RouteAnswer | null = null;
 
 /** The table that the listener, `/openapi.json` and the tests walk. */
@@ -93,9 +94,8 @@ export const routes: readonly Route[] = [
           await ports.presence.readAbsence(name),
         );
         const transitions = await store.transitions(name, shownTransitions);
-        return ok(
-          advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
-        );
+        const known = { ...knownAlone(ports, view), transitions: transitions.map(transitionView) };
+        return ok(withMassAdvice(advised(known, ports), ports));
       }
       const unsupported = enrolment.unsupported().find((one) => one.name === name);
       if (unsupported !== undefined) return ok(advised(unsupportedView(unsupported), ports));
@@ -231,7 +231,7 @@ export const routes: readonly Route[] = [
   }),
   route('GET', '/readyz', 'none', {
     operation: 'getReadiness',
-    summary: 'The server can judge and record; 503 where it cannot',
+    summary: 'The server can judge and record; otherwise 503',
     answer: readinessView,
     others: { 503: readinessView },
     handle: ({ ready }) => readiness(ready()),
@@ -260,7 +260,7 @@ function advised(view: shown.NodeView, { advise }: Pick<ApiPorts, 'advise'>): sh
   const { name: node, group, ek, evidence, bootSeenAt, turned } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
   const known = { node, group, ek, evidence, name };
-  // Whoever looks for the cause on the node finds none there, and vouches for what he finds. What is not proven yet can be.
+  // A person who looks for the cause on the node finds none, and might vouch for it. Unproven nodes can still be proven.
   const wayBack = view.state === 'pending' ? undefined : turned?.next;
   const next = (reason: shown.ReasonView) => wayBack ?? reason.next ?? advise(reason, known);
   const reasons = view.reasons.map((reason) => ({ ...reason, next: next(reason) }));

@@ -34,15 +34,18 @@ export function withSilence(
   const latest = connected(name) ?? ended(name);
   const explained = (reason: ReasonView): ReasonView => {
     if (reason.code !== 'evidence_overdue') return reason;
-    // The stored text is older than this start, and says more than that the node has not connected since.
     const how =
-      latest === null
-        ? `${reason.text} It has not been connected since this server started, at ${new Date(server.startedAt).toISOString()}.`
-        : overdueText(silenceText(latest));
+      latest === null ? sinceStart(reason.text, server.startedAt) : overdueText(silenceText(latest));
     const text = kubeletReady === null ? how : `${how} ${kubeletTexts[kubeletReady]}`;
     return { ...reason, text, next: nextStep(view, now()) };
   };
   return { ...view, reasons: view.reasons.map(explained) };
+}
+
+/** Ends of connections are in memory alone: only a text that was stored before the start may know of this one. */
+function sinceStart(stored: string, startedAt: number): string {
+  const before = stored === overdueText(null) ? ', so it is not known how its connection ended' : '';
+  return `${stored} This server started at ${new Date(startedAt).toISOString()}, and the node has not connected since${before}.`;
 }
 
 const kubeletTexts: Readonly<Record<KubeletStatus, string>> = {
@@ -90,7 +93,7 @@ const brokerSteps = [
   '  journalctl -u assay-tpm-broker -n 20',
 ];
 
-/** The node's word may be a lie: the log of the agent is among them all the same. */
+/** The node may lie, so the agent's log is always among them. */
 function saidSteps(said: string | null): readonly string[] {
   if (said === 'tpm_broker') return [...brokerSteps, ...agentSteps];
   if (said === 'tpm')
@@ -102,7 +105,7 @@ function saidSteps(said: string | null): readonly string[] {
     ];
   if (said === 'stopped')
     return [
-      'If nobody wants it to stand still, start it. On the node:',
+      'If it should be running, start it. On the node:',
       '  systemctl start assay-agent',
       ...agentSteps,
     ];
@@ -129,6 +132,6 @@ function podSteps({ name, kubeletReady }: NodeView): readonly string[] {
 function refusalSteps({ name }: NodeView): readonly string[] {
   return [
     'See whether this server refused what the agent sent. The audit log has the codes:',
-    `  assay audit export - | grep ${name}`,
+    `  assay audit list --node ${name} --since 1d`,
   ];
 }

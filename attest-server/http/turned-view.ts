@@ -2,9 +2,12 @@ import type { NodeView } from '../api/node-api.ts';
 import type { ShownTurn } from '../attest/turns.ts';
 import { declareActive } from '../formats/declared.ts';
 import type { Advice } from '../wire/advice.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
 
 /** Circumstances that decide the way back. */
 interface TurnCircumstances {
+  /** Of the first reason. */
+  readonly code: ReasonCode;
   /** Taints of its group wait, or would. */
   readonly isMarked: boolean;
   /** The signed directory that says what some references are; null if there is none. */
@@ -36,7 +39,7 @@ function changeText({ change, at, policy, server, left }: ShownTurn): string {
 
 const steps = { revoke: 'revoked', retire: 'retired' } as const;
 
-function next(turn: ShownTurn, { isMarked, directory }: TurnCircumstances): Advice {
+function next(turn: ShownTurn, { code, isMarked, directory }: TurnCircumstances): Advice {
   const waiting = [
     'Until a person decides, no taint comes for this; the label is gone. What waits:',
     '  assay breaker list',
@@ -44,7 +47,7 @@ function next(turn: ShownTurn, { isMarked, directory }: TurnCircumstances): Advi
     'If these nodes are to be tainted, let the taints come:',
     '  assay breaker release --reason "the change is meant"',
   ];
-  const meant = 'If the change is meant, docs/troubleshooting.md says what each code asks of a node.';
+  const meant = `If the change is meant, docs/troubleshooting.md#${code} says what it asks of a node.`;
   return [...(isMarked ? waiting : wayBack(turn, directory)), meant].join('\n');
 }
 

@@ -56,7 +56,7 @@ export interface Trials extends PolicyPorts {
   ): Promise<readonly SimulatedNode[]>;
 }
 
-/** Callers that wait for their turn; more of them are told to come again. */
+/** Callers that wait for their turn; others must retry. */
 const mostWaiting = 8;
 /** Nodes that are compared in one turn: as long as others wait. */
 const comparedAtOnce = 100;

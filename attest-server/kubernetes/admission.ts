@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { AdmissionReader } from '../marking/ports.ts';
-import { askFor, orNull } from './ask.ts';
+import { orNull } from './ask.ts';
 import type { Requests } from './requests.ts';
 
 const group = 'admissionregistration.k8s.io';
@@ -63,8 +63,7 @@ export function createAdmissionReader({
 }): AdmissionReader {
   const read = async <T>(plural: string, name: string, schema: z.ZodType<{ readonly spec: T }>) => {
     const found = await orNull(
-      askFor(
-        requests,
+      requests.json(
         {
           verb: 'get',
           resource: `${plural}.${group}`,

@@ -3,6 +3,7 @@ import type { ClusterFault, WatchRestartReason } from '../formats/cluster.ts';
 import type { ClusterError } from '../marking/ports.ts';
 import type { NodeWatchParts } from './node-watch.ts';
 import type { RequestEvents, Verb } from './requests.ts';
+import { ownReviews } from './rights.ts';
 
 /** Metrics of the room. */
 export interface ClusterMetrics {
@@ -50,6 +51,7 @@ export function createApiHealth({ logger, metrics, monotonic, api }: ApiHealthPa
   return {
     asked({ verb, resource, namespace }, code) {
       metrics.clusterAsked(verb, resource, code);
+      if (ownReviews.has(resource)) return;
       const within = namespace === undefined ? '' : ` in the namespace ${namespace}`;
       const right = `${verb === 'apply' ? 'patch' : verb} ${resource}${within}`;
       if (code === 403) {

@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
-import { askFor, orNull } from './ask.ts';
+import { orNull } from './ask.ts';
 import type { Requests } from './requests.ts';
 
 /** Which ConfigMap is meant. */
 export interface ConfigMapPlace {
   readonly namespace: string;
   readonly name: string;
-  /** Rights in another namespace than the server's own are told apart from those there. */
+  /** Distinguishes rights in another namespace from those in the server's own. */
   readonly isForeign?: true;
 }
 
@@ -44,7 +44,7 @@ export function createConfigMaps({ requests }: { readonly requests: Pick<Request
   const listOf = ({ namespace }: ConfigMapPlace) => `/api/v1/namespaces/${namespace}/configmaps`;
   const pathOf = (place: ConfigMapPlace) => `${listOf(place)}/${encodeURIComponent(place.name)}`;
   const readWhole = (place: ConfigMapPlace) =>
-    orNull(askFor(requests, { ...asked(place), verb: 'get', path: pathOf(place) }, configMap));
+    orNull(requests.json({ ...asked(place), verb: 'get', path: pathOf(place) }, configMap));
   return {
     async read(place) {
       const held = await readWhole(place);

@@ -1,8 +1,8 @@
 /**
  * The API of the cluster: how it is reached (`access`), the Nodes by list and watch (`node-watch`), no one Node
  * more than its share (`node-reading`), what is written (`writer`), whose tokens are shown (`token-reviews`)
- * and how many are looked at (`token-shares`), and what admission has (`admission`). All of it is bounded in
- * time and number (`requests`); that something is wrong is said once (`api-health`).
+ * and how many are looked at (`token-shares`), what admission has (`admission`), and which rights the server has
+ * (`rights`). All of it is bounded in time and number (`requests`); that something is wrong is said once (`api-health`).
  */
 
 import type { Logger } from 'pino';
@@ -23,6 +23,7 @@ import { NodeWatch, type WatchTimings } from './node-watch.ts';
 import { createOperators, type Operators } from './operators.ts';
 import { type AccessConfig, readAccess } from './read-access.ts';
 import { Requests } from './requests.ts';
+import { createRightsReader, type HeldRights, neededRights } from './rights.ts';
 import { TokenReviews } from './token-reviews.ts';
 import { createWriter } from './writer.ts';
 
@@ -67,6 +68,8 @@ export interface Kubernetes extends AsyncDisposable {
   kubeletReady(node: string): KubeletStatus | null;
   /** Null: the cluster makes nobody an operator here. */
   readonly operators: Operators | null;
+  /** Asks the API which rights the server has, of those that it needs. @throws ClusterError */
+  readRights(): Promise<HeldRights>;
   /** The server's own. */
   readonly namespace: string;
   /** Why the cluster is not known at present; null if it is. */
@@ -125,9 +128,11 @@ function openWith(
     nodes: (name: string) => !watch.synced || cache.get(name) !== null,
   }[config.agentTokens];
   const writer = createWriter({ requests, namespace, now });
-  const authorityKeeper = (setting: string): AuthorityKeeper => {
+  const authorityPlace =
+    config.authorityConfigMap === null ? null : accountOf(config.authorityConfigMap, namespace);
+  const authorityKeeper = (named: NonNullable<typeof authorityPlace>): AuthorityKeeper => {
     const configMaps = createConfigMaps({ requests });
-    const place = { ...accountOf(setting, namespace), isForeign: true } as const;
+    const place = { ...named, isForeign: true } as const;
     return {
       place: `${place.namespace}/${place.name}`,
       read: () => configMaps.read(place),
@@ -142,7 +147,7 @@ function openWith(
       read: () => writer.readConfig(checkpointConfig),
       write: (data) => writer.writeConfig(checkpointConfig, data),
     },
-    authorities: config.authorityConfigMap === null ? null : authorityKeeper(config.authorityConfigMap),
+    authorities: authorityPlace && authorityKeeper(authorityPlace),
     cluster: {
       async providerIdOf(name) {
         if (!watch.synced)
@@ -164,6 +169,15 @@ function openWith(
     },
     operators:
       config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
+    readRights: createRightsReader(
+      requests,
+      neededRights({
+        namespace,
+        authorities: authorityPlace,
+        takesTokens: config.agentTokens !== 'never' || config.operators !== null,
+        takesPeople: config.operators !== null,
+      }),
+    ),
     namespace,
     fault: apiHealth.fault,
     faults: apiHealth.faults,

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
 import type { Readable } from 'node:stream';
+import { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
 import type { Access, Credentials, TlsOptions } from './access.ts';
 import { Lane } from './lane.ts';
@@ -108,8 +109,10 @@ export class Requests implements Disposable {
     };
   }
 
-  /** The answer's JSON. @throws ClusterError */
-  async json(asked: ClusterRequest): Promise<unknown> {
+  /** The answer's JSON. @throws ClusterError, also if it has another form than the schema's */
+  async json(asked: ClusterRequest): Promise<unknown>;
+  async json<T>(asked: ClusterRequest, schema: z.ZodType<T>): Promise<T>;
+  async json(asked: ClusterRequest, schema: z.ZodType = z.unknown()): Promise<unknown> {
     const lane = this.#lanes[asked.lane];
     if (lane.isFull)
       throw new ClusterError(
@@ -119,12 +122,17 @@ export class Requests implements Disposable {
     using _place = await this.#enter(asked, lane);
     const deadline = AbortSignal.timeout(this.#within);
     const answer = await this.#send(asked, AbortSignal.any([deadline, this.#ended.signal]));
+    let said: unknown;
     try {
-      return parse(await readAll(answer, asked.longest));
+      said = parse(await readAll(answer, asked.longest));
     } catch (cause) {
       const reason = deadline.aborted ? 'unreachable' : 'failed';
       throw new ClusterError(reason, `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
     }
+    const { success, data, error } = schema.safeParse(said);
+    if (success) return data;
+    const text = `${whatOf(asked)}: the API of the cluster answers with another kind of object`;
+    throw new ClusterError('failed', text, null, error);
   }
 
   /** An answer that goes on until the signal. Its head comes in time, or not at all. @throws ClusterError */

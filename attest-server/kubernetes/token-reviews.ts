@@ -17,7 +17,7 @@ export interface TokenUser {
 
 export interface TokenReviewParts {
   readonly requests: Pick<Requests, 'json'>;
-  /** Agents and people wait for each other nowhere, and agents for nobody who shows many tokens, or is not known. */
+  /** Agents and people never wait for each other, nor agents for a peer that is unknown or shows many tokens. */
   readonly lane: 'agents' | 'people';
   /** Monotonic milliseconds. */
   readonly monotonic: () => number;
@@ -149,7 +149,7 @@ export class TokenReviews {
         answer.error,
       );
     const { authenticated, audiences, user } = answer.data.status;
-    // Nobody stands behind the name of whoever has not said who he is.
+    // An anonymous caller's name identifies nobody.
     if (!authenticated || user == null || user.username === '' || user.username === anonymous) return null;
     // Attack: a token for another audience. An API that knows no audiences answers with none, and does not count.
     if (audience !== null && !(audiences ?? []).includes(audience)) return null;

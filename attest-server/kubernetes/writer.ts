@@ -9,11 +9,12 @@ import {
   type PatchOperation,
   type Workload,
 } from '../marking/ports.ts';
-import { askFor, isNotFound, orNull } from './ask.ts';
+import { isNotFound, orNull } from './ask.ts';
 import { createConfigMaps } from './config-maps.ts';
 import { createEvents } from './events.ts';
 import { parseNode } from './node.ts';
 import type { ClusterRequest, Requests } from './requests.ts';
+import { markingLease } from './rights.ts';
 
 export interface WriterParts {
   readonly requests: Pick<Requests, 'json'>;
@@ -60,7 +61,7 @@ const lease = about.extend({
     })
     .default({}),
 });
-const ofLease = { resource: 'leases.coordination.k8s.io', name: 'assay-server', lane: 'reads' } as const;
+const ofLease = { resource: 'leases.coordination.k8s.io', name: markingLease, lane: 'reads' } as const;
 const tolerations = z
   .array(
     z.object({
@@ -80,22 +81,8 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = createConfigMaps({ requests });
-  const ask = <T>(asked: ClusterRequest, schema: z.ZodType<T>): Promise<T> => askFor(requests, asked, schema);
-  const patch = (name: string, operations: readonly PatchOperation[], subresource: '' | '/status') =>
-    ask(
-      {
-        verb: 'patch',
-        resource: `nodes${subresource}`,
-        name,
-        path: `/api/v1/nodes/${encodeURIComponent(name)}${subresource}`,
-        body: operations,
-        tests: operations.some(({ op }) => op === 'test'),
-        lane: 'marks',
-      },
-      asNode,
-    );
   const applyStatus = (name: string, status: Readonly<Record<string, unknown>>) =>
-    ask(
+    requests.json(
       {
         verb: 'apply',
         resource: `${attestationResource.plural}.${resourceGroup}/status`,
@@ -126,7 +113,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
     let next = '';
     do {
       const query = { ...asked.query, limit: String(perPage), ...(next !== '' && { continue: next }) };
-      const page = await ask({ ...asked, query, verb: 'list', name: '', lane: 'reads' }, items);
+      const page = await requests.json({ ...asked, query, verb: 'list', name: '', lane: 'reads' }, items);
       for (const item of page.items ?? []) {
         const parsed = schema.safeParse(item);
         if (parsed.success) found.push(parsed.data);
@@ -137,12 +124,23 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
   };
 
   const writer: ClusterWriter = {
-    patchNode: (name, operations) => patch(name, operations, ''),
-    patchNodeStatus: (name, operations) => patch(name, operations, '/status'),
+    patchNode: (name, operations, subresource = '') =>
+      requests.json(
+        {
+          verb: 'patch',
+          resource: `nodes${subresource}`,
+          name,
+          path: `/api/v1/nodes/${encodeURIComponent(name)}${subresource}`,
+          body: operations,
+          tests: operations.some(({ op }) => op === 'test'),
+          lane: 'marks',
+        },
+        asNode,
+      ),
 
     readNode: (name) =>
       orNull(
-        ask(
+        requests.json(
           {
             verb: 'get',
             resource: 'nodes',
@@ -185,7 +183,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
 
     async readLatch() {
       const found = await orNull(
-        ask(
+        requests.json(
           {
             verb: 'get',
             resource: `${latchResource.plural}.${resourceGroup}`,
@@ -251,7 +249,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
 
     async uid() {
       const name = 'kube-system';
-      const { metadata } = await ask(
+      const { metadata } = await requests.json(
         { verb: 'get', resource: 'namespaces', name, path: `/api/v1/namespaces/${name}`, lane: 'reads' },
         about,
       );
@@ -261,7 +259,9 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
     },
 
     async readLease() {
-      const found = await orNull(ask({ ...ofLease, verb: 'get', path: `${leases}/${ofLease.name}` }, lease));
+      const found = await orNull(
+        requests.json({ ...ofLease, verb: 'get', path: `${leases}/${ofLease.name}` }, lease),
+      );
       return found && asLease(found);
     },
 
@@ -285,7 +285,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         resourceVersion === null
           ? { ...ofLease, verb: 'create', path: leases, body }
           : { ...ofLease, verb: 'update', path: `${leases}/${name}`, body };
-      return asLease(await ask(asked, lease));
+      return asLease(await requests.json(asked, lease));
     },
   };
   return writer;

@@ -74,6 +74,8 @@ export class ApiBackOff {
   ): boolean {
     const its = this.#kinds[kind];
     const at = this.#clock.monotonic();
+    // Requests that were under way when it closed: they fail together, and count once.
+    const isLate = !this.isOpen(kind);
     const asked = error.retryAfter === null ? null : at + Math.min(longestRetryAfter, error.retryAfter);
     if (kind === 'marks' && asked !== null) this.#aloneUntil = Math.max(this.#aloneUntil, asked);
     // Others write Nodes all the time.
@@ -82,6 +84,7 @@ export class ApiBackOff {
       its.refused.add(of.name);
       if (!this.areManyRefused(kind, of.all)) return false;
     }
+    if (isLate) return true;
     its.failures += 1;
     if (its.failures >= its.patience) {
       const again = this.retryAt(its.failures - its.patience + 1);

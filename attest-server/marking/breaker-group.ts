@@ -39,7 +39,7 @@ export class BreakerGroup {
   carried = 0;
   /** When taints of drift were put, within the window. */
   readonly placed: number[] = [];
-  /** By key, but for what is ours: when its nodes failed. */
+  /** By key, without our own changes: when its nodes failed. */
   readonly #moments = new Map<string, SortedList<number>>();
 
   constructor(name: string) {

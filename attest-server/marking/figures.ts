@@ -27,7 +27,7 @@ export interface MarkingFigures {
 }
 
 export function figuresOf(
-  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength' | 'publication'>,
+  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queue' | 'publication'>,
   breaker: Pick<Breaker, 'failing'>,
   doubts: readonly Doubt[],
   isLeader: boolean,
@@ -52,7 +52,7 @@ export function figuresOf(
   const mass = new Map<ReasonCode, number>();
   for (const { code, nodes, isMass } of failing)
     if (isMass) mass.set(code, Math.max(mass.get(code) ?? 0, nodes));
-  const { queueLength: queue, publication } = reconciler;
+  const { publication, queue } = reconciler;
   const wrongResources = publication.countWrong();
-  return { queue, isLeader, modes, waiting, wrong, wrongResources, open, mass };
+  return { queue: queue.length, isLeader, modes, waiting, wrong, wrongResources, open, mass };
 }

@@ -12,7 +12,7 @@ export class KnownNode {
   marks: Marks | null = null;
   /** The marks as this server last left or found them; null before. */
   lastApplied: MarksOnNode | null = null;
-  /** The Node as our latest write left it, until the watch has told it. */
+  /** The Node as our latest write left it, until the watch reports it. */
   written: ClusterNode | null = null;
   /** When it was last written, and when only in other words. */
   wroteAt = Number.NEGATIVE_INFINITY;
@@ -30,10 +30,10 @@ export class KnownNode {
   }
 }
 
-/** For which our own write counts although the watch has not told it. */
+/** For which our own write counts although the watch has not reported it. */
 const staleFor = 30_000;
 
-/** The Node as the watch told it, or as we left it where the watch has not got so far. */
+/** The Node as the watch reported it, or as we left it if the watch is behind. */
 export function observed(
   told: ClusterNode | null,
   known: KnownNode | undefined,

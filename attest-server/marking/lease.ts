@@ -14,8 +14,9 @@ export interface LeaseParts extends Pick<Clock, 'now' | 'monotonic'> {
 
 /** Seconds for which a server that says nothing more keeps it. */
 const durationSeconds = 30;
-/** Milliseconds between two renewals, and between two tries while they fail: those of client-go's leader election. */
+/** Milliseconds between two renewals. */
 export const renewEvery = 10_000;
+/** Milliseconds between two tries while they fail: the RetryPeriod of client-go's leader election. */
 const retryEvery = 2000;
 /** A lease of a hundred years would end all marking: a holder that says nothing for this long loses it. */
 const longestSeconds = 600;

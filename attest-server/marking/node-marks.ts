@@ -12,7 +12,7 @@ import { type Clock, ClusterError, type ClusterNode, type ClusterWriter } from '
 import { counted, type MarkingReport } from './report.ts';
 
 export interface NodeMarksParts extends Pick<Clock, 'now' | 'monotonic'> {
-  readonly writer: Pick<ClusterWriter, 'patchNode' | 'patchNodeStatus'>;
+  readonly writer: Pick<ClusterWriter, 'patchNode'>;
   readonly backOff: ApiBackOff;
   readonly breaker: Pick<Breaker, 'delayOf' | 'grant'>;
   readonly doubts: Pick<Doubts, 'answered'>;
@@ -111,7 +111,7 @@ export class NodeMarks {
    * written all the same, and the label goes by itself where all together is refused.
    */
   async #writeSpec({ name, labels }: ClusterNode, known: KnownNode, spec: NodePatch): Promise<ClusterNode> {
-    const write = (patch: NodePatch) => this.#write('patchNode', name, known, patch);
+    const write = (patch: NodePatch) => this.#write('', name, known, patch);
     try {
       return await write(spec);
     } catch (error) {
@@ -128,7 +128,7 @@ export class NodeMarks {
   /** A condition that says more than the verdict goes by itself where the API does not take the other one. */
   async #writeStatus(node: ClusterNode, known: KnownNode, { condition }: Marks): Promise<void> {
     const { keys, now } = this.#parts;
-    const write = (patch: NodePatch) => this.#write('patchNodeStatus', node.name, known, patch);
+    const write = (patch: NodePatch) => this.#write('/status', node.name, known, patch);
     const desired = statusPatch(node, condition, now());
     if (desired.actions.length === 0) return;
     try {
@@ -143,13 +143,13 @@ export class NodeMarks {
   }
 
   async #write(
-    how: 'patchNode' | 'patchNodeStatus',
+    subresource: '' | '/status',
     name: string,
     known: KnownNode,
     { actions, operations }: NodePatch,
   ): Promise<ClusterNode> {
     const { writer, backOff, doubts, report, keys, monotonic } = this.#parts;
-    const node = await counted(report, actions, () => writer[how](name, operations));
+    const node = await counted(report, actions, () => writer.patchNode(name, operations, subresource));
     known.written = node;
     known.lastApplied = marksOn(node, keys);
     known.wroteAt = monotonic();

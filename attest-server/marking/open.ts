@@ -142,9 +142,9 @@ export async function openMarking(
     monotonic,
     report,
   });
-  committed.onRecorded(({ node }) => reconciler.enqueue(node));
-  nodes.onChange((name) => reconciler.enqueue(name));
-  decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.enqueue(node)));
+  committed.onRecorded(({ node }) => reconciler.queue.add(node));
+  nodes.onChange((name) => reconciler.queue.add(name));
+  decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.queue.add(node)));
 
   const failed = (error: unknown) => report.fault(error, 'marking');
   const renew = () => (keeper.mayMark() ? lease.renew() : lease.release());
@@ -192,11 +192,11 @@ export async function openMarking(
       ...figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
       gaps: admission.gaps,
     }),
-    wake: (node) => reconciler.enqueue(node),
+    wake: (node) => reconciler.queue.add(node),
     revoked(node) {
       // Another machine may come under that name: nobody exempted it.
       decisions.endExemption(node, 'server', 'its enrolment was revoked').catch(failed);
-      reconciler.enqueue(node);
+      reconciler.queue.add(node);
     },
     rulesChanged: () => reconciler.enqueueAll(),
     async [Symbol.asyncDispose]() {

@@ -86,10 +86,12 @@ export class ClusterError extends Error {
 
 /** Marking's writes to the cluster. Each method rejects with a ClusterError, and waits for no longer than its bound. */
 export interface ClusterWriter {
-  /** JSON patch of the Node. Gives the Node as it is afterwards. */
-  patchNode(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
-  /** The same of its status. */
-  patchNodeStatus(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
+  /** JSON patch of the Node, or of its subresource `status`. Gives the Node as it is afterwards. */
+  patchNode(
+    name: string,
+    operations: readonly PatchOperation[],
+    subresource?: '' | '/status',
+  ): Promise<ClusterNode>;
   /** The Node as it is now, from the API itself. Null: there is none. */
   readNode(name: string): Promise<ClusterNode | null>;
   /**

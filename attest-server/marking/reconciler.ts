@@ -24,8 +24,7 @@ import { WorkQueue } from './work-queue.ts';
 
 export interface ReconcilerParts extends JudgementParts, Clock {
   readonly nodes: Pick<ClusterNodes, 'synced' | 'get' | 'all'>;
-  readonly writer: PublicationParts['writer'] &
-    Pick<ClusterWriter, 'patchNode' | 'patchNodeStatus' | 'readNode'>;
+  readonly writer: PublicationParts['writer'] & Pick<ClusterWriter, 'patchNode' | 'readNode'>;
   readonly decisions: Decisions;
   /** Whether this server is the one that marks. */
   readonly isLeader: () => boolean;
@@ -50,8 +49,9 @@ export class Reconciler {
   readonly #holds: BreakerHolds;
   readonly #backOff: ApiBackOff;
   readonly #contested = new ContestedNodes();
-  readonly #queue = new WorkQueue(
-    (name) => this.#work(name),
+  /** Nodes of which something may be another: they wait to be marked. */
+  readonly queue = new WorkQueue(
+    (name) => this.#reconcile(name),
     () => workers,
   );
   #isAssessed = false;
@@ -68,7 +68,7 @@ export class Reconciler {
       nodeOf: (name) => this.#observed(name),
       judgementOf: (name) => this.#judgementOf(name),
       mayWrite: () => parts.nodes.synced() && parts.isLeader(),
-      areMarksWaiting: () => this.queueLength > 0,
+      areMarksWaiting: () => this.queue.length > 0,
     });
     this.#marks = new NodeMarks({
       ...parts,
@@ -78,20 +78,10 @@ export class Reconciler {
     });
   }
 
-  /** Something about this node may be another. */
-  enqueue(name: string): void {
-    this.#queue.add(name);
-  }
-
-  /** The same of all Nodes, and of all that had one. */
+  /** Something of all Nodes, and of all that had one, may be another. */
   enqueueAll(): void {
-    for (const { name } of this.#parts.nodes.all()) this.enqueue(name);
-    for (const name of this.#known.keys()) this.enqueue(name);
-  }
-
-  /** How many Nodes wait to be marked. */
-  get queueLength(): number {
-    return this.#queue.length;
+    for (const { name } of this.#parts.nodes.all()) this.queue.add(name);
+    for (const name of this.#known.keys()) this.queue.add(name);
   }
 
   /** Marks that a Node has and is to have, and why they differ; null if the cluster has none of that name. */
@@ -124,9 +114,9 @@ export class Reconciler {
     if (!this.#isAssessed) this.#assessAll(at);
     if (!isLeader()) return;
     this.#holds.resync(at);
-    for (const name of breaker.ready(at)) this.enqueue(name);
+    for (const name of breaker.ready(at)) this.queue.add(name);
     for (const [name, { dueAt, judged }] of this.#known)
-      if (dueAt <= at || wall > (judged?.expiresAt ?? Number.POSITIVE_INFINITY)) this.enqueue(name);
+      if (dueAt <= at || wall > (judged?.expiresAt ?? Number.POSITIVE_INFINITY)) this.queue.add(name);
     this.publication.resync();
   }
 
@@ -147,12 +137,12 @@ export class Reconciler {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#queue.close(), this.publication.close()]);
+    await Promise.all([this.queue.close(), this.publication.close()]);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
-    await this.#queue.idle();
+    await this.queue.idle();
     await this.publication.idle();
   }
 
@@ -168,43 +158,37 @@ export class Reconciler {
     this.enqueueAll();
   }
 
-  async #work(name: string): Promise<void> {
-    const { monotonic, report } = this.#parts;
+  /** One Node, from how it is to how it should be; or that waits. */
+  async #reconcile(name: string): Promise<void> {
+    const { nodes, isLeader, writer, report, monotonic } = this.#parts;
+    if (!nodes.synced() || !this.#isAssessed) return;
     const started = monotonic();
+    let node = this.#observed(name);
     try {
-      if (await this.#reconcile(name)) report.reconciled((monotonic() - started) / 1000);
+      for (let reads = 0; node !== null; reads += 1) {
+        const known = this.#knownOf(node);
+        const judgement = this.#judge(node, known);
+        if (!isLeader()) return;
+        this.#holds.open(monotonic());
+        const contested = this.#contested.of(name).marks;
+        const wait = Math.max(contested.notBefore, this.#backOff.opensAt('marks'));
+        if (monotonic() < wait) {
+          known.dueAt = Math.min(known.dueAt, wait);
+          return;
+        }
+        try {
+          if (!(await this.#marks.apply(node, known, judgement, contested))) return;
+          break;
+        } catch (error) {
+          if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
+          node = await writer.readNode(name);
+        }
+      }
+      if (node === null) this.#gone(name);
+      report.reconciled((monotonic() - started) / 1000);
     } catch (error) {
       if (error instanceof ClusterError) this.#failed(name, error);
       else report.fault(error, `marking of ${name}`);
-    }
-  }
-
-  /** One Node, from how it is to how it should be. @returns false if that waits */
-  async #reconcile(name: string): Promise<boolean> {
-    const { nodes, isLeader, writer, monotonic } = this.#parts;
-    if (!nodes.synced() || !this.#isAssessed) return false;
-    let node = this.#observed(name);
-    for (let reads = 0; ; reads += 1) {
-      if (node === null) {
-        this.#gone(name);
-        return true;
-      }
-      const known = this.#knownOf(node);
-      const judgement = this.#judge(node, known);
-      if (!isLeader()) return false;
-      this.#holds.open(monotonic());
-      const contested = this.#contested.of(name).marks;
-      const wait = Math.max(contested.notBefore, this.#backOff.opensAt('marks'));
-      if (monotonic() < wait) {
-        known.dueAt = Math.min(known.dueAt, wait);
-        return false;
-      }
-      try {
-        return await this.#marks.apply(node, known, judgement, contested);
-      } catch (error) {
-        if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
-        node = await writer.readNode(name);
-      }
     }
   }
 

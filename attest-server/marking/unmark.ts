@@ -5,10 +5,7 @@ import { ClusterError, type ClusterNode, type ClusterWriter, type PatchOperation
 export interface UnmarkParts {
   /** All that the cluster has, as they are now. */
   readonly nodes: () => Iterable<ClusterNode>;
-  readonly writer: Pick<
-    ClusterWriter,
-    'patchNode' | 'patchNodeStatus' | 'readNode' | 'attestations' | 'removeAttestation'
-  >;
+  readonly writer: Pick<ClusterWriter, 'patchNode' | 'readNode' | 'attestations' | 'removeAttestation'>;
   /** Of taints, beside those of our prefix: a server may be set to others. */
   readonly keys: readonly string[];
   readonly wait: (ms: number) => Promise<void>;
@@ -65,7 +62,7 @@ export function oursOn(nodes: Iterable<ClusterNode>, keys: readonly string[]): r
 export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
   const { nodes, writer, keys, wait } = parts;
   const unmarked = new Set<string>();
-  // A mark that was on its way when the pause began arrives late, and what we removed is told late.
+  // A mark sent before the pause may arrive late, and the watch may report our removals late.
   for (let round = 0; round < mostRounds && oursOn(nodes(), keys).length > 0; round += 1) {
     for (const name of await unmarkOnce(parts)) unmarked.add(name);
     for (let looks = 0; looks < mostLooks && oursOn(nodes(), keys).length > 0; looks += 1)
@@ -96,11 +93,11 @@ async function unmarkOnce(parts: UnmarkParts): Promise<readonly string[]> {
     'the label',
     labelled.map(({ node }) => node),
     parts,
-    (node) => changed(writer.patchNode, node, labelRemoval(node)),
+    (node) => changed(writer, node, labelRemoval(node)),
   );
   await each('marks', marked, parts, async (node) => {
-    const after = await changed(writer.patchNode, node, [...labelRemoval(node), ...taintRemoval(node, keys)]);
-    return changed(writer.patchNodeStatus, after, conditionRemoval(after));
+    const after = await changed(writer, node, [...labelRemoval(node), ...taintRemoval(node, keys)]);
+    return changed(writer, after, conditionRemoval(after), '/status');
   });
   return marked;
 }
@@ -150,9 +147,10 @@ async function each(
 }
 
 async function changed(
-  patch: ClusterWriter['patchNode'],
+  writer: Pick<ClusterWriter, 'patchNode'>,
   node: ClusterNode,
   operations: readonly PatchOperation[],
+  subresource: '' | '/status' = '',
 ): Promise<ClusterNode> {
   if (operations.length === 0) return node;
   const version: PatchOperation = {
@@ -160,7 +158,7 @@ async function changed(
     path: '/metadata/resourceVersion',
     value: node.resourceVersion,
   };
-  return patch(node.name, [version, ...operations]);
+  return writer.patchNode(node.name, [version, ...operations], subresource);
 }
 
 function labelRemoval({ labels }: ClusterNode): readonly PatchOperation[] {

@@ -127,19 +127,16 @@ export function createAppraiser(
     return ready;
   };
   const preparedFor = (node: AppraisedNode) => byName.get(node.name) ?? groupFor(node);
-  const appraiseOne = (proven: Proven, node: AppraisedNode, at: number) =>
-    appraiseBy(preparedFor(node), proven, node, at);
-  return Object.assign(appraiseOne, {
-    *ahead(proven: Proven, node: AppraisedNode, at: number) {
-      const judged = judgedNode(proven, node);
-      for (const { judge } of preparedFor(node).judges)
-        if (judge.ahead) yield* judge.ahead(proven, judged, at);
-    },
-    judgedTo(node: AppraisedNode) {
-      for (const { judge } of preparedFor(node).judges) if (judge.judgedTo) return judge.judgedTo(node.name);
-      return null;
-    },
-  });
+  const appraiser: Appraiser = (proven, node, at) => appraiseBy(preparedFor(node), proven, node, at);
+  appraiser.ahead = function* (proven, node, at) {
+    const judged = judgedNode(proven, node);
+    for (const { judge } of preparedFor(node).judges) if (judge.ahead) yield* judge.ahead(proven, judged, at);
+  };
+  appraiser.judgedTo = (node) => {
+    for (const { judge } of preparedFor(node).judges) if (judge.judgedTo) return judge.judgedTo(node.name);
+    return null;
+  };
+  return appraiser;
 }
 
 /** Nodes whose group is remembered: finding it walks through the globs of all groups. */
@@ -234,7 +231,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
     next: { sequence: sequence.next, memory: withAgainst(memory, next) },
-    // Who owes a reading is asked for all.
+    // A node that owes a reading is asked for everything.
     enough: isOwing ? nothing : without(enough, wanted),
   };
 }
@@ -260,7 +257,7 @@ function judgedNode(
   { name, tpmClass = 'unknown', past = noPast }: AppraisedNode,
 ): JudgedNode {
   const unread = unreadIn(proven);
-  // Who says that he could not read a part does not leave it out in silence.
+  // A node that says it could not read a part does not omit it silently.
   const isShown = (part: PartName) => !unread.some((one) => one.name === part);
   return {
     name,

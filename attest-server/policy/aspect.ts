@@ -180,7 +180,7 @@ export interface UnreadPart {
 
 /** The state of a node before this answer. */
 export interface Past {
-  /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
+  /** Parts that it sent before, except those that it says it could not read: omitting one hides something. */
   readonly sentParts: readonly PartName[];
   /**
    * Why it is not known here what its initrds hold, for a person: its place among those that wait to send one, or why it

@@ -171,7 +171,7 @@ function isOfReference(code: ReasonCode): boolean {
   return is === 'drift' || is === 'posture' || code === 'change_expected';
 }
 
-/** Attack: who is caught lying has what he runs put among what waits for an approval. */
+/** Attack: a node caught lying gets what it runs among the candidates for an approval. */
 function isHeldBy({ code, severity = 'fail' }: Finding): boolean {
   return code === 'revoked_reference' || (severity === 'fail' && classOf(code) === 'failed');
 }

@@ -68,6 +68,26 @@ export function group(statuses: readonly CandidateStatus[], filter: CandidateFil
   return { alike, held, unknown: count };
 }
 
+/** Nodes that show one thing, and what that counts for. */
+export interface SharedUnknown {
+  readonly nodes: number;
+  readonly codes: readonly ReasonCode[];
+}
+
+/** The unknown thing that most others of the group show with this node; null if nothing of it is unknown. */
+export function sharedWith(
+  name: string,
+  statuses: readonly CandidateStatus[],
+  inGroup: string,
+): SharedUnknown | null {
+  const [most] = [...group(statuses, { group: inGroup }).alike.values()]
+    .filter(({ nodes }) => nodes.some((node) => node.name === name))
+    .sort(byNodes);
+  const [first] = most?.nodes ?? [];
+  if (most === undefined || first === undefined) return null;
+  return { nodes: most.nodes.length, codes: unknownIn(first.memory)[most.aspect]?.codes ?? [] };
+}
+
 /** Whether a reason holds a node, also one found since it was judged, as that its TPM is another node, too. */
 function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
   return severity === 'fail' && classOf(code) === 'failed';

@@ -42,7 +42,7 @@ export interface CapturePorts {
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
-  /** Whether who captures a reference may not approve it, too: it is staged then. */
+  /** Whether people may not approve what they captured, which is then staged. */
   readonly separate: boolean;
   /** Puts the stored references in force. */
   changed(): Promise<void>;
@@ -98,7 +98,7 @@ export interface Capture {
    * @throws NotNow also if more than `no_reference` stands against a node and nobody said why, or was shown something else
    */
   capture(request: CaptureRequest): Promise<CapturedReferences>;
-  /** Makes them, and stores none. @throws what `capture` would throw, but for what a person must say */
+  /** Makes them, and stores none. @throws what `capture` would throw, except for missing answers of a person */
   draft(request: CaptureRequest): Promise<CaptureDraft>;
 }
 
@@ -235,7 +235,7 @@ function newsOf(against: readonly AgainstNode[]): string {
   return [...new Set(lines)].join('; ');
 }
 
-/** Who is compared by other rules is captured by them, too. */
+/** A node compared by other rules is also captured by them. */
 function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): PolicyGroup {
   const groups = new Map(nodes.map((node) => [groupOf(node).name, node]));
   const [first] = nodes;

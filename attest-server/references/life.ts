@@ -88,7 +88,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         `reference ${name} is declared in ${directory} (serial ${declared.serial}, key ${declared.key}): change it there; of declared references only revoke is done here, not ${action}`,
       );
   };
-  /** Attack: who captured it puts it in force alone: has it revoked and restores it, or announces what he captured. */
+  /** Attack: the person who captured it puts it in force alone: by revoking and restoring it, or by announcing it. */
   const checkOther = ({ name, captured }: Reference, actor: string, action: string) => {
     if (separate && captured?.by === actor)
       throw new Rejection(
@@ -96,7 +96,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         `the same person captured ${name}; with approvals.separate another person must ${action} it`,
       );
   };
-  // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
+  // Nothing may change between read and write: otherwise a concurrent step would undo a revocation.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
     async change(name, action, reason, actor, taint = false) {

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { ReferenceCandidates } from '../api/candidates-api.ts';
 import { isAnnounced } from '../formats/reference.ts';
 import type { PresenceRoom } from '../presence/open.ts';
-import type { CandidateFilter } from './alike-nodes.ts';
+import { type CandidateFilter, type SharedUnknown, sharedWith } from './alike-nodes.ts';
 import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
@@ -42,6 +42,8 @@ export interface References extends AsyncDisposable {
   readonly draft: Capture['draft'];
   /** Findings of nodes that no reference in force has. */
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
+  /** A finding that others of the group share with this node, and no reference in force has; null if nothing of it is unknown. */
+  shared(node: string, group: string): SharedUnknown | null;
 }
 
 export function openReferences(
@@ -77,6 +79,7 @@ export function openReferences(
     },
     draft,
     candidates: (filter) => gatherCandidates(ports, filter),
+    shared: (node, group) => sharedWith(node, ports.statuses(), group),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await inTurn(() => {});

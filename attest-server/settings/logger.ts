@@ -2,7 +2,7 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 import type { LogLevel } from './settings.ts';
 
 /**
- * The log of every program: lines of JSON with levels as words and times in RFC 3339.
+ * The log of the server, of which `agent/logger.ts` writes the very lines: lines of JSON with levels as words and times in RFC 3339.
  * @param base members of every line; null: none
  * @param destination without one standard error
  */
@@ -20,9 +20,4 @@ export function createLogger(
     },
     destination,
   );
-}
-
-/** Standard error, where the process may end right after a line: each is written before the next statement. */
-export function writtenAtOnce(): DestinationStream {
-  return pino.destination({ dest: 2, sync: true });
 }

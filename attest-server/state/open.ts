@@ -1,7 +1,8 @@
 /**
  * The state folder: its one lock, private files (`private-file`), files that are whole or not at all
  * (`whole-file`), what a kubelet opened to a group (`volume-group`), when a server last ran, what a killed one
- * left (`leftovers`), and the room that is kept for a full disk (`reserve`).
+ * left (`leftovers`), the room that is kept for a full disk (`reserve`), and damage that the file of a database
+ * shows (`file-damage`).
  */
 
 import { existsSync, readFileSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
@@ -97,7 +98,7 @@ async function lock(dir: string): Promise<() => Promise<void>> {
   try {
     writeFileSync(file, `${process.pid}\n`);
   } catch (error) {
-    // It only says who has the lock: where the disk is full, nobody.
+    // It only names the holder of the lock, and nobody if the disk is full.
     if (storageCauseOf(error) !== 'disk_full') throw error;
   }
   return async () => {

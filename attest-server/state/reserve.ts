@@ -5,6 +5,7 @@ import {
   ftruncateSync,
   openSync,
   rmSync,
+  type StatsFs,
   statfsSync,
   statSync,
   writeSync,
@@ -37,7 +38,6 @@ export function openReserve(dir: string): Reserve {
   const path = join(dir, 'reserve');
   checkPrivateFile(path);
   const size = shareOfDisk(dir, most);
-  const forPeople = shareOfDisk(dir, mostForPeople);
   let isTaken = sizeOf(path) === size;
   const free = () => {
     rmSync(path, { force: true });
@@ -61,19 +61,25 @@ export function openReserve(dir: string): Reserve {
       }
       return isTaken;
     },
-    isTouched(own) {
-      const { bfree, bsize } = statfsSync(dir);
-      return bfree * bsize + own < forPeople;
-    },
+    isTouched: (own) => isReserveTouched(dir, own),
     get isTaken() {
       return isTaken;
     },
   };
 }
 
+/** The same of a state folder that no server of this process has opened. */
+export function isReserveTouched(dir: string, own: number): boolean {
+  const disk = statfsSync(dir);
+  return disk.bfree * disk.bsize + own < shareOf(disk, mostForPeople);
+}
+
 /** A part of the file system that holds this folder, in bytes: one of eight, if not said otherwise; at most `most`. */
 export function shareOfDisk(dir: string, most: number, ofParts = 8): number {
-  const { blocks, bsize } = statfsSync(dir);
+  return shareOf(statfsSync(dir), most, ofParts);
+}
+
+function shareOf({ blocks, bsize }: StatsFs, most: number, ofParts = 8): number {
   return Math.min(most, Math.floor((blocks * bsize) / ofParts));
 }
 

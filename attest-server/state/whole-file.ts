@@ -36,3 +36,12 @@ export async function readOrNull(path: string): Promise<string | null> {
     throw error;
   }
 }
+
+/** The content of a file in its own form. @throws Error that names the file and what to do if that fails */
+export function parsed<T>(path: string, remedy: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new Error(`${path} cannot be used: ${remedy}`, { cause });
+  }
+}

@@ -83,7 +83,7 @@ export interface StoreOptions {
 export async function openStore(path: string, { chain, onUnreadable, watch }: StoreOptions): Promise<Store> {
   const database = openSqlite(path, watch);
   const listeners = new Set<() => void>();
-  // In the middle of its transaction: whoever reads when he is told waits for the one connection, and so for the commit.
+  // Within its transaction: a listener that reads now waits for the one connection, and so for the commit.
   const told: ChainEntry = (...entry) => {
     for (const listener of listeners) listener();
     return chain(...entry);

@@ -215,7 +215,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
   };
 
   return {
-    change: (record) => change(record),
+    change,
 
     keep: (blob, ekDigest, at) => commits.add({ blob, ekDigest, at }),
 

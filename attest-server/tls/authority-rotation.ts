@@ -48,7 +48,7 @@ export interface AuthorityRotation {
 }
 
 export interface AuthorityAnnouncement {
-  /** Authorities that the connection was told of; null if its agent does not mention any. */
+  /** Authorities announced on the connection; null if its agent does not mention any. */
   readonly told: string | null;
   /** Null if there is nothing to tell. */
   readonly authorities: AnnouncedAuthority[] | null;
@@ -127,7 +127,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       if (hello?.authorities === undefined) return { told: null, authorities: null };
       const now = `${identity.stage} ${digests.join()}`;
       if (told === now) return { told, authorities: null };
-      // A gate is told, too, but the node is told once its agent is: that one runs on.
+      // A gate is told, too, but only the agent, which keeps running, makes the node count as told.
       if (told === null && roles[hello.role].stays) trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
       return { told: now, authorities: isKnown ? null : [...identity.authorities] };

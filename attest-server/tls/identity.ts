@@ -2,10 +2,11 @@ import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
+import { parsed } from '../state/whole-file.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
 import { tlsOfListeners } from '../wire/tls.ts';
 import type { Authorities, AuthorityKeys, RotationStage } from './ports.ts';
-import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
+import { isDue, isFor, makeCertificate, readCertificate } from './server-certificate.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {

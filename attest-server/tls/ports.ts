@@ -28,7 +28,7 @@ export interface AuthorityKeys {
   issue(folder: string, order: CertificateOrder): Promise<void>;
   /** Makes the authority that will follow. False if the stage is another one, as for each of these. */
   prepareNext(): Promise<boolean>;
-  /** Puts the next authority in the place of the one in force, whose key is gone after that. */
+  /** Replaces the authority in force by the next one, and removes the old key. */
   putNextInForce(): Promise<boolean>;
   /** Forgets the authority that went before. */
   dropPrevious(): Promise<boolean>;

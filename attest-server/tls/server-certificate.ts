@@ -3,7 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { writePrivate } from '../state/private-file.ts';
-import { readOrNull, sync, writeWhole } from '../state/whole-file.ts';
+import { parsed, readOrNull, sync, writeWhole } from '../state/whole-file.ts';
 import type { AuthorityKeys } from './ports.ts';
 
 const day = 86_400_000;
@@ -55,15 +55,6 @@ export async function readCertificate(
 }
 
 const orMadeAnew = 'bring back a copy, or remove server.crt and server.key: new ones are made';
-
-/** @throws Error that names the file and what to do if that fails */
-export function parsed<T>(path: string, remedy: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    throw new Error(`${path} is damaged: ${remedy}`, { cause });
-  }
-}
 
 /** Of one that was still being written the key is not in its place either. */
 function isWhole(pem: string): boolean {

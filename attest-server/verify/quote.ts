@@ -60,8 +60,9 @@ export function checkSignature(
   judgeHierarchy: boolean,
 ): SignedQuote {
   const bytes = parseSignature(signature, ak);
+  const key = ak.scheme === 'rsapss' ? { key: ak.key, ...paddingOfPss } : ak.key;
   // The seal exists for the compiler only.
-  if (verifies(ak, quote.bytes, bytes)) return { quote, ak } as SignedQuote;
+  if (verifySignature(ak.hash, quote.bytes, key, bytes)) return { quote, ak } as SignedQuote;
   const signer = quote.qualifiedSigner;
   if (judgeHierarchy && signer !== ak.qualifiedName && !otherQualifiedNames(ak).includes(signer))
     throw new Rejection(
@@ -76,12 +77,11 @@ export function checkSignature(
   });
 }
 
-function verifies(ak: AttestationKey, attest: Buffer, signature: Buffer): boolean {
-  if (ak.scheme !== 'rsapss') return verifySignature(ak.hash, attest, ak.key, signature);
-  // TPMs differ in the length of the salt: the hash's size, or as much as fits.
-  const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_AUTO: saltLength } = constants;
-  return verifySignature(ak.hash, attest, { key: ak.key, padding, saltLength }, signature);
-}
+/** TPMs differ in the length of the salt: the hash's size, or as much as fits. */
+const paddingOfPss = {
+  padding: constants.RSA_PKCS1_PSS_PADDING,
+  saltLength: constants.RSA_PSS_SALTLEN_AUTO,
+};
 
 /**
  * Checks that the signed selection is the one asked for, bank by bank and bit by bit; never an unsigned list of numbers.

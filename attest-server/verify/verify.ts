@@ -79,7 +79,7 @@ export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
 export function verify(evidence: Evidence, expected: ExpectedIdentity, memory: Memory | null = null): Proven {
-  return SignedAnswer.check(signedOf(evidence), expected, memory).proven(evidence);
+  return atOnce(SignedAnswer.check(signedOf(evidence), expected, memory).provenInSteps(evidence));
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
@@ -140,11 +140,6 @@ export class SignedAnswer {
     return this.#quotes[0]!.quote.clock.resetCount;
   }
 
-  /** With what the node sent, and what is known besides. @throws Rejection as `verify` */
-  proven(evidence: Omit<Evidence, 'quotes' | 'facts'>): Proven {
-    return atOnce(this.provenInSteps(evidence));
-  }
-
   /** The boot of an answer that is proven, if its loader read other files: to see what it lacks, and no proof. @throws Rejection as `verify` */
   bootWith(
     proven: Proven,
@@ -160,7 +155,10 @@ export class SignedAnswer {
       : memory.boot(memory.ofKey(akName), log, { banks, measuredDigest }, userSpace, read);
   }
 
-  /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+  /**
+   * With what the node sent, and what is known besides. Stops after each step of some milliseconds: IMA's list may be long.
+   * @throws Rejection as `verify`
+   */
   *provenInSteps(evidence: Omit<Evidence, 'quotes' | 'facts'>): Generator<void, Proven> {
     const [quotes, expected, memory] = [this.#quotes, this.#expected, this.#memory];
     const { ak } = expected;

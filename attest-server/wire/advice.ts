@@ -46,7 +46,7 @@ const foreignKey =
 
 const unread = [
   'If the severity is info, the policy does not demand the missing proof: there is nothing to do.',
-  'Otherwise check on the node that the agent can read what stands under actual, and that the machine is not overloaded. The state recovers by itself once it can be read.',
+  'Otherwise check on the node that the agent can read what is listed under actual, and that the machine is not overloaded. The state recovers by itself once it can be read.',
   'If the reason stays, or if the node was untrusted before, treat the node as untrusted: anybody who controls the agent can fake this reason.',
 ].join('\n');
 
@@ -56,19 +56,19 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Check that the node is up and its agent runs. The log of the agent says whether it reaches the server and its TPM. On the node:',
     '  systemctl status assay-agent',
     '  journalctl -u assay-agent -n 20',
-    'Where a program of its own holds the TPM, check that too:',
+    'If a separate program holds the TPM, check that too:',
     '  systemctl status assay-tpm-broker',
-    'If the agent of the node is a pod, look whether it is ready, and at its log:',
+    'If the node’s agent is a pod, check that it is ready, and read its log:',
     '  kubectl --namespace assay-agents get pods --output wide --field-selector spec.nodeName=NODE',
-    'If the agent runs, the server may refuse what it sends. The audit log has the codes of these refusals:',
+    'If the agent runs, the server may refuse its evidence. The audit log has the codes of these refusals:',
     '  assay audit list --node NODE --since 1d',
   ].join('\n'),
   server_fault:
     'Nothing is wrong with the node: the server could not judge or store its answer. See /readyz and the log of the server. The state recovers by itself.',
-  evidence_raced: 'Wait: this usually passes. If it stays, find out what extends PCRs all the time.',
+  evidence_raced: 'Wait: this usually passes. If it stays, find out what keeps extending PCRs.',
   facts_unavailable: unread,
   fw_unreadable: [
-    'Where a program of its own reads the rules, check on the node that it runs; in a pod it is the container netfilter:',
+    'If a separate program reads the rules, check on the node that it runs; in a pod it is the container netfilter:',
     '  systemctl status assay-netfilter',
     unread,
   ].join('\n'),
@@ -80,7 +80,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   trial_enrolment: [
     approveNode,
-    'If it is a software TPM, or another machine is to have this name, free the name:',
+    'If it is a software TPM, or another machine should have this name, free the name:',
     '  assay enrol revoke NODE --reason "it enrolled on trial"',
   ].join('\n'),
   unsupported_tpm: [
@@ -95,18 +95,18 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   channel_binding: 'Let agents reach the server directly: a TLS proxy between them breaks the proof.',
   ak_mismatch:
-    'Another TPM answers in this node’s name: find out whether the machine or its TPM was exchanged.',
+    'Another TPM answers in this node’s name: find out whether the machine or its TPM was replaced.',
   ek_already_bound:
     'This name or TPM is already enrolled: find out whether the machine was exchanged or copied.',
   identity_claim_mismatch: [
     'If its TPM is enrolled under another name, find out which machine claims this name.',
-    'If another node shows the same system UUID, find out which of both is that machine, or whether their maker gave both the same.',
+    'If another node shows the same system UUID, find out which of the two is that machine, or whether their maker gave both the same.',
     'If agent and kubelet name two system UUIDs, find out whether this is the machine behind the Node. Some firmware shows them two for one machine: then the policy may give this code the severity info.',
   ].join('\n'),
   token_rejected: [
     'If the node joins by a join token, make a new one:',
     '  assay join-token create --node NODE --ttl 1h',
-    'In a cluster, check that clusterTokenFile of the agent names a projected token of its own service account, with the audience assay, on this node. The log of the server says what is wrong with it.',
+    'In a cluster, check that clusterTokenFile of the agent names a projected token of its own service account, with the audience assay, on this node. The server’s log says what is wrong with it.',
   ].join('\n'),
   ek_untrusted_root: [
     'Trust the root of the TPM’s maker: with endorsementRoots at the server, with --trust-roots offline.',
@@ -126,19 +126,19 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ak_attributes: foreignKey,
   ak_hierarchy: foreignKey,
   weak_key: [
-    'Signatures with such a key can be forged: update the firmware of the TPM, or exchange it.',
+    'Signatures with such a key can be forged: update the TPM’s firmware, or replace the TPM.',
     'If other machines of this model have better keys, take the node out of service.',
   ].join('\n'),
   ek_cert_key_mismatch:
-    'The certificate was made for another TPM. Find out whether the board or the TPM of this machine was exchanged, and do not approve the node before you know.',
+    'The certificate was made for another TPM. Find out whether this machine’s board or TPM was replaced, and do not approve the node before you know.',
   pcr_selection:
     'The quote covers other PCRs than the server asked for. Check that agent and server have the same version. If they have, take the node out of service.',
   too_large: [
     'If it is a file, check that it is the right one.',
-    'If the share of the node is spent, it answers too often, or shows too much: find out what its agent does (docs/connections.md).',
-    'If what waits to be judged left no room, it comes again by itself: nothing is wrong with the node.',
+    'If the share of the node is spent, it answers too often, or sends too much: find out what its agent does (docs/connections.md).',
+    'If too many other answers were waiting to be judged, the node retries by itself: nothing is wrong with it.',
     'If a node sent it, reboot the node: that starts its logs again. If it happens again, take the node out of service.',
-    'If the server says that its share of the disk is full, raise nodeDiskMiB, or erase what is kept of it, and enrol it again:',
+    'If the server says that its share of the disk is full, raise nodeDiskMiB, or erase its evidence, and enrol it again:',
     '  assay enrol revoke NODE --erase-evidence --reason "its share of the disk is full"',
   ].join('\n'),
   nonce_invalid: [
@@ -148,7 +148,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   nonce_stale: [
     'A single late answer means that the machine, TPM or network was slow: the node is asked again.',
     'If it goes on, find out what keeps agent or TPM busy, or raise answerWithinSeconds of the server.',
-    'If nothing does, take the node out of service: it answers what it was asked before.',
+    'If nothing does, take the node out of service: it answers earlier challenges.',
   ].join('\n'),
   role_denied: [
     'If a person or a program was refused, see whose token it is. It needs another role; where approvals are separate, another person must decide:',
@@ -156,13 +156,13 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
   ].join('\n'),
   evidence_erased:
-    'You need to do nothing. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays, as long as its node’s share of the disk had room for it; or a person erased it. Bundles and backups that you made before still have it.',
+    'You need to do nothing. Evidence is kept for the server’s evidenceDays, for a change of state for transitionEvidenceDays, while the node’s share of the disk has room; or a person erased it. Bundles and backups that you made before still have it.',
   latched: [
-    'Ask for as much as before or for more: of a group that the latch covers, mode and require only grow. See which these are:',
+    'Require at least as much as before: for groups under the latch, mode and require only grow. See which these are:',
     '  assay trust status',
   ].join('\n'),
   label_tamper: [
-    'Nothing is known against the node, and the marks are put back. Find out who changed them: the audit log of the cluster’s API has it. When that was, this one has:',
+    'Nothing is known against the node, and the marks are restored. Find out who changed them: the cluster API’s audit log has that. This one says when:',
     '  assay audit list --node NODE --action marks.tamper',
     'If the node must work although it is not trusted, exempt it for a time:',
     '  assay exempt NODE --reason "what it is for" --for 2h',

@@ -26,7 +26,7 @@ export function dateFault(
       return {
         text: `${whose} ended at ${rfc3339(validToDate.getTime())}, and ${clock}`,
         hint: [
-          'If the clock here is wrong, set it:',
+          'If the clock here is wrong, set it. It says now:',
           '  date -u',
           ...(isLeaf ? leafEnded : authorityEnded),
         ].join('\n'),

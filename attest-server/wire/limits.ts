@@ -74,6 +74,8 @@ export const timings = {
   unknownAfter: 180_000,
   helloWithin: 10_000,
   activateWithin: 30_000,
+  /** From one ping of the server to the next: an unanswered one ends the connection. */
+  pingEvery: 30_000,
   /** A verdict that stays the same has a row of the history this often. */
   summaryEvery: 3_600_000,
   /** The audit log's head is signed this often, where something changed. */

@@ -26,6 +26,8 @@ export interface DebianRequest {
   /** The packages are written there; what they are made of is kept in `cache` below it. */
   readonly out: string;
   readonly architectures: readonly Architecture[];
+  /** What follows the version of Assay, where that is packed another time: a package for each; null: nothing follows. */
+  readonly revisions: readonly (string | null)[];
   /** Seconds since 1970 of every file; null: the time of the commit. */
   readonly epoch: number | null;
   readonly tool: Tool;
@@ -35,6 +37,7 @@ export interface DebianRequest {
 export interface BuiltPackage {
   readonly name: string;
   readonly architecture: Architecture;
+  readonly version: string;
   readonly file: string;
   readonly bytes: number;
 }
@@ -42,9 +45,10 @@ export interface BuiltPackage {
 /** Makes a package of server and agent for each architecture; nothing of them is run. */
 export async function buildPackages(request: DebianRequest): Promise<readonly BuiltPackage[]> {
   const { root, out, tool, say } = request;
-  const { version } = z
+  const { version: ofAssay } = z
     .object({ version: z.string() })
     .parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
+  const versions = request.revisions.map((text) => (text === null ? ofAssay : `${ofAssay}-${text}`));
   const { epoch } = await readCommit(request);
   const cache = join(out, 'cache');
   mkdirSync(cache, { recursive: true });
@@ -54,18 +58,20 @@ export async function buildPackages(request: DebianRequest): Promise<readonly Bu
   for (const architecture of request.architectures) {
     say(`fetching Node.js for ${architecture}`);
     const node = await fetchNode(tool, architecture, { root, folder: cache });
-    for (const recipe of packages) {
+    for (const { recipe, version } of packages.flatMap((recipe) =>
+      versions.map((version) => ({ recipe, version })),
+    )) {
       const file = join(out, `${recipe.name}_${version}_${architecture}.deb`);
       say(`packing ${basename(file)}`);
       const folder = join(cache, `${recipe.name}-${architecture}`);
       layOut(folder, recipe, { root, dist, node, version, architecture, epoch });
       await tool('env', [
         ...[`SOURCE_DATE_EPOCH=${epoch}`, 'dpkg-deb', '--root-owner-group'],
-        // A tenth of the time that the default level takes, for a quarter more bytes.
-        ...['-Zxz', '-z1', '--build'],
+        // Unpacked in an eighth of the time that xz takes, for a fourteenth more bytes.
+        ...['-Zzstd', '-z9', '--build'],
         ...[folder, file],
       ]);
-      built.push({ name: recipe.name, architecture, file, bytes: statSync(file).size });
+      built.push({ name: recipe.name, architecture, version, file, bytes: statSync(file).size });
     }
   }
   return built;

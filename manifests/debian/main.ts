@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { architecturesIn, epochIn } from '../images/options.ts';
 import type { Architecture } from '../images/recipe.ts';
 import { fetchingTool } from '../images/tool.ts';
@@ -7,7 +7,7 @@ import { buildPackages } from './build.ts';
 
 /** `npm run debs`: builds the packages for Debian, and names them. docs/install.md has the rest. */
 const root = resolve(import.meta.dirname, '../..');
-const { architectures, out } = new Command('npm run debs --')
+const { architectures, revision, out } = new Command('npm run debs --')
   .description(
     'Builds the Debian packages assay-server and assay-agent, with the pinned Node.js in them. It takes a minute or two.',
   )
@@ -15,16 +15,27 @@ const { architectures, out } = new Command('npm run debs --')
     'amd64',
     'arm64',
   ] as const)
+  .option(
+    '--revision <text>',
+    'of the packages, where this version of Assay is packed another time: 2 makes VERSION-2',
+    revisionIn,
+    null,
+  )
   .option('--out <folder>', 'where packages and a cache are written', 'debs')
   .allowExcessArguments(false)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse()
-  .opts<{ readonly architectures: readonly Architecture[]; readonly out: string }>();
+  .opts<{
+    readonly architectures: readonly Architecture[];
+    readonly revision: string | null;
+    readonly out: string;
+  }>();
 try {
   const built = await buildPackages({
     root,
     out: resolve(root, out),
     architectures,
+    revisions: [revision],
     epoch: epochIn(process.env.SOURCE_DATE_EPOCH),
     tool: fetchingTool(process.env),
     say: (text) => process.stderr.write(`debs: ${text}\n`),
@@ -35,4 +46,10 @@ try {
   for (let fault = error; fault instanceof Error; fault = fault.cause)
     process.stderr.write(`debs: ${fault.message.trim().split('\n').slice(-6).join('\n      ')}\n`);
   process.exitCode = 1;
+}
+
+function revisionIn(text: string): string {
+  if (!/^[A-Za-z0-9+.~]+$/.test(text))
+    throw new InvalidArgumentError('it has letters, digits, and the marks + . ~');
+  return text;
 }

@@ -13,4 +13,4 @@ export const agentFlags = [
 ] as const;
 
 /** `assay` ends soon after it has loaded: room for what that makes, so that nothing is collected meanwhile. */
-export const assayFlags = ['--min-semi-space-size=8'] as const;
+export const assayFlags = ['--min-semi-space-size=16'] as const;

@@ -16,15 +16,24 @@ export type BundledPackage = Readonly<z.infer<typeof bundledPackage>>;
 /** By the file that Node is given: `bundled-packages.json` of what is built. */
 export const bundledPackages = z.record(z.string(), z.array(bundledPackage));
 
-/** What the launchers and other programs start, each in the folder of its source. */
-const entries = [
-  'agent/main.ts',
-  'agent/collectors/inventory-program.ts',
-  'attest-server/main.ts',
-  'attest-server/cli/main.ts',
-  'manifests/cloud/aws/main.ts',
-  'manifests/cloud/gce/main.ts',
-];
+/**
+ * What the launchers and other programs start, each in the folder of its source, with modules that whatever it loads later has at
+ * hand: what these import is one file. Else each set of commands that share a module has a file of its own for it, and a file costs
+ * more to find than to read.
+ */
+const entries: Readonly<Record<string, readonly string[]>> = {
+  'agent/main.ts': [],
+  'agent/collectors/inventory-program.ts': [],
+  'attest-server/main.ts': [],
+  'attest-server/cli/main.ts': [
+    'attest-server/cli/program.ts',
+    'attest-server/cli/connect.ts',
+    'attest-server/cli/commands/get.ts',
+    'attest-server/cli/commands/why.ts',
+  ],
+  'manifests/cloud/aws/main.ts': [],
+  'manifests/cloud/gce/main.ts': [],
+};
 
 /**
  * Writes each program with all that it imports, of ours and of packages, next to where its source is: what it loads at its start in a
@@ -35,7 +44,7 @@ const entries = [
 export async function bundlePrograms(root: string, out: string): Promise<z.infer<typeof bundledPackages>> {
   const { packages } = locked.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
   const bundled: z.infer<typeof bundledPackages> = {};
-  for (const entry of entries) {
+  for (const [entry, atHand] of Object.entries(entries)) {
     const folder = dirname(entry);
     const { metafile, warnings } = await build({
       absWorkingDir: root,
@@ -51,11 +60,11 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       legalComments: 'none',
       logLevel: 'silent',
       metafile: true,
-      // Packages of CommonJS ask for built-ins in this way.
+      // Packages of CommonJS ask for built-ins in this way. What asks for anything else loads more of Node.js.
       banner: {
-        js: "const require = globalThis.process.getBuiltinModule('node:module').createRequire(import.meta.url);",
+        js: "const require = (name) => globalThis.process.getBuiltinModule(name) ?? globalThis.process.getBuiltinModule('node:module').createRequire(import.meta.url)(name);",
       },
-      plugins: [sources(root, folder), withoutModels, lateByOurs],
+      plugins: [sources(root, folder), withoutModels, lateByOurs, late(root, atHand)],
     });
     for (const { text, location } of warnings)
       process.stderr.write(`build: ${location?.file ?? entry}: ${text}\n`);
@@ -75,11 +84,14 @@ function sources(root: string, folder: string): Plugin {
   return {
     name: 'sources',
     setup({ onLoad }) {
-      onLoad({ filter: /\.ts$|\/commander\/.*\.js$/ }, ({ path }) => {
+      onLoad({ filter: /\.ts$|\/commander\/.*\.js$/, namespace: 'file' }, ({ path }) => {
         const way = JSON.stringify(`/${relative(join(root, folder), dirname(path))}`);
         const contents = readFileSync(path, 'utf8')
           .replaceAll('import.meta.dirname', `(import.meta.dirname + ${way})`)
           .replace("import { z } from 'zod'", "import * as z from 'zod'")
+          // Of commander: it would start a program for a command that is none of its own, and we have none of these.
+          .replace("import childProcess from 'node:child_process';", '')
+          .replaceAll('childProcess.', "globalThis.process.getBuiltinModule('node:child_process').")
           .replaceAll(/^import \{([^}]*)\} from '(node:[^']+)'/gm, (_, names: string, module: string) => {
             const values = names.split(',').filter((name) => !/^\s*(type |$)/.test(name));
             return `const {${values.join().replaceAll(' as ', ': ')}} = globalThis.process.getBuiltinModule('${module}')`;
@@ -133,6 +145,23 @@ const locked = z.object({
   packages: z.record(z.string(), z.object({ dev: z.boolean().default(false) })),
 });
 const described = z.object({ name: z.string(), version: z.string(), license: z.string() });
+
+/** What is loaded late imports also what is at hand. */
+function late(root: string, atHand: readonly string[]): Plugin {
+  return {
+    name: 'late',
+    setup({ onResolve, onLoad }) {
+      if (atHand.length === 0) return;
+      onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) =>
+        kind === 'dynamic-import' ? { namespace: 'late', path: join(resolveDir, path) } : null,
+      );
+      onLoad({ filter: /^/, namespace: 'late' }, ({ path }) => {
+        const imports = atHand.map((file) => `import ${JSON.stringify(join(root, file))};\n`);
+        return { contents: `${imports.join('')}export * from ${JSON.stringify(path)};\n`, resolveDir: root };
+      });
+    },
+  };
+}
 
 function packagesOf(
   root: string,

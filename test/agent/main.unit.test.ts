@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
-import { run } from 'node-tpm2/run';
+import { run, start } from 'node-tpm2/run';
 
 const main = join(import.meta.dirname, '../../agent/main.ts');
 
@@ -70,5 +71,36 @@ describe('assay-agent', () => {
   it("ends with 1 where the authority's file is missing", async () => {
     const env = { ASSAY_AGENT_STATE_DIR: join(folder, 'state'), ASSAY_AGENT_TCTI: 'device:/dev/no-such-tpm' };
     assert.equal(await exitOf(['run', '--config', join(folder, 'good.yaml')], env), 1);
+  });
+
+  it('ends with what the settings of a program that stays are ended with, and says it once', async () => {
+    const { exitCode, text } = await endOf(['netfilter', '--log-level', 'loud']);
+    assert.equal(exitCode, 2);
+    assert.equal(text.split('logLevel (ASSAY_NETFILTER_LOG_LEVEL, --log-level): not one of').length, 2, text);
+    assert.equal(await exitOf(['tpm-broker', '--help']), 0);
+    assert.equal(await exitOf(['tpm-broker', '--sockets', 'x']), 2);
+    // A word of an option is no program.
+    assert.equal(await exitOf(['health', '--socket', 'run']), 1);
+  });
+
+  it('has the settings of a program that stays read by a process that ends', async () => {
+    const args = [main, 'tpm-broker', '--socket', join(folder, 'tpm.sock')];
+    const env = { ASSAY_TPM_BROKER_TCTI: 'device:/dev/no-such-tpm' };
+    const broker = start(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
+    try {
+      let said = '';
+      for await (const text of broker.stderr?.setEncoding('utf8') ?? []) {
+        said += text;
+        if (said.includes('"listening"')) break;
+      }
+      assert.match(
+        said,
+        /"listening","socket":"[^"]+tpm\.sock","own":false,"tcti":"device:\/dev\/no-such-tpm"/,
+      );
+      assert.equal(await readFile(`/proc/${broker.pid}/task/${broker.pid}/children`, 'utf8'), '');
+    } finally {
+      broker.kill('SIGTERM');
+      await once(broker, 'exit');
+    }
   });
 });

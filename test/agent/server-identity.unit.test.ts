@@ -123,4 +123,20 @@ describe("the server's identity", () => {
     assert.equal((await readJoinToken(file))?.presented, `id1.${secret}`);
     assert.equal((await readFile(file)).length, 14 + 4 + 44 + 64 + 1);
   });
+
+  it('comes with a token that says whose it must be, where the agent may not read it', async () => {
+    const file = join(folder, 'token');
+    await writeFile(file, secret, { mode: 0 });
+    // Root may read any file.
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      await assert.rejects(readJoinToken(file), {
+        code: 'join_token',
+        message: `the join token ${file} cannot be read: give it to the user of the agent (chown assay-agent ${file})`,
+      });
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+  });
 });

@@ -32,6 +32,7 @@ export interface ServerSettings {
   readonly answerWithin?: number;
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
+  readonly pingEvery?: number;
   readonly firstUsePerSource?: number;
   /** What one source may have; by default far more than a server gives, since all of a test is one source. */
   readonly sources?: Partial<Record<'connections' | 'connectionsPerSecond' | 'unprovenMiB', number>>;
@@ -159,6 +160,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           },
         ),
         ...(settings.helloWithin !== undefined && { helloWithin: settings.helloWithin * 1000 }),
+        ...(settings.pingEvery !== undefined && { pingEvery: settings.pingEvery * 1000 }),
         // A test looks again at once.
         scrapeKeptFor: 0,
         sharedKeysLookedAtEvery: 50,

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { run, start, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
-import { startAuditLogAnew } from '../../attest-server/audit-key-command.ts';
+import { startAuditLogAnew } from '../../attest-server/commands/audit-key.ts';
 import { serverValues } from '../../attest-server/config.ts';
 import { logLevels } from '../../attest-server/settings/settings.ts';
 import { programs } from '../programs.ts';

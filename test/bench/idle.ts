@@ -16,12 +16,19 @@ interface IdleFigures {
   readonly challenges: number;
   /** Percent of one core. */
   readonly core_percent: Readonly<Record<string, number>>;
-  /** MiB: what they hold together, each page that several share counted once. */
+  /** The sums of `processes`. */
+  readonly together: MemorySum;
+  readonly processes: Readonly<Record<string, MemorySum>>;
+  /** Three that do nothing, beside them on the same Node.js: the sums. */
+  readonly bare_nodes: MemorySum;
+  /** The programs' sums by those. */
+  readonly to_bare_nodes: { readonly rss: number; readonly pss: number };
+}
+
+/** MiB. A page that several processes share, whichever they are, counts in `rss` for each, and in `pss` by its part. */
+interface MemorySum {
+  readonly rss_mib: number;
   readonly pss_mib: number;
-  readonly processes: Readonly<Record<string, { readonly rss_mib: number; readonly pss_mib: number }>>;
-  /** Beside it: a Node that does nothing. */
-  readonly bare_node_rss_mib: number;
-  readonly agent_to_bare_node: number;
 }
 
 const every = sized(60, 2);
@@ -39,7 +46,8 @@ export async function benchIdle(
     const program = await builtAgent(join(folder, 'dist'));
     await using watched = await startWatchedNode({ challengeEvery: every, program });
     const { world, machine, programs } = watched;
-    await using bare = await idleNode();
+    await using bare = new AsyncDisposableStack();
+    const bareNodes = await Promise.all([...programs.processes.keys()].map(() => idleNode(bare)));
     // What a start does once is over, and the collector of garbage had its time.
     await sleep(sized(10_000, 0));
     const times = async () =>
@@ -64,15 +72,10 @@ export async function benchIdle(
       spent('broker', 'own'),
     );
     const watch = await alone;
-    const processes = Object.fromEntries(
-      await Promise.all(
-        [...programs.processes].map(async ([name, pid]) => {
-          const { rss, pss } = await memoryOf(pid);
-          return [name, { rss_mib: round(rss), pss_mib: round(pss) }] as const;
-        }),
-      ),
-    );
-    const bareRss = (await memoryOf(bare.pid)).rss;
+    const pids = [...programs.processes];
+    const held = await Promise.all(pids.map(async ([name, pid]) => [name, await memoryOf(pid)] as const));
+    const together = sumOf(held.map(([, memory]) => memory));
+    const beside = sumOf(await Promise.all(bareNodes.map(memoryOf)));
     return {
       idle: {
         seconds: lasts,
@@ -85,10 +88,10 @@ export async function benchIdle(
           firewall: percent(firewall),
           rest: percent(whole - watch - quote - firewall),
         },
-        pss_mib: round(Object.values(processes).reduce((sum, { pss_mib }) => sum + pss_mib, 0)),
-        processes,
-        bare_node_rss_mib: round(bareRss),
-        agent_to_bare_node: Math.round(((processes.agent?.rss_mib ?? Number.NaN) / bareRss) * 100) / 100,
+        together: rounded(together),
+        processes: Object.fromEntries(held.map(([name, memory]) => [name, rounded(memory)])),
+        bare_nodes: rounded(beside),
+        to_bare_nodes: { rss: ratio(together.rss, beside.rss), pss: ratio(together.pss, beside.pss) },
       },
     };
   } finally {
@@ -96,16 +99,21 @@ export async function benchIdle(
   }
 }
 
-const round = (mib: number) => Math.round(mib * 10) / 10;
+type ProcessMemory = Awaited<ReturnType<typeof memoryOf>>;
 
-async function idleNode(): Promise<AsyncDisposable & { readonly pid: number }> {
+function sumOf(memories: readonly ProcessMemory[]): ProcessMemory {
+  const of = (kind: keyof ProcessMemory) => memories.reduce((sum, memory) => sum + memory[kind], 0);
+  return { rss: of('rss'), pss: of('pss') };
+}
+
+const round = (mib: number) => Math.round(mib * 10) / 10;
+const rounded = ({ rss, pss }: ProcessMemory): MemorySum => ({ rss_mib: round(rss), pss_mib: round(pss) });
+const ratio = (ours: number, theirs: number) => Math.round((ours / theirs) * 100) / 100;
+
+async function idleNode(ends: AsyncDisposableStack): Promise<number> {
   const daemon = await startDaemon(process.execPath, ['--eval', 'setInterval(() => {}, 1e6)']);
-  return {
-    pid: daemon.pid,
-    async [Symbol.asyncDispose]() {
-      await daemon.kill('SIGKILL');
-    },
-  };
+  ends.defer(() => daemon.kill('SIGKILL'));
+  return daemon.pid;
 }
 
 /** Milliseconds that the same watching takes in a process of its own. */

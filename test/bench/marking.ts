@@ -62,7 +62,7 @@ async function benchLatency(): Promise<MarkingFigures['verdict_to_taint_ms']> {
     // As many equal verdicts as come in ten milliseconds.
     for (let i = 0; i < Math.ceil((nodes * 10) / challenged); i++) {
       next = (next + 1) % nodes;
-      marked.reconciler.enqueue(`node-${next + 1}`);
+      marked.reconciler.queue.add(`node-${next + 1}`);
     }
   }, 10);
   const ticks = setInterval(() => marked.reconciler.resync(), 1000);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
+import { neededRights } from '../../attest-server/kubernetes/rights.ts';
 import { type JsonObject, textAt, textsAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { kubelet, type User } from '../../swtpm-fixtures/api-server/users.ts';
 import { agent, needs, nodeOf, personOf, server, type World } from './world.ts';
@@ -14,29 +15,18 @@ export const rights: readonly (readonly [
   [
     'the server',
     server,
-    [
-      'get,list,watch,patch nodes',
-      'patch nodes/status',
-      'get,list,create,patch,delete nodeattestations.assay.dev',
-      'patch nodeattestations/status.assay.dev',
-      'get,create,patch assaylatches.assay.dev',
-      'mark attestations.assay.dev',
-      ...['assay-marks', 'assay-attestations', 'assay-latch'].flatMap((name) => [
-        `get validatingadmissionpolicies.admissionregistration.k8s.io called ${name}`,
-        `get validatingadmissionpolicybindings.admissionregistration.k8s.io called ${name}`,
-      ]),
-      'create tokenreviews.authentication.k8s.io',
-      'create subjectaccessreviews.authorization.k8s.io',
-      'get,list pods',
-      'get,list daemonsets.apps',
-      'get namespaces called kube-system',
-      'create configmaps in assay',
-      'get,update configmaps in assay called assay-audit-checkpoint',
-      'get,update configmaps in assay-agents called assay-authority',
-      'create leases.coordination.k8s.io in assay',
-      'get,update leases.coordination.k8s.io in assay called assay-server',
-      'create,patch events in default',
-    ],
+    neededRights({
+      namespace: 'assay',
+      authorities: { namespace: 'assay-agents', name: 'assay-authority' },
+      takesTokens: true,
+      takesPeople: true,
+    }).map(({ verbs, resource, group, namespace, name }) =>
+      [
+        `${verbs.join()} ${resource}${group === '' ? '' : `.${group}`}`,
+        ...(namespace === null ? [] : [`in ${namespace}`]),
+        ...(name === null ? [] : [`called ${name}`]),
+      ].join(' '),
+    ),
     [
       'create,update,delete nodes',
       'update nodes/status',

@@ -106,7 +106,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       let { record } = peer;
       const { enrolling } = peer;
       if (enrolling === null) return peer;
-      await attestation.release(record.name, async () => {
+      await attestation.lives.release(record.name, async () => {
         record = await registry.enrol(peer.record, enrolling.joinTokenId, enrolling.vouched());
       });
       return { ...peer, record, enrolling: null };

@@ -224,12 +224,12 @@ describe('an error of the command line advises the right thing', () => {
     const entry = { server: url('closed'), tokenFile: 'admin.token', caFile: env.ASSAY_CA_FILE };
     await writeFile(join(folder, '.assay', 'cli.json'), JSON.stringify(entry));
     const { code, stderr } = await endIn(folder);
-    assertSays(stderr, ['npm start does not run any more in this folder', 'cli.json', '    npm start\n']);
+    assertSays(stderr, ['npm start no longer runs in this folder', 'cli.json', '    npm start\n']);
     assert.equal(code, 1);
     // Another server took its port meanwhile.
     const taken = { server: url('api'), tokenFile: 'admin.token', caFile: join(dir, 'other.pem') };
     await writeFile(join(folder, '.assay', 'cli.json'), JSON.stringify(taken));
-    assertSays((await endIn(folder)).stderr, ['npm start does not run any more', 'another server answers']);
+    assertSays((await endIn(folder)).stderr, ['npm start no longer runs', 'another server answers']);
   });
 
   async function endIn(cwd: string) {

@@ -15,7 +15,7 @@ ${exitMeanings.map(({ code, meaning }) => `| ${code} | ${meaning} |`).join('\n')
 
 | command | ends with |
 |---|---|
-| \`describe\`, \`why\`, \`attest\`, \`verify\` | the state of the node: 0, 10 or 11; with several nodes, the worst state. \`verify\` ends with 10 for evidence that is rejected, too |
+| \`describe\`, \`why\`, \`attest\`, \`verify\` | the state of the node: 0, 10 or 11; with several nodes, the worst state. \`verify\` also exits with 10 for rejected evidence |
 | \`attest\` | also 11 if no verdict came in time |
 | \`get\`, \`history\` | 0, whatever the states are; \`get nodes --wait STATE\` with 11 if time ran out |
 | \`boot diff\`, \`reference diff\`, \`policy diff\` | 10 if the two differ |

@@ -59,7 +59,7 @@ export const moreAbout: Readonly<Record<string, string>> = {
   'assay completion': '[For which shell, and where to put it](#completion).',
   'assay-server': '[Settings](reference-configuration.md#server); [its life](#assay-server-and-its-signals).',
   'assay-server check':
-    '[Look at a configuration before it is used](kubernetes.md#looking-at-a-configuration-before-it-is-used).',
+    '[Check a configuration before use](kubernetes.md#checking-a-configuration-before-use).',
   'assay-server audit-key': '[When the audit key is lost](backup.md#when-the-audit-key-is-lost).',
   'assay-agent run':
     '[Settings](reference-configuration.md#agent); [what it needs](#assay-agent-and-its-signals).',

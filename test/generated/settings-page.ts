@@ -31,7 +31,7 @@ const head = `# Configuration reference
 
 Every setting of the programs. This page is written by a program: see [CONTRIBUTING.md](../CONTRIBUTING.md#add-a-setting).
 
-Where a program has a file (\`--config FILE\`), it is YAML without aliases, with the keys below. A dot in a key stands for a mapping
+If a program has a file (\`--config FILE\`), it is YAML without aliases, with the keys below. A dot in a key means a mapping
 (\`approvals: {separate: true}\`). A variable overrides the file, and a flag overrides both. Commas separate the items of a list in a variable.
 Relative paths start at the folder where the program was started. A program reports all faults at once, each with its key, its variable
 and its line in the file, and exits with 2.
@@ -39,7 +39,7 @@ and its line in the file, and exits with 2.
 \`assay-server schema > server.schema.json\` writes the [JSON schema](../attest-server/config.schema.json) of the file: editors complete and check
 it where its first line is \`# yaml-language-server: $schema=server.schema.json\`. For the agent's file it is \`assay-agent schema\`, for the gate's
 \`assay-agent schema gate\`. \`assay-server check --config FILE\` looks at settings, policy and the other files without
-[starting anything](kubernetes.md#looking-at-a-configuration-before-it-is-used).`;
+[starting anything](kubernetes.md#checking-a-configuration-before-use).`;
 
 function settingsTable(settings: Settings): string {
   const rows = Object.entries(settings).map(([key, setting]) => {

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'mocha';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
-import { assay, commandsIn, investigate, type Night, type } from './night.ts';
+import { assay, follow, investigate, type Night } from './night.ts';
 
 const workers = ['node-1', 'node-2', 'node-3', 'node-4'];
 /** It tries the next kernel. */
@@ -71,12 +71,14 @@ describe('incidents: a wrong reference at night', function () {
       ],
       next: ['assay reference approve good-boot'],
     });
+    assert.match(
+      (await night.assay('get', 'nodes')).stderr,
+      /^4 nodes are untrusted by kernel_unknown, because of a change of ours \(references\)\. The way back:\n {2}assay why node-1$/m,
+    );
     await done('breaker', 'hold', '--reason', 'good-boot was retired by mistake');
     const { stdout } = await night.assay('breaker', 'list');
     assert.match(stdout, /held .*good-boot was retired by mistake/);
-    const command = commandsIn(shown).find((line) => line.startsWith('assay reference approve')) ?? '';
-    const { code, stderr } = await type(night, `${command} --yes`);
-    assert.equal(code, 0, stderr);
+    await follow(night, shown, 'assay reference approve', '--yes');
   });
 
   it('gives every worker its label back, and none was ever tainted', async () => {
@@ -92,6 +94,16 @@ describe('incidents: a wrong reference at night', function () {
     for (const node of workers) assert.equal(await site.answer(node, nextBoot, 8), 'untrusted');
     await site.world.until(async () => (await night.assay('breaker', 'list')).code === 12);
     assert.deepEqual([...tainted], []);
+    const shown = await investigate(night, {
+      steps: [
+        ['get', 'nodes'],
+        ['why', 'node-1'],
+      ],
+      cause: ['kernel_unknown', /\d nodes fail the same way/, 'because many nodes fail the same way'],
+      next: ['assay reference candidates --group workers', 'assay breaker list'],
+    });
+    await follow(night, shown, 'assay reference candidates');
+    assert.match((await night.assay('get', 'nodes')).stderr, /^ {2}assay reference candidates$/m);
     await done('breaker', 'release', '--reason', 'nobody installed that kernel', '--yes');
     for (const node of workers) await site.reaches(node, 'untrusted=kernel_unknown False');
     assert.equal((await night.assay('breaker', 'list')).code, 0);

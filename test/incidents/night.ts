@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeView } from '../../attest-server/api/node-api.ts';
@@ -120,7 +121,7 @@ export function commandsIn(text: string): readonly string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) =>
-      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|ls|wc|nft|date|cat|sudo|ping|kubectl) /.test(
+      /^(assay|assay-agent|assay-server|systemctl|journalctl|df|du|findmnt|ls|wc|nft|date|cat|sudo|ping|kubectl) /.test(
         line,
       ),
     );
@@ -129,11 +130,36 @@ export function commandsIn(text: string): readonly string[] {
 /** Words that stand for something in a help text. */
 const unfinished = /\b(NODE|NAME|DIGEST|FILE|DIR|EK|REFERENCE|HOST)\b|…|<[a-z-]+>/;
 
-/** Types a command of an output as it stands there. */
+/** Types a command of an output into a shell as it stands there; the words of one of `assay` then run in this process. */
 export async function type(night: Pick<Night, 'assay'>, command: string): Promise<End> {
-  const words = [...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? '');
-  assert.equal(words[0], 'assay');
-  return night.assay(...words.slice(1));
+  const assayHere = `assay() { for word; do printf '%s\\0' "$word"; done; }`;
+  const {
+    status: code,
+    stdout,
+    stderr,
+  } = spawnSync('sh', ['-c', `${assayHere}; ${command}`], {
+    encoding: 'utf8',
+  });
+  if (!command.startsWith('assay ')) return { code, stdout, stderr };
+  assert.equal(code, 0, stderr);
+  return night.assay(...stdout.split('\0').slice(0, -1));
+}
+
+/**
+ * Types the command of an output that begins so, with these words behind it, which must end well.
+ * @returns the command as it stood there
+ */
+export async function follow(
+  night: Pick<Night, 'assay'>,
+  shown: string,
+  begins: string,
+  ...more: readonly string[]
+): Promise<string> {
+  const command = commandsIn(shown).find((line) => line.startsWith(begins));
+  assert.ok(command !== undefined, `no ${begins} in:\n${shown}`);
+  const { code, stderr } = await type(night, [command, ...more].join(' '));
+  assert.equal(code, 0, stderr);
+  return command;
 }
 
 /** Runs `assay` with the administrator's token, in this process: dozens of programs would take longer than all else. */

@@ -14,7 +14,7 @@ import { type SmallDisk, smallDisk } from '../attest-server/small-disk.ts';
 import { identityIn } from '../attest-server/tls/made-identity.ts';
 import { programs } from '../programs.ts';
 import { endOf } from '../swtpm-fixtures/end-of.ts';
-import { assay, commandsIn, fallNight, investigate, type Night, node, type } from './night.ts';
+import { assay, commandsIn, fallNight, follow, investigate, type Night, node, type } from './night.ts';
 
 describe('incidents: it is the server, or what somebody told it', function () {
   this.timeout(120_000);
@@ -69,9 +69,7 @@ describe('incidents: it is the server, or what somebody told it', function () {
       cause: ['cmdline_policy', 'audit=1', /Nothing changed on the node: policy \S+ came into force/],
       next: ['assay policy rollback '],
     });
-    const rollback = commandsIn(shown).find((line) => line.startsWith('assay policy rollback')) ?? '';
-    const back = await type(night, `${rollback} --yes`);
-    assert.equal(back.code, 0, back.stderr);
+    await follow(night, shown, 'assay policy rollback', '--yes');
     await night.reaches('trusted');
     await writeFile(policyFile, policy);
     await night.world.server.reload();
@@ -97,9 +95,7 @@ describe('incidents: it is the server, or what somebody told it', function () {
       cause: ['revoked_reference', 'good-boot', 'a wrong line', 'token:admin'],
       next: ['assay reference restore good-boot --reason'],
     });
-    const restore = commandsIn(shown).find((line) => line.startsWith('assay reference restore')) ?? '';
-    const restored = await type(night, `${restore} --yes`);
-    assert.equal(restored.code, 0, restored.stderr);
+    await follow(night, shown, 'assay reference restore', '--yes');
     await night.reaches('trusted');
   });
 
@@ -119,9 +115,7 @@ describe('incidents: it is the server, or what somebody told it', function () {
       cause: ['audit_rollback'],
       next: ['assay audit resolve --reason'],
     });
-    const resolve = commandsIn(shown).find((line) => line.startsWith('assay audit resolve')) ?? '';
-    const resolved = await type(night, resolve);
-    assert.equal(resolved.code, 0, resolved.stderr);
+    await follow(night, shown, 'assay audit resolve');
     assert.equal((await night.assay('status')).code, 0);
     await night.reaches('trusted');
   });
@@ -147,14 +141,16 @@ describe('incidents: the disk of the server is full', function () {
       60_000,
     );
     await night.reaches('unknown', 'server_fault');
-    await investigate(night, {
+    const shown = await investigate(night, {
       steps: [
         ['get', 'nodes'],
         ['why', node],
       ],
       cause: ['server_fault', /disk .* is full/, night.world.stateDir],
-      next: ['df -h '],
+      next: ['df -h ', 'du -ah '],
     });
+    await follow(night, shown, 'df -h ');
+    await follow(night, shown, 'du -ah ');
     disk.empty();
     await night.reaches('trusted');
   });
@@ -196,7 +192,7 @@ describe('incidents: the database of the server is damaged', function () {
       .catch((error: unknown) => startFault(error, { ...localConfig(world.stateDir) }).text);
     let next = shows(fault, [database, 'damaged'], /^assay-server check --store --state-dir /);
     const found = await shell(next[0] ?? '');
-    next = shows(found, [database, 'is damaged', 'table statuses', 'latest whole copy'], /^cp -p .*backups/);
+    next = shows(found, [database, 'is damaged', 'table statuses', 'latest intact copy'], /^cp -p .*backups/);
     assert.equal(next.length, 3, found);
     for (const command of next) assert.equal(await shell(command), '');
     assert.match(
@@ -210,8 +206,7 @@ describe('incidents: the database of the server is damaged', function () {
       cause: ['audit_rollback'],
       next: ['assay audit resolve --reason'],
     });
-    const resolve = commandsIn(shown).find((line) => line.startsWith('assay audit resolve')) ?? '';
-    assert.equal((await type(night, resolve)).code, 0);
+    await follow(night, shown, 'assay audit resolve');
     assert.match(await shell(`assay-server check --store --state-dir ${world.stateDir}`), /is whole/);
   });
 });

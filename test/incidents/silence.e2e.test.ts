@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
-import { ekDigestOf } from '../attest-server/real-agent.ts';
+import { agentsOf, ekDigestOf, startAgent } from '../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { programs } from '../programs.ts';
-import { assay, goodBoot, investigate, node } from './night.ts';
+import { assay, follow, goodBoot, investigate, node } from './night.ts';
 
 /** A line to the server that can be cut: then nothing comes through, and nobody is told. */
 class Line {
@@ -99,7 +99,7 @@ describe('incidents: a silent node says what became of it', function () {
     dir = await mkdtemp(join(tmpdir(), 'assay-silence-'));
     await mkdir(join(dir, 'run'), { mode: 0o750 });
     [world, machine] = await Promise.all([
-      startTestServer({ challengeEvery: 1, answerWithin: 5, unknownAfter: 4 }),
+      startTestServer({ challengeEvery: 0.5, answerWithin: 2, unknownAfter: 2, pingEvery: 5 }),
       startMachine({ log: goodBoot }),
     ]);
     line = new Line(world.server.agentPort);
@@ -135,10 +135,23 @@ describe('incidents: a silent node says what became of it', function () {
     await reaches('unknown');
     await investigate(night, {
       steps: [['why', node]],
-      cause: ['evidence_overdue', /its connection broke off at \S+Z \(.*\), without a goodbye/],
+      cause: ['evidence_overdue', /its connection broke off at \S+Z \(.*\), without a goodbye/, '127.0.0.1'],
       next: ['systemctl status assay-agent', 'journalctl -u assay-agent'],
     });
     assert.match(await silence(), /connection="reset",says="",kubelet="",claimed="false"/);
+  });
+
+  it('its agent was killed, and then the server was started anew', async () => {
+    await world.restart();
+    await investigate(night, {
+      steps: [['why', node]],
+      cause: [
+        /its connection broke off at \S+Z \(.*\), without a goodbye\. This server started at \S+Z \(.*\), and the node has not connected since\./,
+        '127.0.0.1',
+      ],
+      next: ['systemctl status assay-agent', 'systemctl status assay-tpm-broker'],
+    });
+    assert.match(await silence(), /connection="none",says=""/);
     await begin('agent');
     await reaches('trusted');
   });
@@ -176,10 +189,10 @@ describe('incidents: a silent node says what became of it', function () {
     const next = [/^ping -c 3 127\.0\.0\.1$/, 'systemctl status assay-agent'];
     await investigate(night, {
       steps: [['why', node]],
-      cause: [/its agent has been connected since .* and was last heard at .*, but does not answer/],
+      cause: [/its agent connected at .* and was last heard at .*, but does not answer/],
       next: ['journalctl -u assay-agent'],
     });
-    await world.until(async () => (await silence()).includes('connection="timeout"'), 90_000);
+    await world.until(async () => (await silence()).includes('connection="timeout"'), patience);
     await investigate(night, {
       steps: [['why', node]],
       cause: ['evidence_overdue', /nothing has come from it since \S+Z/],
@@ -187,5 +200,29 @@ describe('incidents: a silent node says what became of it', function () {
     });
     line.mend();
     await reaches('trusted');
+  });
+
+  it('another TPM claims its name, and what is printed leads to its enrolment (row 402)', async () => {
+    await end('agent');
+    await using board = await startMachine({ log: goodBoot });
+    await using _ = await startAgent(board, node, agentsOf(world));
+    await reaches('unknown');
+    const digest = await ekDigestOf(board);
+    await world.until(
+      async () => JSON.stringify(await world.call('GET', '/v1/enrolments')).includes(digest),
+      patience,
+    );
+    const shown = await investigate(night, {
+      steps: [['why', node]],
+      cause: [/another TPM/i, digest.slice(0, 12), '127.0.0.1'],
+      next: [`assay enrol revoke ${node} --reason`, `assay enrol approve ${node} --ek ${digest}`],
+    });
+    assert(shown.search(/another TPM/i) < shown.indexOf('evidence_overdue'), shown);
+    assert.equal(await world.metric('assay_nodes_silent_claimed'), 1);
+    assert.match(await silence(), /claimed="true"/);
+    await follow(night, shown, 'assay enrol revoke', '--yes');
+    await follow(night, shown, 'assay enrol approve');
+    await reaches('trusted');
+    assert.equal(await world.metric('assay_nodes_silent_claimed'), 0);
   });
 });

@@ -63,6 +63,42 @@ describe('the compiled programs', function () {
       assert.deepEqual(compiled, await endOf([sources.assay, ...args], env()));
     });
 
+  /** Files that a start of assay loads, without their hashes, and whether the child processes of Node are among what it loads. */
+  async function loadedBy(...args: readonly string[]) {
+    const hook = `import { registerHooks } from 'node:module';
+registerHooks({ load(url, context, next) {
+  if (url.startsWith('file:')) process.stderr.write('loaded ' + url + '\\n');
+  return next(url, context);
+} });
+process.on('exit', () => process.stderr.write('built-in ' + process.moduleLoadList.join() + '\\n'));`;
+    const named = ['--import', `data:text/javascript,${encodeURIComponent(hook)}`];
+    const { stderr } = await endOf([...named, inDist('assay.js'), ...args], env());
+    return {
+      files: [...stderr.matchAll(/^loaded file:.*\/([^/]+?)(?:-[A-Z0-9]{8})?\.m?js$/gm)]
+        .map(([, name = '']) => name)
+        // A whole run of tests puts it there (test/main.ts).
+        .filter((name) => name !== 'keep-compiled')
+        .sort(),
+      startsPrograms: /NativeModule child_process\b/.test(stderr),
+      speaksTls: /NativeModule tls\b/.test(stderr),
+    };
+  }
+
+  const atStart = ['assay', 'assay', 'chunk', 'main'];
+  for (const args of [['--version'], ['--help'], ['frobnicate'], ['get', 'nodes', '--help']])
+    it(`assay ${args.join(' ')} loads one file with all that it needs`, async () => {
+      assert.deepEqual(await loadedBy(...args), { files: atStart, startsPrograms: false, speaksTls: false });
+    });
+
+  for (const [command, ...args] of [
+    ['get', 'nodes'],
+    ['why', 'node-1'],
+  ])
+    it(`assay ${command} loads one file more, beside what names its parts`, async () => {
+      const files = [...atStart, 'chunk', 'connect', command ?? ''].sort();
+      assert.deepEqual((await loadedBy(command ?? '', ...args)).files, files);
+    });
+
   it('finds every module that a program may load', async () => {
     const files = (await readdir(dist, { recursive: true })).filter((file) => file.endsWith('.js'));
     // The programs themselves run; all else only defines.

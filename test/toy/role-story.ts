@@ -27,12 +27,12 @@ const node = 'node-1';
 const tpm = forgedTpm();
 const channel = Buffer.alloc(32, 7);
 
-const did = ([action]: readonly Action[]) => (action?.do === 'refuse' ? `refuse ${action.code}` : action?.do);
+const did = (action: Action | null) => (action?.do === 'refuse' ? `refuse ${action.code}` : action?.do);
 const saidBy = (role: string, next: object) => {
   const session = new Session(channel);
-  const hello = session.text(JSON.stringify({ ...tpm.hello(node), role }), 0);
+  const hello = session.take(JSON.stringify({ ...tpm.hello(node), role }), 0);
   session.identified(null);
-  return [did(hello), did(session.text(JSON.stringify(next), 0))];
+  return [did(hello), did(session.take(JSON.stringify(next), 0))];
 };
 
 /** What the server keeps of an answer of this role, and exports. */

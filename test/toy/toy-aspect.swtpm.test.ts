@@ -268,7 +268,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     ports = listening.parse(JSON.parse(line));
     const [tokenFile, caFile] = [join(dir, 'admin.token'), join(dir, 'tls/ca.crt')];
     client?.close();
-    client = createClient({
+    client = await createClient({
       server: new URL(`https://127.0.0.1:${ports.api}`),
       token: (await readFile(tokenFile, 'utf8')).trim(),
       tokenFile,

@@ -40,60 +40,54 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   unsupported_tpm: [
     'service',
-    'The machine has no TPM 2.0 that can be used, or the policy says that machines of its group have none.',
+    'The machine has no usable TPM 2.0, or the policy says that machines of its group have none.',
   ],
   rebooted: [
     'service',
-    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM started again.',
+    'The TPM was reset since the node was last seen: the new boot is not proven yet. At `info`: it is proven, and the TPM’s clock started again.',
   ],
   change_expected: [
     'service',
-    'Somebody announced a change of what this node boots (`assay expect`), and it is on the way there.',
+    'Somebody announced a change of this node’s boot (`assay expect`), and it is not complete yet.',
   ],
   resumed: ['service', 'The machine slept and woke: its TPM was restarted, and its PCRs were reset.'],
 
   enrolment_pending: [
     'enrolment',
-    'The TPM proved itself, but nobody has said that it is the one of this node.',
+    'The TPM proved itself, but nobody has confirmed that it belongs to this node.',
   ],
   trial_enrolment: [
     'enrolment',
-    'The TPM enrolled while the server was on trial, when it may have been a program, and nobody has approved it since.',
+    'The TPM enrolled while the server was on trial, so it may be software, and nobody has approved it since.',
   ],
   identity_unproven: [
     'enrolment',
-    'Nobody vouches for the key of this TPM, or its class is not the one that the policy wants; or it was not proven that the attestation key lives in it.',
+    'Nobody vouches for this TPM’s key, or the TPM has another class than the policy requires, or nothing proves that the attestation key is in it.',
   ],
-  ak_mismatch: [
-    'enrolment',
-    'The quote was signed by another key than the one that was enrolled for the node.',
-  ],
-  ak_name_mismatch: ['enrolment', 'The attestation key does not have the name that was certified for it.'],
+  ak_mismatch: ['enrolment', 'The quote was signed by a key other than the node’s enrolled one.'],
+  ak_name_mismatch: ['enrolment', 'The attestation key’s name differs from the certified one.'],
   ak_attributes: [
     'enrolment',
     'The attestation key is not a restricted signing key that cannot leave the TPM: it could sign anything.',
   ],
   ak_hierarchy: ['enrolment', 'The attestation key is not a primary key of the endorsement hierarchy.'],
-  weak_key: ['enrolment', 'A key of the TPM is shorter, or uses another algorithm, than is accepted.'],
-  ek_cert_key_mismatch: [
-    'enrolment',
-    'The certificate that the TPM holds is about another key than its own.',
-  ],
+  weak_key: ['enrolment', 'A key of the TPM is too short, or uses an algorithm that is not accepted.'],
+  ek_cert_key_mismatch: ['enrolment', 'The certificate in the TPM is for another key.'],
   ek_untrusted_root: [
     'enrolment',
-    'No trusted authority of a TPM maker vouches for this TPM, and this way of enrolment needs one.',
+    'No trusted authority of a TPM maker vouches for this TPM, and this enrolment method needs one.',
   ],
   ek_already_bound: [
     'enrolment',
-    'The name belongs to another TPM, or the TPM is enrolled under another name, too.',
+    'The name belongs to another TPM, or the TPM is also enrolled under another name.',
   ],
   identity_claim_mismatch: [
     'enrolment',
-    'The machine says that it is another one than its key, its token or its Node in the cluster says.',
+    'The machine claims another identity than its key, its token or its Node in the cluster.',
   ],
   token_rejected: [
     'enrolment',
-    'A token is wrong, used, expired, or of another node: a join token, that of an agent in its cluster, or that of who asks the API.',
+    'A token is wrong, used, expired, or belongs to another node: a join token, an agent’s cluster token, or an API token.',
   ],
   role_denied: [
     'enrolment',
@@ -101,29 +95,26 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   channel_binding: [
     'enrolment',
-    'The evidence was signed for another TLS connection: something stands between agent and server, or passed it on.',
+    'The evidence was signed for another TLS connection: something is between agent and server, or relayed it.',
   ],
 
-  malformed: [
+  malformed: ['quote', 'The received data is malformed. The text says where.'],
+  too_large: [
     'quote',
-    'What arrived does not have the form that it must have. The text says at which place.',
+    'The received data is larger than the server accepts, or more than one node may send.',
   ],
-  too_large: ['quote', 'What arrived is larger than the server takes, or more than one node may send.'],
-  sig_invalid: ['quote', 'The signature does not match what is said to be signed.'],
+  sig_invalid: ['quote', 'The signature does not match the data.'],
   not_tpm_generated: [
     'quote',
     'The signed data was not made by a TPM: it lacks the value that each TPM begins with.',
   ],
-  wrong_attest_type: ['quote', 'The TPM signed something else than a quote.'],
-  nonce_invalid: [
-    'quote',
-    'The quote signs another nonce than the one that the server asked with, or other parts.',
-  ],
+  wrong_attest_type: ['quote', 'The TPM signed something other than a quote.'],
+  nonce_invalid: ['quote', 'The quote signs another nonce than the server’s, or other parts.'],
   nonce_stale: ['quote', 'The answer came after its deadline, or answers an older challenge.'],
   nonce_replayed: ['quote', 'A challenge was answered twice.'],
-  pcr_selection: ['quote', 'The quote covers other PCRs than were asked for.'],
-  pcr_digest_mismatch: ['quote', 'The PCR values that were sent are not those that the TPM signed.'],
-  weak_bank: ['quote', 'Only SHA-1 is quoted, or a bank is gone that the TPM had when it was enrolled.'],
+  pcr_selection: ['quote', 'The quote covers other PCRs than requested.'],
+  pcr_digest_mismatch: ['quote', 'The PCR values sent are not those that the TPM signed.'],
+  weak_bank: ['quote', 'Only SHA-1 is quoted, or a bank that the TPM had at enrolment is missing.'],
 
   clock_rewind: ['time', 'The clock of the TPM went back within one boot.'],
   counter_rollback: [
@@ -136,18 +127,18 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   tpm_firmware: [
     'time',
-    'The firmware of the TPM is another one than before this boot, a warning; or the policy denies its version.',
+    'The TPM’s firmware changed with this boot, a warning; or the policy denies its version.',
   ],
   boot_correlation: [
     'time',
-    'The TPM was reset and the kernel ran on, by what it says; or the quotes of one answer are of two boots.',
+    'The TPM was reset while the kernel claims that it kept running; or the quotes of one answer are from two boots.',
   ],
   kexec_detected: [
     'time',
     'Another kernel runs than the one in the boot log, without a reset of the TPM: kexec started it.',
   ],
 
-  no_boot_log: ['log', 'The node sent no boot log, and something is judged that needs one.'],
+  no_boot_log: ['log', 'The node sent no boot log, but the policy judges something that needs one.'],
   log_incomplete: [
     'log',
     'The boot log ends before what the TPM signed, or is gone although the node sent one before.',
@@ -158,58 +149,49 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   boot_remeasured: [
     'log',
-    'The kernel itself says that PCRs 0 to 9 were other ones when it started: something extended them afterwards.',
+    'The kernel itself shows that PCRs 0 to 9 had other values when it started: something extended them afterwards.',
   ],
   unverified_event: [
     'log',
-    'The log holds an event whose text nothing vouches for, in a place where it could mislead. At `info`: a PCR was compared by its value, as the policy says.',
+    'The log has an event whose text nothing vouches for, in a place where it matters. At `info`: a PCR was compared by its value, as the policy says.',
   ],
   event_data_mismatch: [
     'log',
-    'The text of an event of which facts are made is not what was measured: somebody changed the log.',
+    'The text of an event that yields facts is not what was measured: somebody changed the log.',
   ],
   separator_error: [
     'log',
-    'The mark between firmware and system is missing or wrong, or there twice in PCR 7 alone.',
+    'The separator between firmware and system is missing or wrong, or occurs twice only in PCR 7.',
   ],
   bank_unextended: ['log', 'The firmware measured nothing into a bank that the TPM has.'],
-  bank_mismatch: ['log', 'Two banks of the TPM tell of two different boots.'],
+  bank_mismatch: ['log', 'Two banks of the TPM show two different boots.'],
 
   no_reference: [
     'boot',
-    'There is nothing in force to compare with: no reference for this group, or none of this kind.',
+    'Nothing in force to compare with: no reference for this group, or none of this kind.',
   ],
-  kernel_unknown: ['boot', 'No reference in force has the kernel that was measured, or none was measured.'],
-  initrd_unknown: ['boot', 'No reference in force has the initrd that was measured.'],
+  kernel_unknown: ['boot', 'No reference in force has the measured kernel, or no kernel was measured.'],
+  initrd_unknown: ['boot', 'No reference in force has the measured initrd.'],
   bootloader_unknown: [
     'boot',
     'No reference in force has the boot loader, its configuration, or a file that it read.',
   ],
-  firmware_unknown: ['boot', 'No reference in force has the firmware that was measured, or a driver of it.'],
-  pcr_mismatch: ['boot', 'The boot differs from the reference, and no event that is known explains where.'],
-  cmdline_policy: [
-    'boot',
-    'The kernel’s command line is another one than the reference or the policy allows.',
-  ],
+  firmware_unknown: ['boot', 'No reference in force has the measured firmware, or one of its drivers.'],
+  pcr_mismatch: ['boot', 'The boot differs from the reference, and no known event explains where.'],
+  cmdline_policy: ['boot', 'The kernel’s command line is not one that the reference or the policy allows.'],
   secureboot_off: ['boot', 'Secure Boot was off in this boot.'],
-  secureboot_policy: ['boot', 'Keys or settings of Secure Boot changed, or are not as the policy wants.'],
-  secureboot_ambiguous: [
-    'boot',
-    'The state of Secure Boot was measured more than once, so that it is in doubt.',
-  ],
+  secureboot_policy: ['boot', 'Keys or settings of Secure Boot changed, or do not meet the policy.'],
+  secureboot_ambiguous: ['boot', 'The state of Secure Boot was measured more than once, so it is ambiguous.'],
   initrd_unmeasured: [
     'boot',
     'The boot measured no initrd although one is expected, or the boot loader gave the kernel an add-on that no reference has.',
   ],
   kexec_possible: ['boot', 'Root can start another kernel without a reset, which the TPM does not notice.'],
-  revoked_reference: [
-    'boot',
-    'What was found is in a reference that somebody revoked: it is known to be bad.',
-  ],
+  revoked_reference: ['boot', 'The finding is in a revoked reference: it is known to be bad.'],
 
   ima_unknown_file: [
     'runtime',
-    'The node ran or read a file, or its kernel took a key, that no reference in force has.',
+    'The node ran or read a file, or its kernel loaded a key, that no reference in force has.',
   ],
   ima_denied_file: ['runtime', 'The node ran or read a file that the policy denies.'],
   ima_violation: [
@@ -218,12 +200,12 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   ima_policy_weak: [
     'runtime',
-    'The kernel measures less than the policy wants, or it is not proven what it measures.',
+    'The kernel measures less than the policy requires, or nothing proves what it measures.',
   ],
   ima_incomplete: ['runtime', 'IMA’s list is missing, or does not lead to the PCR 10 that the TPM signed.'],
-  ima_malformed: ['runtime', 'What the node sent as IMA’s list is none that a kernel writes.'],
+  ima_malformed: ['runtime', 'No kernel writes an IMA list like the one that the node sent.'],
 
-  mount_not_encrypted: ['disk', 'A path that the policy protects does not lie on an encrypted volume.'],
+  mount_not_encrypted: ['disk', 'A path that the policy protects is not on an encrypted volume.'],
   path_not_covered: [
     'disk',
     'A path that the policy protects does not exist, or a part of it is not encrypted.',
@@ -233,52 +215,52 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'The volume is of a kind that the policy does not allow, such as LUKS1 or plain dm-crypt.',
   ],
   luks_cipher: ['disk', 'The cipher or the size of its key is not one that the policy allows.'],
-  luks_null_cipher: ['disk', 'The volume is called encrypted, and its cipher encrypts nothing.'],
-  luks_header_changed: ['disk', 'The LUKS header is not the one of the reference or of the first sight.'],
-  luks_header_detached: ['disk', 'The LUKS header does not lie on its volume.'],
+  luks_null_cipher: ['disk', 'The volume claims to be encrypted, but its cipher encrypts nothing.'],
+  luks_header_changed: ['disk', 'The LUKS header differs from the reference, or from the first one seen.'],
+  luks_header_detached: ['disk', 'The LUKS header is not on its volume.'],
   luks_extra_keyslot: ['disk', 'More keys open the volume than the reference or the policy allows.'],
   luks_reencrypt_state: ['disk', 'The volume is being re-encrypted or decrypted: a part of it may be open.'],
   luks_key_shared: ['disk', 'Two nodes have a volume with the same UUID or key: one is a copy of the other.'],
   key_residue: [
     'disk',
-    'Traces of keys lie where other programs find them, or memory is swapped out unencrypted.',
+    'Keys are left where other programs can find them, or memory is swapped out unencrypted.',
   ],
 
-  fw_drift: ['firewall', 'The rules of the firewall differ from the reference.'],
-  fw_missing_chain: ['firewall', 'A chain that the reference or the policy wants is not there.'],
+  fw_drift: ['firewall', 'The firewall rules differ from the reference.'],
+  fw_missing_chain: ['firewall', 'A chain that the reference or the policy requires is missing.'],
   fw_policy_open: ['firewall', 'The rules let in what the reference keeps out or the policy forbids.'],
   dual_tables: [
     'firewall',
     'nf_tables and iptables-legacy both have rules for one hook: they may undo each other.',
   ],
-  fw_unreadable: ['firewall', 'The rules could not be read, or not understood.'],
+  fw_unreadable: ['firewall', 'The rules could not be read or parsed.'],
 
-  ssh_reachable: ['host', 'SSH listens on the node, and the policy wants it closed.'],
-  kernel_outdated: ['host', 'The kernel that runs is older than the policy wants.'],
+  ssh_reachable: ['host', 'SSH listens on the node, but the policy requires it closed.'],
+  kernel_outdated: ['host', 'The running kernel is older than the policy requires.'],
   kernel_tainted: [
     'host',
-    'The kernel says that it was changed while it ran, or took a module that nobody signed.',
+    'The kernel reports that it was changed while running, or loaded an unsigned module.',
   ],
   lockdown_off: ['host', 'The kernel is not locked down: root can change it while it runs.'],
-  sysctl_policy: ['host', 'A setting of the kernel is another one than the policy wants.'],
+  sysctl_policy: ['host', 'A kernel setting differs from the policy.'],
 
-  label_tamper: ['server', 'Somebody else changed the marks of Assay on a Node. They were put back.'],
-  latched: ['server', 'Trust was made irrevocable in this cluster, and what was asked for would loosen it.'],
+  label_tamper: ['server', 'Somebody else changed the marks of Assay on a Node. The server restored them.'],
+  latched: ['server', 'Trust was made irrevocable in this cluster, and the request would loosen it.'],
   audit_rollback: [
     'server',
-    'The audit log is shorter or another one than what was signed before: the database was replaced or set back.',
+    'The audit log is shorter than, or differs from, the one that was signed: the database was replaced or rolled back.',
   ],
   evidence_erased: ['server', 'Evidence was erased; the audit log keeps its digests.'],
 
-  expired: ['later', 'A value that counts for a time only is past it.'],
-  root_unmeasured: ['later', 'The root file system is not one that was measured.'],
+  expired: ['later', 'A value with a limited lifetime has expired.'],
+  root_unmeasured: ['later', 'The root file system was not measured.'],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
-  escrow_missing: ['later', 'The key of a volume is kept nowhere else.'],
+  escrow_missing: ['later', 'No copy of a volume’s key is kept elsewhere.'],
   key_cycle: ['later', 'The key of a volume depends on the node that needs it.'],
-  key_subject_mismatch: ['later', 'A key was asked for under another name than that of the node.'],
+  key_subject_mismatch: ['later', 'A key was requested under a name other than the node’s.'],
   key_withheld: ['later', 'A key was not released.'],
   lease_consumed: ['later', 'The lease of a key was used already.'],
   lease_exhausted: ['later', 'The lease of a key is used up.'],
-  cap_missing: ['later', 'The PCR that ends the time of keys was not extended.'],
-  cap_reverted: ['later', 'The PCR that ends the time of keys is as before.'],
+  cap_missing: ['later', 'The PCR that ends the use of keys was not extended.'],
+  cap_reverted: ['later', 'The PCR that ends the use of keys has its earlier value.'],
 };

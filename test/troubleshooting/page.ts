@@ -37,7 +37,7 @@ const titles: Readonly<Record<FindingPlace, readonly [string, string]>> = {
   disk: ['Disks', 'aspect `disk`'],
   firewall: ['Firewall', 'aspect `firewall`'],
   host: ['The running host', 'aspect `host`'],
-  server: ['Server and cluster', 'no aspect: these are no findings about a node’s evidence'],
+  server: ['Server and cluster', 'no aspect: these are not findings about a node’s evidence'],
   later: ['Not given by this version', ''],
 };
 
@@ -83,7 +83,7 @@ function later(): string {
   const rows = codesOf('later').map((code) => `| \`${code}\` | ${classOf(code)} | ${meanings[code][1]} |`);
   return [
     `## ${titles.later[0]}`,
-    'The list is closed, so that programs that read it need no change when a part is built.',
+    'The list is closed, so that programs need no change when a part is built.',
     ['| code | class | would mean |', '|---|---|---|', ...rows].join('\n'),
   ].join('\n\n');
 }

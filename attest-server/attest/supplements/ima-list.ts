@@ -27,7 +27,7 @@ export interface NodeList {
   isAnew: boolean;
   /** Of the list that was here before it came again: what it has not met yet. */
   known: (Pick<NodeList, 'tail' | 'short'> & { readonly pieces: readonly ImaPiece[] }) | null;
-  /** Bytes of all pieces that were made in this boot, but for short ones. */
+  /** Bytes of all pieces made in this boot, except short ones. */
   made: number;
   /** Pieces, and indexes, by digest, that may not be on the disk yet. */
   readonly unwritten: Map<string, Buffer>;

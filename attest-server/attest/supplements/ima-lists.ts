@@ -258,7 +258,7 @@ export class ImaLists implements Supplement {
   ): Promise<ShownList | null> {
     const inMemory = [list.tail, ...list.came];
     const proven = list.isAnew ? null : this.#parts.verifier.imaProven(akName);
-    // Judged to another place, as by a policy of before: the list is shown from its begin.
+    // Judged up to another entry, for example by an earlier policy: the list is read from its beginning.
     const isJudged = proven !== null && proven.head === judgedTo;
     if (isJudged && proven.bytes >= list.sealed && proven.bytes <= lengthOf(list))
       return {

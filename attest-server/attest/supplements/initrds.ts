@@ -218,7 +218,7 @@ export class Initrds implements Supplement {
     }
   }
 
-  /** Attack: half an image that is none, left for others to go on from. Whoever sent all of it himself is to blame. */
+  /** Attack: half of a false image, left for others to continue. Only a node that sent all of it is to blame. */
   #otherDigest(node: string, digest: string, { by }: PartialImage): void {
     const why =
       'what was sent of it has another digest than the one measured; was the file changed since the boot?';

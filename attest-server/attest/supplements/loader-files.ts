@@ -82,7 +82,7 @@ export class LoaderFiles implements Supplement {
     this.#verifier = verifier;
   }
 
-  /** Once: who does not answer in time is judged by what is there. */
+  /** Once: a node that does not answer in time is judged without them. */
   ask(node: string, connection: Buffer): SupplementPlace | null {
     const search = this.#searches.get(node);
     if (search === undefined || search.next.length === 0 || !search.connection.equals(connection))

@@ -166,12 +166,12 @@ export class SupplementedAnswer implements LackingAnswer {
       return inSteps(
         (function* () {
           const proven = yield* proof.steps(given);
-          yield* proof.chargedSteps(ahead(proven));
+          yield* proof.judging.chargedSteps(ahead(proven));
           return proven;
         })(),
         () => proof.pause(),
       );
-    if (this.#hasInitrds) await inSteps(proof.chargedSteps(ahead(this.proven)));
+    if (this.#hasInitrds) await inSteps(proof.judging.chargedSteps(ahead(this.proven)));
     return this.proven;
   }
 

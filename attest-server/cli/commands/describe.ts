@@ -1,12 +1,11 @@
 import type { NodeView, ReasonView } from '../../api/node-api.ts';
-import { adviceOn } from '../../wire/advice.ts';
 import type { CliContext } from '../context.ts';
 import { marksLines } from '../marks-text.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { field, readable, steps, type TextFormat } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
 import type { LabelledLine } from '../table.ts';
-import { evidenceText } from './why.ts';
+import { advisedCauses, evidenceText } from './why.ts';
 
 /** `describe node N...`: everything about nodes; exits by the worst state. */
 export function describeNodes(
@@ -30,15 +29,15 @@ function page(node: NodeView, textFormat: TextFormat): string {
       ({ name, by, since }): LabelledLine => ['Boots like', `reference ${name} (${by}, ${since})`],
     ),
     ...node.claims.map(claimLine),
-    ...node.reasons.flatMap(finding),
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
   const shown = ([label, text]: LabelledLine) =>
     field(label && `${label}:`, readable(text, textFormat), width, textFormat);
-  const [first] = node.reasons;
-  const next =
-    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, textFormat);
-  return [...lines.map(shown), next ?? '', ...changesOf(node).map(shown)].join('');
+  const findings = advisedCauses(node.reasons, node.name).flatMap(({ cause, follows, next }) => [
+    ...[cause, ...follows].flatMap(finding).map(shown),
+    next === null ? '' : steps('  next:', next, width, textFormat),
+  ]);
+  return [...lines.map(shown), ...findings, ...changesOf(node).map(shown)].join('');
 }
 
 function changesOf({ transitions }: NodeView): readonly LabelledLine[] {

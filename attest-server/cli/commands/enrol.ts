@@ -186,7 +186,7 @@ async function whomOf(client: Client, node: string, eraseEvidence: boolean): Pro
 }
 
 function erasureText(name: string): string {
-  return `all evidence that is kept under the name ${name} is erased for good: no verdict of it can be derived again. Its history and the audit log stay\n`;
+  return `all evidence stored under the name ${name} is erased for good: no verdict from it can be derived again. Its history and the audit log stay\n`;
 }
 
 function mebibytes(bytes: number): string {

@@ -26,7 +26,7 @@ export async function exemptNode(
       throw new CliError('--end goes with no other time', 'Leave out --until and --for.', exit.usage);
     const path = `/v1/cluster/exemptions/${encodeURIComponent(node)}`;
     const ended = await (await server()).delete(path, exemptionEnded);
-    return print(io, format, ended, () => `${printable(ended.ended)} is not exempt any more\n`);
+    return print(io, format, ended, () => `${printable(ended.ended)} is no longer exempt\n`);
   }
   if (reason === undefined)
     throw new CliError('exempt needs --reason', 'It goes into the audit log.', exit.usage);

@@ -78,7 +78,7 @@ function checkOptions(
     throw usage('--reference and --kernel do not go together', 'Give one of them.');
   if (kernel === undefined && initrd.length > 0) throw usage('--initrd goes with --kernel', 'Give both.');
   const isAbout = [reference, kernel, reason, until, duration].some((given) => given !== undefined);
-  if (!isAsked && isAbout) throw usage('expect needs nodes or --group', 'Say which nodes are to change.');
+  if (!isAsked && isAbout) throw usage('expect needs nodes or --group', 'Say which nodes should change.');
   if (isAsked && reason === undefined) throw usage('expect needs --reason', 'It goes into the audit log.');
 }
 
@@ -123,7 +123,7 @@ function forAnother(made: string, names: readonly string[], options: ExpectOptio
   const ending = until === undefined ? `--for ${options.for}` : `--until ${until}`;
   return new CliError(
     `reference ${printable(made)} is staged, and is not announced: what makes nodes trusted needs two persons here (approvals.separate)`,
-    `Have another person look at it and type:\n  assay expect ${whose} --reference ${made} ${ending} --reason ${shellWord(reason)}`,
+    `Ask another person to check it and type:\n  assay expect ${whose} --reference ${made} ${ending} --reason ${shellWord(reason)}`,
   );
 }
 
@@ -166,7 +166,7 @@ async function endAnnouncement(
     io,
     format,
     ended,
-    () => `reference ${printable(ended.name)} is not announced any more; it is ${ended.state}\n`,
+    () => `reference ${printable(ended.name)} is no longer announced; it is ${ended.state}\n`,
   );
 }
 

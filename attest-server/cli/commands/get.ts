@@ -1,17 +1,25 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../../api/node-api.ts';
+import { manyAlike, type NodeLine } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';
+import { classOf } from '../../wire/reasons.ts';
 import { type NodeState, nodeStates } from '../../wire/verdict.ts';
-import { type Client, Refusal } from '../client.ts';
+import { Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
 import { compareBy, countedStates } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
 import { type Format, print, printNodes, templateOf } from '../output.ts';
-import { checkAllFound, type NamedNodes, readNamedNodes, readNodes, withGone } from '../read-nodes.ts';
+import {
+  checkAllFound,
+  type NamedNodes,
+  readNamedNodes,
+  readNodeLines,
+  readNodes,
+  withGone,
+} from '../read-nodes.ts';
 
 export interface GetOptions {
   readonly output: Format;
@@ -53,11 +61,15 @@ export async function getNodes(
   const order = compareBy(options.sortBy);
   const parameters = parametersOf(names, options);
   const client = await server();
-  const read = async () => {
-    const found = await listed(client, names, parameters);
-    return { nodes: found.nodes.toSorted(order), missing: found.missing };
-  };
-  const rows = (nodes: readonly NodeView[], isFirst: boolean) =>
+  const sorted = <View extends NodeLine>({ nodes, missing }: NamedNodes<View>) => ({
+    nodes: nodes.toSorted(order),
+    missing,
+  });
+  const read = async () =>
+    sorted(
+      names.length > 0 ? await readNamedNodes(client, names) : await listed(readNodes(client, parameters)),
+    );
+  const rows = (nodes: readonly NodeLine[], isFirst: boolean) =>
     nodeTable(nodes, {
       wide: format === 'wide',
       headers: headers && isFirst,
@@ -70,13 +82,19 @@ export async function getNodes(
     const end = options.timeout === undefined ? null : timeout;
     return watchNodes({ io, client, format, every, longest: end, read, rows });
   }
-  const found = await waitFor(read, wanted, io.now() + timeout, io.now);
+  const isForPeople = ['table', 'wide', 'name'].includes(format);
+  const readShown: () => Promise<NamedNodes<NodeLine>> =
+    isForPeople && names.length === 0
+      ? async () => sorted(await listed(readNodeLines(client, parameters)))
+      : read;
+  const found = await waitFor(readShown, wanted, io.now() + timeout, io.now);
   const { nodes } = found;
   const text = () =>
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
   if (names.length > 0) await printNodes(io, format, names, nodes, text, headers);
   else await print(io, format, { items: nodes, next: null }, text, headers);
-  if (headers && (format === 'table' || format === 'wide')) io.err(countsOf(nodes, names.length > 0));
+  if (headers && (format === 'table' || format === 'wide'))
+    io.err(`${countsOf(nodes, names.length > 0)}${massHint(nodes)}`);
   checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;
   io.err(`assay: not every node became ${wanted} within ${longest}\n`);
@@ -101,14 +119,9 @@ function parametersOf(names: readonly string[], options: GetOptions): Readonly<R
   return options.all === true ? { ...parameters, ...withGone } : parameters;
 }
 
-async function listed(
-  client: Client,
-  names: readonly string[],
-  parameters: Readonly<Record<string, string>>,
-): Promise<NamedNodes> {
-  if (names.length > 0) return readNamedNodes(client, names);
+async function listed<View>(list: Promise<readonly View[]>): Promise<NamedNodes<View>> {
   try {
-    return { nodes: await readNodes(client, parameters), missing: [] };
+    return { nodes: await list, missing: [] };
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 400) throw error;
     throw new CliError(error.message, error.hint, exit.usage, error);
@@ -118,11 +131,11 @@ async function listed(
 const pollMs = 500;
 
 async function waitFor(
-  read: () => Promise<NamedNodes>,
+  read: () => Promise<NamedNodes<NodeLine>>,
   wanted: NodeState | null,
   deadline: number,
   now: () => number,
-): Promise<NamedNodes> {
+): Promise<NamedNodes<NodeLine>> {
   for (;;) {
     const found = await read();
     const left = deadline - now();
@@ -132,7 +145,7 @@ async function waitFor(
 }
 
 /** No node at all is no success: never green on missing data. */
-function allIn(nodes: readonly NodeView[], wanted: NodeState): boolean {
+function allIn(nodes: readonly NodeLine[], wanted: NodeState): boolean {
   return nodes.length > 0 && nodes.every(({ state }) => state === wanted);
 }
 
@@ -148,7 +161,7 @@ function stateOf(given: string): NodeState {
 }
 
 /** `3 nodes: 1 trusted, 2 unknown`; nothing of one node that was named. On standard error: scripts cut the table. */
-function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
+function countsOf(nodes: readonly NodeLine[], areNamed: boolean): string {
   if (nodes.length === 0) return areNamed ? '' : 'no nodes\n';
   if (nodes.length === 1) return '';
   const counts = countedStates.flatMap((state) => {
@@ -157,4 +170,22 @@ function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
   });
   const exempt = nodes.filter(({ exemption }) => exemption !== null).length;
   return `${nodes.length} nodes: ${counts.join(', ')}${exempt > 0 ? `; ${exempt} exempt` : ''}\n`;
+}
+
+/** The command where many nodes fail by one code, about the code of most of them; none where nodes are silent, or lie. */
+function massHint(nodes: readonly NodeLine[]): string {
+  const failing = nodes.filter(
+    ({ state, reason }) => state === 'untrusted' && reason !== null && classOf(reason) !== 'failed',
+  );
+  const [most = []] = Map.groupBy(failing, ({ reason, ourChange }) => `${reason} ${ourChange}`)
+    .values()
+    .toArray()
+    .sort((a, b) => b.length - a.length);
+  const [first] = most;
+  if (first === undefined || most.length < manyAlike) return '';
+  const { name, reason, ourChange } = first;
+  const by = `${most.length} nodes are untrusted by ${reason}`;
+  return ourChange === null
+    ? `${by}. What they have in common, and the command for all of them:\n  assay reference candidates\n`
+    : `${by}, because of a change of ours (${ourChange}). The way back:\n  assay why ${printable(name)}\n`;
 }

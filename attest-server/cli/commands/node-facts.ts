@@ -50,7 +50,7 @@ const vouchers: Readonly<Record<Source, string>> = {
   server: 'seen by the server',
 };
 
-/** Each aspect that is as it should be, with who says so and whose reference it is like. */
+/** Each affirmed aspect, with its source and the reference that it matches. */
 function affirmed({ aspects, references }: NodeView): readonly LabelledLine[] {
   return Object.entries(aspects).flatMap(([aspect, { status, source, references: names = [] }]) => {
     if (status !== 'affirming') return [];

@@ -106,8 +106,11 @@ export async function rollBackPolicy(
   await print(io, format, done, () => {
     const { policy, before, source, untilChanged } = done;
     if (!untilChanged) return `${printable(policy)} is in force again, as ${printable(source)} gives it\n`;
-    const text = `assay policy show --revision ${digits} -f FILE writes the text`;
-    return `${printable(policy)} is in force in place of ${printable(before)}, until ${printable(source)} gives another text\nput that right there: ${text}\n`;
+    return [
+      `${printable(policy)} is in force, and stays so until the policy in ${printable(source)} changes`,
+      `that is still ${printable(before)}: correct it there; this writes the text of ${printable(policy)} to FILE:`,
+      `  assay policy show --revision ${digits} -f FILE\n`,
+    ].join('\n');
   });
 }
 

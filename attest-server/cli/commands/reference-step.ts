@@ -103,7 +103,7 @@ async function taintText(
   const whom = `${counted(turned.length, 'node')} (${listed(turned.map(({ node }) => node))})`;
   return taint
     ? `${whom} would be tainted at once: no new pod starts there\n`
-    : `${whom} would get no taint until a person lets it come: assay breaker release (or --taint here)\n`;
+    : `${whom} would get no taint until a person releases it: assay breaker release (or --taint here)\n`;
 }
 
 /** The sum in one sentence, what else is affected, then each node that would change, and why. */

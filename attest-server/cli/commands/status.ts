@@ -29,6 +29,7 @@ function page(status: StatusView, host: string, now: number): string {
     ['Ready', `${ready.ok ? 'yes' : 'no'}${ready.reason === null ? '' : `: ${ready.reason}`}`],
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
     ['State folder', space(stateDir)],
+    ...backupLines(status, now),
     ['Policy', `${policyLabel(policy)}, in force here since ${moment(policy.since)}`],
     ...policyLines(status, now),
     ...declaredLine(status, now),
@@ -67,6 +68,20 @@ function page(status: StatusView, host: string, now: number): string {
   ]);
 }
 
+function backupLines({ backups }: StatusView, now: number): readonly LabelledLine[] {
+  if (backups === undefined) return [];
+  if (backups === null) return [['Backups', 'none by themselves (docs/backup.md)']];
+  const { count, directory, latestAt, everySeconds, overdue, fault } = backups;
+  const latest = latestAt === null ? '' : `, the latest ${utc(latestAt)} (${relative(latestAt, now)})`;
+  const isLate = overdue ? [`overdue: one is to be made every ${everySeconds / 3600} h`] : [];
+  const wrong = [...isLate, ...(fault === null ? [] : [`the latest try failed: ${printable(fault)}`])];
+  return [
+    ['Backups', `${count} in ${printable(directory)}${latest}`],
+    ...wrong.map((text): LabelledLine => ['', text]),
+    ...(wrong.length === 0 ? [] : [['', 'what to do: docs/runbooks/AssayBackupMissing.md'] as const]),
+  ];
+}
+
 function trialLines({ trial }: StatusView): readonly LabelledLine[] {
   if (!trial) return [];
   return [
@@ -81,7 +96,10 @@ function policyLines({ policy: { rollback, comparing } }: StatusView, now: numbe
   if (rollback !== null) {
     const { by, at, reason, insteadOf, source } = rollback;
     const since = `since ${utc(at)} (${relative(at, now)}), by ${by}: ${reason}`;
-    lines.push(['Rolled back', `${since}; in place of ${insteadOf}, until ${source} gives another text`]);
+    lines.push([
+      'Rolled back',
+      `${since}; ${insteadOf} stays out of force until the policy in ${source} changes`,
+    ]);
   }
   if (comparing !== null)
     lines.push([
@@ -165,7 +183,7 @@ function webhookLines({ webhook }: StatusView, now: number): readonly LabelledLi
   return [
     ['Webhook', `${to}: ${last}; ${queue}`],
     ...(fault === null ? [] : [['', fault] as const, ['', '  assay webhook test'] as const]),
-    ...(dropped === 0 ? [] : [['', `nobody was told of ${dropped} events`] as const]),
+    ...(dropped === 0 ? [] : [['', `${dropped} events were dropped, and nobody received them`] as const]),
   ];
 }
 

@@ -47,7 +47,7 @@ export async function enableTrust({ io, server }: CliContext, options: TrustOpti
 function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): AuditKeyCopy {
   if (given === undefined)
     throw new CliError(
-      `nothing was changed: trust is enabled only where a copy of the audit key (${printable(keyId)}) is kept elsewhere`,
+      `nothing was changed: trust is enabled only if a copy of the audit key (${printable(keyId)}) is kept elsewhere`,
       copying,
       exit.usage,
     );
@@ -55,7 +55,7 @@ function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): Aud
   const bytes = readFile(file);
   // Its database beside it: that is the state folder of a server, which is lost as a whole; a link to it is no copy.
   if (existsSync(join(dirname(realpathSync(file)), 'assay.db')))
-    throw new CliError(`${file} lies beside the database of a server: that is no copy elsewhere`, copying);
+    throw new CliError(`${file} is beside a server's database: that is not a copy elsewhere`, copying);
   const shown = showCopy(bytes.toString('utf8'));
   if (shown === null) throw new CliError(`${file} is no audit key, or a damaged one`, copying);
   return shown;
@@ -125,7 +125,7 @@ function trialText({ groups, nodes, daemonSets, pendingPods, auditKey }: TrustTr
     ...(auditKey === undefined
       ? []
       : [
-          `it wants a copy of the audit key ${printable(auditKey.keyId)}, kept elsewhere: --audit-key-copy FILE`,
+          `it needs a copy of the audit key ${printable(auditKey.keyId)}, kept elsewhere: --audit-key-copy FILE`,
         ]),
     'afterwards neither mode nor require of these groups can shrink; only a new cluster ends it',
   ];

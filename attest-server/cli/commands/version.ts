@@ -8,7 +8,7 @@ export interface VersionOptions {
   readonly client?: boolean;
 }
 
-/** `version`: of this program and of the server; where that one cannot be asked, the first is said all the same. */
+/** `version`: of this program and of the server; if the server cannot be reached, still that of this program. */
 export async function showVersions(
   { io, version, server }: CliContext,
   { output: format, client: onlyClient = false }: VersionOptions,

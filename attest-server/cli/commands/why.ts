@@ -1,5 +1,5 @@
 import type { NodeView, ReasonView } from '../../api/node-api.ts';
-import { foldedReasons } from '../../formats/folded-reasons.ts';
+import { type FoldedCause, foldedReasons } from '../../formats/folded-reasons.ts';
 import { type Advice, adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
@@ -54,15 +54,13 @@ const sources = {
   server: 'server (observed by the server)',
 } as const;
 
-/**
- * Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. A step for several is said
- * once, below the last of them.
- */
-export function paragraphs(
-  reasons: readonly ReasonView[],
-  textFormat: TextFormat,
-  node: string | null = null,
-): string {
+/** A cause with what to do about it; `next` is null if a later one says the same. */
+interface AdvisedCause extends FoldedCause<ReasonView> {
+  readonly next: Advice | null;
+}
+
+/** Reasons by their causes. A step for several is said once, with the last of them. */
+export function advisedCauses(reasons: readonly ReasonView[], node: string | null): readonly AdvisedCause[] {
   const causes = foldedReasons(reasons);
   const advice = causes.map(({ cause, follows }) =>
     joinedAdvice(
@@ -71,12 +69,26 @@ export function paragraphs(
       ),
     ),
   );
-  return causes
-    .map(({ cause, follows }, at) => {
-      const next =
-        advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, textFormat) : '';
-      return `${paragraph(cause, textFormat)}${follows.map((one) => following(one, textFormat)).join('')}${next}`;
-    })
+  return causes.map((one, at) => ({
+    ...one,
+    next: advice.lastIndexOf(advice[at]!) === at ? advice[at]! : null,
+  }));
+}
+
+/** Reasons for a person; also for the offline `verify`: what follows from one cause stands below it. */
+export function paragraphs(
+  reasons: readonly ReasonView[],
+  textFormat: TextFormat,
+  node: string | null = null,
+): string {
+  return advisedCauses(reasons, node)
+    .map(({ cause, follows, next }) =>
+      [
+        paragraph(cause, textFormat),
+        ...follows.map((one) => following(one, textFormat)),
+        next === null ? '' : steps('    next', next, 15, textFormat),
+      ].join(''),
+    )
     .join('');
 }
 
@@ -88,16 +100,20 @@ function following({ code, text, severity }: ReasonView, textFormat: TextFormat)
 /** Without what to do about it. */
 export function paragraph(reason: ReasonView, textFormat: TextFormat): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
-  const { expected, actual, evidence } = reason;
-  const lines: readonly (readonly [string, string])[] = [
-    ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
-    ['expected', readable(expected ?? '-', textFormat)],
-    ['actual', readable(actual ?? '-', textFormat)],
+  const { expected, actual, evidence, aspect } = reason;
+  const component = componentOf(reason);
+  const of = component === aspect ? '' : `${aspect}; `;
+  const lines: readonly (readonly [string, string | null])[] = [
+    ['component', `${component} (${of}${kind}, ${reason.severity})`],
+    ['expected', expected && readable(expected, textFormat)],
+    ['actual', actual && readable(actual, textFormat)],
     ['source', sources[reason.source]],
-    ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
+    ['evidence', evidence && evidenceText(evidence)],
   ];
   const head = wrapped(`${reason.code}: ${readable(reason.text, textFormat)}`, textFormat.width - 2);
-  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, textFormat)).join('');
+  const body = lines
+    .map(([label, text]) => (text === null ? '' : field(`    ${label}`, text, 15, textFormat)))
+    .join('');
   const detail = (reason.detail ?? [])
     .map((line) => `      ${withAges(printable(line), textFormat)}\n`)
     .join('');

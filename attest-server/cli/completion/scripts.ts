@@ -8,11 +8,12 @@ export const shells = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof shells)[number];
 
 /**
- * `completion SHELL`: bash and zsh complete commands and options by the script alone, and ask this program for the rest
+ * `completion SHELL`: shells complete commands and options by the script alone, and ask this program for the rest
  * and for what the script does not know. One of another version has them ask for everything.
  */
 export function printCompletion(program: Command, { io, version }: CliContext, shell: Shell): void {
-  io.out(shell === 'fish' ? fish : `${scripts[shell]}${knownWords(program, version)}${ends[shell]}`);
+  const known = shell === 'fish' ? knownToFish : knownWords;
+  io.out(`${scripts[shell]}${known(program, version)}${ends[shell]}`);
 }
 
 /** For bash and zsh: the commands, or the options, that can stand behind these words. */
@@ -53,23 +54,30 @@ _assay_stale=
 _assay_everywhere=${linesOf(optionsOf(program, program, '--'))}
 _assay_place() {
   case "$1" in
-${placesOf(program, program, ['']).join('\n')}
+${placesOf(program, program, ['']).map(branchOf).join('\n')}
     *) return 1 ;;
   esac
 }
 `;
 }
 
-/** A branch for each command. @param paths how it can be typed, by its aliases too */
-function placesOf(program: Command, command: Command, paths: readonly string[]): readonly string[] {
+/** A command, and what can stand behind it. */
+interface Place {
+  /** How the command can be typed, by its aliases too: each word after a blank. */
+  readonly paths: readonly string[];
+  readonly commands: readonly Suggestion[];
+  /** A name can stand there as well as a command: the program is asked for both. */
+  readonly takesName: boolean;
+  /** Those that are its own. */
+  readonly options: readonly Suggestion[];
+}
+
+function placesOf(program: Command, command: Command, paths: readonly string[]): readonly Place[] {
   const general = new Set(optionsOf(program, program, '--').map(({ word }) => word));
-  const own = optionsOf(program, command, '--').filter(({ word }) => !general.has(word));
-  // Where a name can stand as well, the program is asked for both.
+  const options = optionsOf(program, command, '--').filter(({ word }) => !general.has(word));
   const commands = subcommands(command, '');
-  const isOpen = argumentAt(command, 0) === null;
-  const branch = `    ${paths.map(quoted).join(' | ')}) commands=${isOpen ? linesOf(commands) : quoted(commands.length > 0 ? '\n' : '')} options=${linesOf(own)} ;;`;
   return [
-    branch,
+    { paths, commands, takesName: argumentAt(command, 0) !== null, options },
     ...command.commands
       .filter((each) => commands.some(({ word }) => word === each.name()))
       .flatMap((each) => {
@@ -83,12 +91,81 @@ function placesOf(program: Command, command: Command, paths: readonly string[]):
   ];
 }
 
+function branchOf({ paths, commands, takesName, options }: Place): string {
+  const offered = takesName ? quoted(commands.length > 0 ? '\n' : '') : linesOf(commands);
+  return `    ${paths.map(quoted).join(' | ')}) commands=${offered} options=${linesOf(options)} ;;`;
+}
+
 function linesOf(suggestions: readonly Suggestion[]): string {
   return quoted(suggestions.map(({ word, text }) => `${word}\t${printable(text)}`).join('\n'));
 }
 
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The same for fish, which looks itself for those that fit. */
+function knownToFish(program: Command, version: string): string {
+  const words = (suggestions: readonly Suggestion[]) =>
+    suggestions.map(({ word, text }) => ` ${quotedForFish(`${word}\t${printable(text)}`)}`).join('');
+  const branch = ({ paths, commands, takesName, options }: Place) => {
+    const offered = takesName ? (commands.length > 0 ? " ''" : '') : words(commands);
+    return `    case ${paths.map(quotedForFish).join(' ')}
+      set commands${offered}
+      set options${words(options)}`;
+  };
+  return `
+# Prints the commands, or the options, that can stand behind these words; nothing where the program is to be asked.
+function __assay_known
+  test -n "$__assay_stale"; and return
+  set -l at ''
+  set -l is_open 1
+  set -l before ''
+  set -l commands
+  set -l options
+  __assay_place ''
+  for word in $argv[1..-2]
+    set before $word
+    switch "$word"
+      case --
+        return
+      case '-*'
+        set is_open ''
+      case '*'
+        if test -n "$is_open"; and __assay_place "$at $word"
+          set at "$at $word"
+        else
+          set is_open ''
+        end
+    end
+  end
+  switch "$argv[-1]"
+    case '*=*'
+      return
+    case '-*'
+      string match -q -- '-*' "$before"; and return
+      test -z "$is_open"; and set -q commands[1]; and return
+      string join \\n -- $options $__assay_everywhere
+    case '*'
+      test -n "$is_open"; and string join \\n -- $commands
+  end
+end
+set -g __assay_version ${quotedForFish(version)}
+set -g __assay_stale ''
+set -g __assay_everywhere${words(optionsOf(program, program, '--'))}
+function __assay_place --no-scope-shadowing
+  switch "$argv[1]"
+${placesOf(program, program, ['']).map(branch).join('\n')}
+    case '*'
+      return 1
+  end
+end
+`;
+}
+
+/** Between these, fish knows two escapes. */
+function quotedForFish(text: string): string {
+  return `'${text.replaceAll(/[\\']/g, '\\$&')}'`;
 }
 
 // The hidden `__complete` prints a word a line, after a tab what it means; `:files` stands for names of files.
@@ -136,24 +213,31 @@ _assay() {
 }
 `;
 
-const scripts: Readonly<Record<'bash' | 'zsh', string>> = { bash, zsh };
-const ends: Readonly<Record<'bash' | 'zsh', string>> = {
-  bash: 'complete -F _assay assay\n',
-  zsh: 'if [[ "${funcstack[1]}" == _assay ]]; then _assay "$@"; else compdef _assay assay; fi\n',
-};
-
 const fish = `# fish completion of assay: assay completion fish | source
 function __assay_complete
   set -l words (commandline -opc)
   set -l current (commandline -ct)
   test -z "$current"; and set current ''
-  for line in ($words[1] __complete -- $words[2..-1] "$current" 2>/dev/null)
-    if test "$line" = ':files'
-      __fish_complete_path "$current"
-    else
-      printf '%s\\n' $line
+  set -l known (__assay_known $words[2..-1] "$current")
+  if test -z "$known"
+    set known (${scriptVersion}=$__assay_version $words[1] __complete -- $words[2..-1] "$current" 2>/dev/null)
+  end
+  for line in $known
+    switch "$line"
+      case :files
+        __fish_complete_path "$current"
+      case :stale
+        set -g __assay_stale 1
+      case '*'
+        printf '%s\\n' $line
     end
   end
 end
-complete -c assay -f -k -a '(__assay_complete)'
 `;
+
+const scripts: Readonly<Record<Shell, string>> = { bash, zsh, fish };
+const ends: Readonly<Record<Shell, string>> = {
+  bash: 'complete -F _assay assay\n',
+  zsh: 'if [[ "${funcstack[1]}" == _assay ]]; then _assay "$@"; else compdef _assay assay; fi\n',
+  fish: "complete -c assay -f -k -a '(__assay_complete)'\n",
+};

@@ -64,7 +64,7 @@ const failed = { code: 'failed', tool: 'unshare' } as const;
 async function inNamespaceOf(pid: number | undefined, ended: Promise<ToolError>): Promise<void> {
   const own = await readlink('/proc/self/ns/net');
   const isApart = async () => (await readlink(`/proc/${pid}/ns/net`).catch(() => own)) !== own;
-  // unshare writes the groups last: who enters before has no rights in there.
+  // unshare writes the groups last: a process that enters earlier has no rights there.
   const isMapped = async () => (await readFile(`/proc/${pid}/gid_map`, 'utf8').catch(() => '')) !== '';
   for (const end = performance.now() + bounds.timeoutMs; !((await isApart()) && (await isMapped())); ) {
     const fault = await Promise.race([ended, sleep(5)]);

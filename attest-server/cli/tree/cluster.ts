@@ -43,7 +43,9 @@ export function addCluster(program: Command, context: CliContext): void {
     );
   breaker
     .command('list')
-    .description('list what fails the same way, and what waits; exits with 12 if taints wait for a person')
+    .description(
+      'list failures that nodes share, and the taints that wait; exits with 12 if taints wait for a person',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: BreakerListOptions) =>
@@ -57,7 +59,9 @@ export function addCluster(program: Command, context: CliContext): void {
   decided(
     breaker
       .command('hold [group...]')
-      .description('keep away what waits in these groups (default: all), also after breaker.onExpiry'),
+      .description(
+        'keep the waiting taints of these groups away (default: all), also after breaker.onExpiry',
+      ),
   ).action(async (groups: readonly string[], options: HoldOptions) =>
     (await import('../commands/breaker.ts')).holdBreaker(context, groups, options),
   );
@@ -66,7 +70,7 @@ export function addCluster(program: Command, context: CliContext): void {
       breaker
         .command('release [group...]')
         .description(
-          'let the taints come that wait in these groups (default: all); says how many, and asks first',
+          'set the taints that wait in these groups (default: all); says how many, and asks first',
         ),
     ),
   ).action(async (groups: readonly string[], options: HoldOptions & Consent) =>
@@ -95,7 +99,7 @@ export function addCluster(program: Command, context: CliContext): void {
     trust
       .command('enable')
       .description(
-        'one way: neither mode nor require of these groups can shrink any more; says whom it touches, and asks first',
+        'one way: mode and require of these groups can no longer shrink; says whom it touches, and asks first',
       )
       .option('--group <group>', 'only this group of the policy (repeat it); default: all groups', several)
       .option(
@@ -122,7 +126,7 @@ export function addCluster(program: Command, context: CliContext): void {
       .option('--all', 'every node of the cluster; must be given')
       .option('--cluster-uid <uid>', 'under the latch: the uid of the namespace kube-system of that cluster')
       .option('--reason <text>', 'the reason, for the audit log; needed under the latch')
-      .option('--direct', 'where no server runs any more: ask the API of the cluster')
+      .option('--direct', 'if no server runs any longer: ask the API of the cluster')
       .option(
         '--kubeconfig <file>',
         'with --direct: which cluster, and as whom; default: as the pod this runs in',

@@ -7,7 +7,7 @@ import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
 
-export function addEnrolment(program: Command, get: Command, context: CliContext): void {
+export function addEnrolment(program: Command, context: CliContext, get: Command): void {
   const joinTokens = program
     .command('join-token')
     .alias('join-tokens')
@@ -37,7 +37,7 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
   enrolments
     .command('list')
     .description(
-      'list TPMs that claim a name and wait for an approval, with the whole digests that it takes; everything shown is only their claim',
+      'list TPMs that claim a name and wait for an approval, with the whole digests that an approval needs; everything shown is only their claim',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())

@@ -55,13 +55,13 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference capture node-1 --kind runtime --initrd --only /etc/crypttab --name crypttab',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
-  'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any more"'],
+  'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any longer"'],
   'reference revoke': [
     'assay reference revoke workers-2026-10 --reason "the kernel has a known hole" --dry-run',
     'assay reference revoke workers-2026-10 --reason "the kernel has a known hole"',
   ],
   'reference restore': ['assay reference restore workers-2026-10 --reason "revoked by mistake"'],
-  'reference delete': ['assay reference delete debian-13.1 --reason "no node runs it any more"'],
+  'reference delete': ['assay reference delete debian-13.1 --reason "no node runs it any longer"'],
   'reference export': ['assay reference export workers-2026-11 -o yaml -f workers-2026-11.yaml'],
   'reference import': [
     'assay reference import workers-2026-11.yaml --staged',
@@ -97,7 +97,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has" --dry-run',
     'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has"',
   ],
-  'policy allow': ['assay policy allow e25b0a91c7d4 --reason "these nodes are to lose their trust"'],
+  'policy allow': ['assay policy allow e25b0a91c7d4 --reason "these nodes should lose their trust"'],
   'policy check': [
     'assay policy check policy.yaml',
     'assay policy check policy.yaml --latched',

@@ -7,9 +7,8 @@ import type { CliContext } from '../context.ts';
 import type { ShowOptions } from '../show-nodes.ts';
 import { nodeArgument, nodesArgument, outputOption, several, utcOption } from './option.ts';
 
-/** `get`, under which other families of commands put what they list. */
-export function addNodes(program: Command, context: CliContext): Command {
-  const get = program.command('get').description('list nodes, and other things that the server holds');
+/** Adds the commands that show nodes. */
+export function addNodes(program: Command, context: CliContext, get: Command): void {
   get
     .command('nodes')
     .aliases(['node', 'no'])
@@ -97,5 +96,4 @@ export function addNodes(program: Command, context: CliContext): Command {
     .action(async (node: string, options: AttestOptions) =>
       (await import('../commands/attest.ts')).attestNode(context, node, options),
     );
-  return get;
 }

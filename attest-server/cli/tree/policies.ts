@@ -5,7 +5,7 @@ import type { PolicyCheckOptions } from '../offline/policy/command.ts';
 import type { SimulateOptions } from '../offline/policy/simulate.ts';
 import { consentOptions, type Formatted, outputOption, type ToFile, utcOption } from './option.ts';
 
-export function addPolicies(program: Command, get: Command, context: CliContext): void {
+export function addPolicies(program: Command, context: CliContext, get: Command): void {
   const policies = program.command('policy').alias('policies').description('check, try and draft policies');
   for (const show of [policies.command('show'), get.command('policy')])
     show
@@ -21,7 +21,7 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       });
   policies
     .command('history')
-    .description('list the policies that were in force: since when, until when, and how each came')
+    .description('list the policies that were in force: since when, until when, and how each came into force')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: PolicyHistoryOptions) =>

@@ -18,12 +18,12 @@ import {
   utcOption,
 } from './option.ts';
 
-export function addReferences(program: Command, get: Command, context: CliContext): void {
+export function addReferences(program: Command, context: CliContext, get: Command): void {
   program
     .command('expect')
     .summary('announce a change of what nodes boot, so that it alarms nobody')
     .description(
-      'announce a change of what nodes boot: until it ends, a node on the way there is pending (change_expected), and one that boots what was announced is judged as if that were approved; without nodes and --group, list what is announced',
+      'announce a change of what nodes boot: until it ends, a node that boots the announced change is judged as if it were approved, and one partway there is pending (change_expected); without nodes and --group, list what is announced',
     )
     .addArgument(nodesArgument('[node...]', 'these nodes of one group'))
     .option('--group <group>', 'all nodes of this group')
@@ -120,7 +120,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   for (const [action, description] of [
     ['approve', 'put a staged reference in force: nodes that match it are trusted'],
     ['retire', 'take a reference out of force: nodes that match it are no longer known'],
-    ['revoke', 'mark what this reference says as bad'],
+    ['revoke', 'mark this reference as bad'],
     ['restore', 'take back a revocation made by mistake: the reference gets its earlier state again'],
   ] as const)
     consentOptions(
@@ -155,7 +155,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   references
     .command('import <file...>')
     .description(
-      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can say of these is staged, and what it cannot is told',
+      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can express is staged, and the command reports the rest',
     )
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .option('--name <name>', 'of files of other programs: name of the new reference')
@@ -198,7 +198,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   const source = (what: string) => `${what}; you may repeat this option`;
   references
     .command('runtime')
-    .description('write a reference file that lists the files which nodes may run, of all that is given')
+    .description('write a reference file that lists the files that nodes may run, from everything given')
     .requiredOption('--name <name>', 'name of the new reference')
     .requiredOption('--group <group>', 'group of nodes that the reference is for')
     .option('--from-dpkg <dir>', source('every .deb below this folder'), several, [])

@@ -76,7 +76,7 @@ export function addServer(program: Command, context: CliContext): void {
     .command('status')
     .summary('show how the server is doing')
     .description(
-      'show how the server is: readiness, store, policy, certificates, connections, nodes, what is held',
+      'show the state of the server: readiness, store, policy, certificates, connections, nodes, what is held',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
@@ -86,12 +86,9 @@ export function addServer(program: Command, context: CliContext): void {
     .command('doctor')
     .summary('look for what is wrong with server and installation')
     .description(
-      'look for what is wrong, and say what to type next: the server as you see it, and on its machine the installation',
+      'find what is wrong, and say what to type next: the server as you see it, and on its machine the installation',
     )
-    .option(
-      '--config <file>',
-      'configuration of the server; default: /etc/assay/server.yaml where there is one',
-    )
+    .option('--config <file>', 'configuration of the server; default: /etc/assay/server.yaml, if it exists')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: DoctorOptions) =>
       (await import('../offline/doctor/command.ts')).runDoctor(context, options),

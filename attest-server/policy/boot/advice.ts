@@ -1,6 +1,7 @@
 import type { Advice } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 import { expectedAggregate } from './aggregate.ts';
+import { expectedNoResume } from './command-line-rules.ts';
 import { expectedArchives, expectedFiles, expectedImage } from './initrd/findings.ts';
 
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
@@ -12,7 +13,7 @@ const keep = [
 /** Its file system says of each file that it has 0 bytes: only reading it shows how long it is. */
 const bootLog = '  wc -c /sys/kernel/security/tpm0/binary_bios_measurements';
 const emptyLog =
-  'If it has 0 bytes, the firmware hands no log over, and nothing on the node brings it back: switch the TPM on in the firmware setup, boot by UEFI (GRUB: linuxefi, or 2.06 and later), and reboot.';
+  'If it has 0 bytes, the firmware hands over no log, and nothing on the node can restore it: switch the TPM on in the firmware setup, boot by UEFI (GRUB: linuxefi, or 2.06 and later), and reboot.';
 const capture = '  assay reference capture NODE --name NEW_NAME';
 /** Where something stands against the node: it counts for nobody before a person has seen whom it changes. */
 const stage = [
@@ -25,14 +26,14 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the kernel was updated on purpose, and you vouch for this node, capture what it booted, and approve that:',
     stage,
-    'If not, take the node out of service and look for who changed the kernel.',
+    'If not, take the node out of service and find out who changed the kernel.',
     keep,
   ].join('\n'),
   initrd_unknown: [
     compare,
     'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted, and approve that:',
     stage,
-    'If each machine builds its own initrd, have the server look at what is in it: set boot.scope.initrd: contents in the policy.',
+    'If each machine builds its own initrd, make the server check its content: set boot.scope.initrd: contents in the policy.',
     'If not, take the node out of service and compare its initrd with a good one.',
     keep,
   ].join('\n'),
@@ -48,7 +49,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted, and approve that:',
     stage,
-    'If the reason names an image in PCR 4, somebody opened the setup or the boot menu of the firmware in this boot: reboot the node without.',
+    'If the reason names an image in PCR 4, somebody opened the firmware’s setup or boot menu during this boot: reboot the node without doing so.',
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
   ].join('\n'),
@@ -63,31 +64,30 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   cmdline_policy: [
     compare,
-    'Look at the configuration of the boot loader on this node. For GRUB: /boot/grub/grub.cfg and /etc/default/grub. For systemd-boot: its entries, or the unified image.',
+    'Check the boot loader’s configuration on this node. For GRUB: /boot/grub/grub.cfg and /etc/default/grub. For systemd-boot: its entries, or the unified image.',
     'If the change is wanted, and you vouch for this node, allow the argument in the policy (boot.cmdline.allow), or capture what it booted, and approve that:',
     stage,
-    'If the policy forbids resuming an image, add nohibernate to the command line.',
-    'If not, take the node out of service and look for who changed the command line.',
+    'If not, take the node out of service and find out who changed the command line.',
     keep,
   ].join('\n'),
   secureboot_off: [
     compare,
     'If somebody switched Secure Boot off on purpose, switch it on in the firmware setup, and reboot the node.',
-    'If not, take the node out of service and look for who switched it off.',
+    'If not, take the node out of service and find out who switched it off.',
     keep,
   ].join('\n'),
   secureboot_policy: [
     compare,
-    'Find out who changed the Secure Boot keys (PK, KEK, db, dbx, MOK), or who signed what runs. Restore the keys, or update what was revoked.',
+    'Find out who changed the Secure Boot keys (PK, KEK, db, dbx, MOK), or who signed what runs. Restore the keys, or update revoked programs.',
     'If the change is wanted, and you vouch for this node, capture what it booted, and approve that:',
     stage,
   ].join('\n'),
   change_expected: [
     'Somebody announced this change. See who, until when, and what:',
     '  assay expect',
-    'When the node boots what was announced, approve that before the announcement ends. Afterwards only what is approved counts:',
+    'When the node boots the announced change, approve it before the announcement ends. Afterwards only approved references count:',
     '  assay reference approve REFERENCE --reason "the update is done"',
-    'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted, and approve that:',
+    'If only the new kernel was announced, or any change, and you vouch for this node, capture what it booted, and approve that:',
     stage,
   ].join('\n'),
   rebooted: [
@@ -99,19 +99,21 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'See on the node, as root, whether there is a boot log, and how many bytes it has:',
     bootLog,
     emptyLog,
-    'If it has more, the agent may not read it: its log says why.',
+    'If it has more, the agent cannot read it: its log says why.',
     'If machines of this kind have none, write boot: {withoutLog: pcrs} into the policy of their group, and capture one that you vouch for.',
   ].join('\n'),
   log_incomplete: [
     'The boot log, or a part of it, is missing. That can hide what ran. See on the node, as root, whether it is there, and how many bytes it has:',
     bootLog,
+    'If there is no such file, see that securityfs is mounted, and that the pod of the agent has it:',
+    '  findmnt /sys/kernel/security',
     emptyLog,
-    'If it is for another bank, as the reason then says, the kernel has a log in the format from before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
+    'If it is for another bank, as the reason says, the kernel has a log in the format from before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch: [
     'The log does not match the PCRs that the TPM signed: somebody changed the log, or something extended PCRs without an event. Take the node out of service.',
-    'If it is only PCR 0, 2 or 6, and each machine of this model is so, its firmware does not log all that it measures. Give the model a group of its own, have its policy compare the value (boot.byValue), capture a node that you vouch for, and approve that:',
+    'If it is only PCR 0, 2 or 6, on every machine of this model, its firmware does not log everything that it measures. Give the model its own group, make its policy compare the value (boot.byValue), capture a node that you vouch for, and approve that:',
     stage,
   ].join('\n'),
   bank_unextended:
@@ -154,8 +156,17 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
 };
 
-/** By what the reason expects: the proof of the boot, and what is in the initrd where the policy asks for it. */
+/** By what the reason expects: a word of the command line, the proof of the boot, and what is in the initrd where the policy asks for it. */
 export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedNoResume,
+    [
+      'The policy forbids that the kernel resumes an image (boot.cmdline.resume). Add nohibernate to the command line, and reboot the node.',
+      'If it was there before, take the node out of service and look for who changed the command line.',
+      compare,
+      keep,
+    ].join('\n'),
+  ],
   [
     expectedAggregate,
     [

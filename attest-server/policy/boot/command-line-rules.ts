@@ -125,6 +125,9 @@ function checkExact(
   return ruleFinding(boot, 'cmdline_policy', other.event, exact, other.text, text);
 }
 
+/** Where the policy forbids that an image is resumed. */
+export const expectedNoResume = `one of: ${neverResumes.join(' ')}`;
+
 /**
  * Attack: a perfect boot, whose kernel then takes its memory from an image on a disk. Without `resume=` an initrd, or who is
  * root, can name the disk as well.
@@ -143,8 +146,7 @@ function checkResume(
   const line =
     open.event === null ? 'of this boot (the TPM vouches for none of its text)' : `of event ${open.event}`;
   const text = `The kernel command line ${line} lets its kernel resume an image from a disk${named === undefined ? '' : ` (${quoted(named)})`}. No TPM would see that, and the policy forbids it.`;
-  const wanted = `one of: ${neverResumes.join(' ')}`;
-  return ruleFinding(boot, 'cmdline_policy', open.event, wanted, named ?? open.text, text);
+  return ruleFinding(boot, 'cmdline_policy', open.event, expectedNoResume, named ?? open.text, text);
 }
 
 interface WholeLine {

@@ -24,7 +24,7 @@ export interface StageDifference {
   readonly unseen: BootComponent | null;
 }
 
-/** In how many things the stage differs, but for one that counts for another node alone. */
+/** The number of differences of the stage, without those that count only for another node. */
 export function sizeOf({ unknown, missing, misplaced }: StageDifference): number {
   return unknown.length + missing.length + misplaced.length;
 }

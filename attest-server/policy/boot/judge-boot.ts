@@ -174,7 +174,7 @@ function judgeByReferences(
 }
 
 const comparedPcrs = pcrsOf(comparedMask);
-/** Whoever exports a bundle may have quoted what he likes: also a PCR that references do not name tells something. */
+/** An exporter may have quoted anything: even a PCR that references do not name is informative. */
 const toBeQuoted = [...comparedPcrs, ...addOnPcrs, 14];
 
 /**

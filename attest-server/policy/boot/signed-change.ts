@@ -40,7 +40,7 @@ export function isSignedChange(
             isImage(one) || one.pcr === 11 || (one.pcr === 9 && takesRead && readKernels <= kernelImages),
         );
       case 'loader':
-        // Around a new kernel also what a signed loader was told to do: all that it may start or read is judged by itself.
+        // With a new kernel also the commands of a signed loader: everything that it may start or read is judged separately.
         return (
           unknown.every((one) => isImage(one) || (kernelImages > 0 && isCommand(one))) &&
           missing.every(({ pcr, kind }) => pcr === 4 || (kernelImages > 0 && pcr === 8 && kind === 'command'))

@@ -83,7 +83,7 @@ function turnedOff({ state: { secureBoot } }: VouchedBoot, unknown: readonly Boo
   return secureBoot.enabled === false && unknown.some(({ event }) => event === secureBoot.event);
 }
 
-/** The event by which shim was told to check nothing; null if it is no change, or there is none. */
+/** The event that disables shim's checks; null if it is unchanged, or there is none. */
 function validationOff(
   { state: { secureBoot } }: VouchedBoot,
   unknown: readonly BootComponent[],
@@ -175,7 +175,7 @@ function withDigest(name: string, digests: ReferencedComponent['digests']): stri
   return digest === null ? name : `${name} ${digest}`;
 }
 
-/** A stage that policy leaves open and that no reference knows: told, and no more. */
+/** A stage that the policy leaves open and that no reference knows: only reported. */
 export function openFinding({ digest }: VouchedBoot, { stage, component }: OpenStage): Finding {
   return {
     code: stageCauses[stage][0],

@@ -15,7 +15,7 @@ export function valueFinding(boot: VouchedBoot, references: readonly PreparedRef
   const known = references.find(
     ({ strict, components }) => strict || referencedComponent(components, first, texts) !== null,
   );
-  // Where the policy takes any firmware, that is told.
+  // Reported if the policy accepts any firmware.
   if (known === undefined) return null;
   const { name } = known.reference;
   const pcrs = values.map(({ pcr }) => pcr).join(', ');

@@ -27,7 +27,7 @@ export interface VouchedBoot {
   readonly judged: readonly JudgedComponent[];
   /** PCRs as a whole, of those that the policy compares by value: they are among the judged. */
   readonly values: readonly BootComponent[];
-  /** Components of other PCRs, and those that a rule judges: a reference may want them all the same. */
+  /** Components of other PCRs, and those that a rule judges: a reference may still require them. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;

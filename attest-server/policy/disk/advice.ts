@@ -4,6 +4,7 @@ import { expectedInspection } from './findings.ts';
 
 const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Re-encrypt the volume before it is used again.';
+const devices = '  lsblk --paths --fs';
 const capture = [
   'If the change is wanted, and you vouch for the node, capture its headers, and approve that:',
   '  assay reference capture NODE --kind disk --name NEW_NAME-disk --staged',
@@ -13,16 +14,16 @@ const capture = [
 /** The next step for a person on a disk. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   mount_not_encrypted: [
-    'Move what the path holds to an encrypted volume, and mount that there. On the node, see what it lies on:',
+    'Move the path’s content to an encrypted volume, and mount that there. On the node, see where the path is stored:',
     '  findmnt --target /var/lib/docker',
     '  lsblk --inverse',
-    'What was stored unencrypted stays on the disk until that is overwritten.',
+    'Data stored unencrypted stays on the disk until it is overwritten.',
   ].join('\n'),
   path_not_covered: [
     'The lines below the reason show where it is not encrypted. On the node, see what is mounted over the path and below it:',
     '  findmnt --submounts --real',
-    'If it is a volume of a pod, encrypt it where it comes from, or write disk: {volumes: report} into the policy.',
-    'If the path does not exist there on purpose, give the node a group of its own, or write the name of a set in the policy (disk.paths).',
+    'If it is a pod’s volume, encrypt it at its source, or write disk: {volumes: report} into the policy.',
+    'If the path is missing on purpose, give the node its own group, or write the name of a set in the policy (disk.paths).',
     compromised,
   ].join('\n'),
   no_reference: [
@@ -31,8 +32,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'And name the reference in the policy (disk.references).',
   ].join('\n'),
   luks_version: [
-    'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed:',
-    '  cryptsetup convert --type luks2 DEVICE',
+    'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed (cryptsetup convert --type luks2). On the node, see which device it is:',
+    devices,
     'If LUKS1 is wanted, allow it in the policy (disk.versions). Plain dm-crypt cannot be allowed.',
   ].join('\n'),
   luks_cipher: [
@@ -40,21 +41,20 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   luks_null_cipher: ['Nothing on this volume is encrypted, whatever its name says.', compromised].join('\n'),
   luks_header_changed: [capture, compromised].join('\n'),
-  luks_header_detached:
-    'Put the header on the volume, or protect the place where it lies as well as the volume.',
+  luks_header_detached: 'Put the header on the volume, or protect its place as well as the volume.',
   luks_extra_keyslot: [
-    'On the node, see which keyslots and tokens the volume has:',
-    '  cryptsetup luksDump DEVICE',
+    'On the node, as root, see which keyslots and tokens its volumes have:',
+    '  blkid --match-token TYPE=crypto_LUKS --output device | xargs -n 1 cryptsetup luksDump',
     'Remove what nobody needs (cryptsetup luksKillSlot, cryptsetup token remove).',
     capture,
   ].join('\n'),
   luks_reencrypt_state: [
-    'If somebody reencrypts the volume, wait until it is done; if it was interrupted, go on with it:',
-    '  cryptsetup reencrypt --resume-only DEVICE',
+    'If somebody re-encrypts the volume, wait until it is done; if it was interrupted, continue it (cryptsetup reencrypt --resume-only). On the node, see which device it is:',
+    devices,
     compromised,
   ].join('\n'),
   luks_key_shared: [
-    'Two volumes were copied from one, such as by an image that holds an encrypted volume. Re-encrypt one of them, with a UUID and a key of its own.',
+    'Two volumes are copies of one, for example from an image with an encrypted volume. Re-encrypt one of them, with its own UUID and key.',
     'If neither was cloned on purpose, somebody has a copy of the header: take both nodes out of service.',
   ].join('\n'),
   key_residue: [
@@ -68,8 +68,9 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
   [
     expectedInspection,
     [
-      'On the node, as root, have this read for the agent, and see that it is done again at each boot (docs/disk.md):',
+      'On the node, as root, have this read for the agent, now and at each boot:',
       '  assay-agent inspect',
+      '  systemctl enable --now assay-inspect.timer',
       'If the reason stays, treat the node as untrusted: anybody who controls the agent can fake it.',
     ].join('\n'),
   ],

@@ -126,7 +126,7 @@ function judgePart(
   };
 }
 
-/** One for each group of nodes: who has the same key has, as a rule, the same UUID. */
+/** One for each group of nodes: nodes with the same key usually have the same UUID. */
 function sharedFindings(volumes: readonly SharedVolume[]): readonly Finding[] {
   const byNodes = new Map<string, { readonly kind: string; readonly nodes: readonly string[] }>();
   for (const { mark, nodes } of volumes) {

@@ -180,7 +180,7 @@ export class Layers {
     const lower = below();
     if (!crypts.some(({ isNull }) => isNull))
       return { text, coverage: 'encrypted', cause: null, source: 'host', crypts: [crypt], below: lower };
-    // What it stands on may still be encrypted; the null cipher is reported all the same.
+    // The device below may still be encrypted; the null cipher is reported anyway.
     const rest = joined(lower);
     return {
       text,

@@ -44,7 +44,7 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const { observations, unseen, enrolment = null } = from;
   const named = observations.filter(({ node }) => isNodeName(node));
   const known = new Set(named.map(({ node }) => node));
-  // Attack: who is enrolled with a TPM says that it has none, and is let off all proof.
+  // Attack: a node enrolled with a TPM says that it has none, and escapes all proof.
   const enrolled = new Set([...known, ...unseen]);
   const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();

@@ -2,7 +2,7 @@ import type { Advice } from '../../wire/advice.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 
 const setBack =
-  'Find out who changed the rules. If nobody was meant to, set them back, and find out what else was done on the node.';
+  'Find out who changed the rules. If nobody should have, restore them, and find out what else was done on the node.';
 
 /** The next step for a person on the firewall of a node. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
@@ -14,20 +14,20 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay reference approve NEW_NAME-firewall --reason "its rules are wanted"',
   ].join('\n'),
   fw_missing_chain: [
-    'A chain that keeps packets out, or leads to one that does, is gone. Start the program that loads the rules.',
+    'A chain that keeps packets out, or leads to one that does, is gone. Restart the program that loads the rules.',
     setBack,
   ].join('\n'),
   fw_policy_open: [
     'Packets come in that the baseline or the policy keeps out; the lines below the reason say by which rule.',
     setBack,
-    'If it is meant so, change firewall.forbid of the group, or the baseline.',
+    'If this is intended, change firewall.forbid of the group, or the baseline.',
   ].join('\n'),
   dual_tables: [
-    'Rules stand in nf_tables and in iptables-legacy at once, and whoever lists one of them sees half. Find out which program writes which.',
+    'There are rules in both nf_tables and iptables-legacy, and a listing of one shows only half. Find out which program writes which.',
     'Move all of them to one kind, and delete the tables of the other.',
   ].join('\n'),
   revoked_reference: [
-    'Somebody revoked the rules that the node has. Give it the rules of a reference that is in force.',
+    'The node has revoked rules. Give it the rules of a reference in force.',
     'If the revocation was a mistake, take it back:',
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),

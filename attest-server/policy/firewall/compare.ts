@@ -66,7 +66,9 @@ export function shownDifferences(differences: readonly RulesetDifference[], most
   const out: string[] = [];
   for (const { name, before, after, lines } of differences) {
     if (out.length >= most) break;
-    out.push(`@@ ${name} @@`);
+    // Said in our words: with a head or empty, its lines would look like those of a chain that is known.
+    const isNew = before === null && after?.chain != null;
+    out.push(`@@ ${isNew ? 'new ' : ''}${name} @@`);
     if (before?.head !== after?.head) {
       if (before !== null && before.head !== '') out.push(`- ${before.head}`);
       if (after !== null && after.head !== '') out.push(`+ ${after.head}`);

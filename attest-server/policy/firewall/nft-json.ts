@@ -163,7 +163,7 @@ function addRule(table: OpenNftTable, value: JsonObject, fault: RejectWith): voi
   if (!Array.isArray(value.expr)) throw fault('a rule without its list of statements');
   const statements: JsonObject[] = [];
   for (const one of value.expr) {
-    // What nobody here knows the form of is compared all the same.
+    // Unknown forms are still compared.
     if (!isJsonObject(one) || Object.keys(one).length !== 1)
       statements.push({ opaque: canonical(one, fault) });
     else addStatement(statements, one, table.family, fault);

@@ -33,7 +33,7 @@ export function openedSince(
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      // That the rules differ is reported all the same.
+      // The difference of the rules is still reported.
       const ways = waysNow(opening).filter(({ isFollowed }) => isFollowed);
       if (ways.length === 0) continue;
       const before = new Set(waysBefore(opening).map(({ family }) => family));

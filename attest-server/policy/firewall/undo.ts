@@ -14,7 +14,9 @@ const element = /^[\w./:-]+(?: \. [\w./:-]+)*$/;
  */
 export function undoDifferences({ code, detail = [] }: Pick<Reason, 'code' | 'detail'>): Advice | null {
   if (code !== 'fw_drift') return null;
-  const commands = sectionsOf(detail).flatMap(commandsFor);
+  const sections = sectionsOf(detail);
+  // Last, once nothing jumps into them.
+  const commands = [...sections.flatMap(commandsFor), ...sections.flatMap(chainRemoval)];
   if (commands.length === 0) return null;
   const shown = commands.slice(0, mostCommands).map((command) => `  ${command}`);
   const left = commands.length - shown.length;
@@ -25,23 +27,34 @@ export function undoDifferences({ code, detail = [] }: Pick<Reason, 'code' | 'de
 }
 
 interface Section {
+  /** A chain that the reference does not have. */
+  readonly isNew: boolean;
   /** Of a chain or an object: kind, family, table, and what follows. */
   readonly key: readonly string[];
   readonly lines: readonly string[];
 }
 
+/** Those of which every word of the key is plain: they become words of commands. */
 function sectionsOf(detail: readonly string[]): readonly Section[] {
-  const sections: { key: readonly string[]; lines: string[] }[] = [];
+  const sections: { isNew: boolean; key: readonly string[]; lines: string[] }[] = [];
   for (const line of detail) {
-    const [, key] = /^@@ (.*) @@$/.exec(line) ?? [];
-    if (key !== undefined) sections.push({ key: key.split(' '), lines: [] });
+    const [, isNew, key] = /^@@ (new )?(.*) @@$/.exec(line) ?? [];
+    if (key !== undefined) sections.push({ isNew: isNew !== undefined, key: key.split(' '), lines: [] });
     else sections.at(-1)?.lines.push(line);
   }
-  return sections;
+  return sections.filter(({ key }) => key.every((word) => name.test(word)));
+}
+
+/** Of iptables, those that the kernel enters come with their table, and stay. */
+function chainRemoval({ isNew, key: [kind = '', family = '', ...names], lines }: Section): readonly string[] {
+  const [table = '', chain = ''] = names;
+  if (!isNew || names.length !== 2) return [];
+  if (kind === 'nft') return [`nft delete chain ${family} ${table} ${chain}`];
+  const isEntered = policyOf(textsOf('+ ', lines)[0]) !== null;
+  return isEntered ? [] : [`${programOf(kind, family)} -t ${table} -X ${chain}`];
 }
 
 function commandsFor({ key: [kind = '', family = '', ...names], lines }: Section): readonly string[] {
-  if (!names.every((one) => name.test(one))) return [];
   const [table = '', chain = '', set] = names;
   const gone = textsOf('- ', lines);
   const came = textsOf('+ ', lines);
@@ -94,9 +107,10 @@ function removal(
   text: string,
 ): readonly string[] {
   if (text.startsWith('-A ')) {
-    const rule = nodeWord(asListed(text));
+    // Which words iptables quotes, and what in them, differs: it is left out on both sides.
+    const rule = nodeWord(text.replaceAll(/["\\]/g, ''));
     const program = programOf(kind, family);
-    const found = `awk '$0 == ENVIRON["rule"] { print NR - 1 }'`;
+    const found = String.raw`awk '{ gsub(/["\\]/, "") } $0 == ENVIRON["rule"] { print NR - 1 }'`;
     return rule === null
       ? []
       : [
@@ -110,11 +124,6 @@ function removal(
   return rule === null
     ? []
     : [`nft -a list chain ${at} | rule=${rule} ${found} | xargs nft delete rule ${at} handle`];
-}
-
-/** iptables quotes a comment only where it must. */
-function asListed(text: string): string {
-  return text.replaceAll(/ --comment "([\w-]+)"/g, ' --comment $1');
 }
 
 /** False for what nft lists in an order, or in words, that are not known here; of a head there is nothing to find. */

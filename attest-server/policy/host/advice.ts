@@ -12,14 +12,14 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   kernel_outdated:
     'Install a newer kernel, and reboot the node into it. If it runs one that your distribution has patched under an old version number, lower host.kernel.minimum.',
   kernel_tainted: [
-    'See in the log of the kernel what set the mark:',
+    'See in the kernel’s log what set the flag:',
     '  journalctl -k --grep taint',
-    'A mark stays until the next boot. If it was set on purpose, reboot the node without that, or leave the letter out of host.taints.forbid.',
-    'E comes from modules that are built on the node (DKMS, operators of GPUs): list host.taints.forbid without it where that is wanted, and sign them where the kernel is locked down.',
+    'A flag stays until the next boot. If it was set on purpose, reboot the node without its cause, or remove the letter from host.taints.forbid.',
+    'E comes from modules built on the node (DKMS, GPU operators): if you want them, set host.taints.forbid without E, or sign them if the kernel is locked down.',
     'If nobody knows why it is there, treat the kernel as changed: take the node out of service.',
   ].join('\n'),
   lockdown_off:
-    'Boot with Secure Boot, or with lockdown=integrity on the command line: nothing switches lockdown on for good later.',
+    'Boot with Secure Boot, or with lockdown=integrity on the command line: nothing can switch lockdown on permanently later.',
   sysctl_policy: [
     'Set the sysctl in a file below /etc/sysctl.d, and load it:',
     '  systemctl restart systemd-sysctl.service',

@@ -81,7 +81,7 @@ function claimsIn({ host: said = nothing, unavailable }: ClaimedFacts): HostFact
   };
 }
 
-/** By group: machines of one kind say the same, but for their ports. */
+/** By group: machines of one kind report the same, except their ports. */
 const mostRemembered = 4096;
 
 /** Facts that no rule asks about are left out: with them each node would have a judgement of its own. */

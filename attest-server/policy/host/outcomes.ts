@@ -143,7 +143,7 @@ function onKernel(facts: HostFacts, { minimumKernel }: HostRules): Finding | nul
     severity: 'warn',
     expected: `${minimumKernel.text} or newer`,
     actual: outsideText(kernel),
-    text: 'The kernel that runs is older than the policy wants.',
+    text: 'The running kernel is older than the policy requires.',
   });
 }
 

@@ -4,7 +4,7 @@ import type { ReasonCode } from '../../wire/reasons.ts';
 /** The next step for a person on a TPM and where it is in time. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   identity_unproven: [
-    'If the policy wants another class of TPM, change the group of the node or the tpmClass of the group, or trust the root that endorses this TPM (endorsementRoots of the server).',
+    'If the policy requires another class of TPM, change the group of the node or the tpmClass of the group, or trust the root that endorses this TPM (endorsementRoots of the server).',
     `If nobody has vouched for its key yet, do so. ${approve}`,
     'Offline, name the authorities that endorse TPMs with --trust-roots.',
   ].join('\n'),
@@ -24,12 +24,12 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     approve,
   ].join('\n'),
   clock_rewind: [
-    'The machine went back to an earlier moment of the same boot, as a restored snapshot does. Find out who restored it, and whether it is still the right machine.',
+    'The machine returned to an earlier moment of the same boot, as a restored snapshot does. Find out who restored it, and whether it is still the right machine.',
     approve,
   ].join('\n'),
   tpm_firmware: [
-    'If the TPM’s firmware was updated on purpose, there is nothing to do: this is told until the node boots again.',
-    `To end it sooner, or where the policy gives this code a severity, approve the key again. ${approve}`,
-    'If it was not, or is older than before, take the node out of service, and have the policy refuse that version (boot.tpmFirmware.deny).',
+    'If the TPM’s firmware was updated on purpose, there is nothing to do: this reason stays until the node boots again.',
+    `To end it sooner, or if the policy gives this code a severity, approve the key again. ${approve}`,
+    'If it was not, or is older than before, take the node out of service, and make the policy refuse that version (boot.tpmFirmware.deny).',
   ].join('\n'),
 };

@@ -1,9 +1,10 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
-import { damageAdvice, fileDamage, headerBytes } from '../../formats/database-damage.ts';
+import { damageAdvice } from '../../formats/database-damage.ts';
 import { storageCauseOf } from '../../formats/server-fault.ts';
+import { readFileDamage } from '../../state/file-damage.ts';
 import { preparePrivateFile } from '../../state/private-file.ts';
 import { shareOfDisk } from '../../state/reserve.ts';
 import type { ColumnValue, Database, Statement, WriteWatch } from '../database.ts';
@@ -149,16 +150,7 @@ function codeOf(error: unknown): number {
 
 /** Where it is damaged, as far as header and size show it. */
 function damageIn(file: string, cause: unknown): string {
-  const header = Buffer.alloc(headerBytes);
-  const handle = openSync(file, 'r');
-  try {
-    const length = readSync(handle, header, 0, headerBytes, 0);
-    const log = statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-    const damage = fileDamage(header.subarray(0, length), fstatSync(handle).size, log > 0);
-    return damage?.text ?? `a part of it is damaged (${messageOf(cause)})`;
-  } finally {
-    closeSync(handle);
-  }
+  return readFileDamage(file)?.text ?? `a part of it is damaged (${messageOf(cause)})`;
 }
 
 function messageOf(cause: unknown): string {

@@ -111,17 +111,17 @@ assay-server.{{ .Values.namespaces.server }}.svc
 
 {{/* What removes marks by hand. A role for people, and for the job that prunes after an uninstall, when that role is gone. */}}
 {{- define "assay.exempt.rules" -}}
-# why: The admission policies let pass who has the verb.
+# why: The admission policies let accounts with this verb pass.
 - { apiGroups: [assay.dev], resources: [attestations], verbs: [exempt] }
-# why: Labels and taints of trust are taken off them.
+# why: To remove labels and taints of trust.
 - { apiGroups: [""], resources: [nodes], verbs: [get, list, watch, patch] }
-# why: So are the conditions.
+# why: To remove the conditions.
 - { apiGroups: [""], resources: [nodes/status], verbs: [patch] }
-# why: So are the verdicts.
+# why: To remove the verdicts.
 - { apiGroups: [assay.dev], resources: [nodeattestations], verbs: [get, list, delete] }
-# why: Under the latch the uid of the cluster and a reason are wanted.
+# why: Under the latch the cluster's uid and a reason are required.
 - { apiGroups: [assay.dev], resources: [assaylatches], verbs: [get] }
-# why: Whether a server still marks.
+# why: To see whether a server still marks.
 - { apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [assay-server], verbs: [get] }
 # why: The uid of the cluster.
 - { apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get] }

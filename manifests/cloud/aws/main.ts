@@ -12,7 +12,7 @@ interface Flags {
 
 const program = cloudProgram(
   'assay-cloud-aws',
-  'Tells whose NitroTPM an instance of Amazon EC2 has. Credentials are found as by the SDKs of AWS: AWS_ACCESS_KEY_ID, AWS_ROLE_ARN (IRSA), AWS_CONTAINER_CREDENTIALS_FULL_URI (Pod Identity), the instance.',
+  'Prints the endorsement key of an Amazon EC2 instance’s NitroTPM. It finds credentials as the AWS SDKs do: AWS_ACCESS_KEY_ID, AWS_ROLE_ARN (IRSA), AWS_CONTAINER_CREDENTIALS_FULL_URI (Pod Identity), the instance.',
 )
   .option('--ec2 <url>', 'the EC2 API; default: that of the region of the machine', urlIn)
   .option('--sts <url>', 'the STS API; default: that of AWS_REGION, or of the region of the machine', urlIn)

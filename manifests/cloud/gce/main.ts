@@ -14,7 +14,7 @@ interface Flags {
 
 const program = cloudProgram(
   'assay-cloud-gce',
-  'Tells whose vTPM a machine of Google Compute Engine has, by its Shielded VM identity.',
+  'Prints the endorsement key of a Google Compute Engine machine’s vTPM, by its Shielded VM identity.',
 )
   .option(
     '--project <id>',

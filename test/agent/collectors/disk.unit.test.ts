@@ -68,7 +68,7 @@ describe('the collector of disks', () => {
   }
 
   async function read(root: string, paths: readonly string[] = asked): Promise<DiskPart> {
-    const value = await disk.read(root, AbortSignal.timeout(5_000), paths);
+    const value = await disk.read(root, AbortSignal.timeout(5_000), { paths });
     assert.ok(Buffer.isBuffer(value), value instanceof Unavailable ? value.cause : 'null');
     return parseDiskPart(value);
   }
@@ -176,13 +176,13 @@ describe('the collector of disks', () => {
     );
     await rm(join(root, docker));
     await symlink('docker', join(root, docker));
-    await assert.rejects(async () => disk.read(root, AbortSignal.timeout(5_000), asked), /links/);
+    await assert.rejects(async () => disk.read(root, AbortSignal.timeout(5_000), { paths: asked }), /links/);
   });
 
   it('names a device that went while it was read, after a second look', async () => {
     const root = await rootOf('05-lvm-on-luks2');
     await rm(join(root, 'sys/dev/block/254:48'));
-    const value = await disk.read(root, AbortSignal.timeout(5_000), asked);
+    const value = await disk.read(root, AbortSignal.timeout(5_000), { paths: asked });
     assert.ok(value instanceof Unavailable);
     assert.match(value.cause, /254:48/);
   });
@@ -212,7 +212,7 @@ describe('the collector of disks', () => {
         looked += 1;
         if (looked === restoreAt) writeFileSync(device, '254:48\n');
       };
-      return { value: await disk.read(root, signal, asked), looked: () => looked };
+      return { value: await disk.read(root, signal, { paths: asked }), looked: () => looked };
     };
     const failed = await looks(-1);
     assert.ok(failed.value instanceof Unavailable);
@@ -286,7 +286,7 @@ describe('the collector of disks', () => {
     const program = `
       import { disk } from ${JSON.stringify(file)};
       const [path, root = '/'] = process.argv.slice(1);
-      const part = await disk.read(root, AbortSignal.timeout(5_000), [path]).catch((error) => ({ cause: error.message }));
+      const part = await disk.read(root, AbortSignal.timeout(5_000), { paths: [path] }).catch((error) => ({ cause: error.message }));
       process.stdout.write(part.cause ?? JSON.stringify(JSON.parse(part.toString()).paths));`;
     const look = async (before: string, path: string, root = '/') => {
       const script = `${before}; exec "$0" --input-type=module --eval "$1" "$2" "$3"`;
@@ -322,12 +322,15 @@ describe('the collector of disks', () => {
     await mkdir(join(root, 'data'));
     await mkdir(Buffer.concat([Buffer.from(root), name]));
     await symlink(name, join(root, docker));
-    await assert.rejects(async () => disk.read(root, AbortSignal.timeout(5_000), asked), /no UTF-8/);
+    await assert.rejects(
+      async () => disk.read(root, AbortSignal.timeout(5_000), { paths: asked }),
+      /no UTF-8/,
+    );
   });
 
   it('has no mount table, or no sysfs', async () => {
     const root = await mkdtemp(join(dir, 'empty-'));
-    const value = await disk.read(root, AbortSignal.timeout(5_000), asked);
+    const value = await disk.read(root, AbortSignal.timeout(5_000), { paths: asked });
     assert.ok(value instanceof Unavailable);
     assert.match(value.cause, /mountinfo/);
   });
@@ -341,7 +344,7 @@ describe('the collector of disks', () => {
         (_, index) => `${100 + index} 34 253:0 / ${docker}/${index} rw - ext4 x rw`,
       ),
     );
-    const value = await disk.read(root, AbortSignal.timeout(5_000), asked);
+    const value = await disk.read(root, AbortSignal.timeout(5_000), { paths: asked });
     assert.ok(value instanceof Unavailable);
   });
 });

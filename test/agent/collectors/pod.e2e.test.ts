@@ -16,7 +16,7 @@ const said = {};
 for (const { name, read, supplement } of collectors(null)) {
   if (name === "inventory" || name === "firewall") continue;
   const of = supplement === 'ima' ? [] : ['0'.repeat(64)];
-  const asked = supplement === undefined ? ['/var/lib/docker'] : { of, from: 0, bootId: null, most: 65536 };
+  const asked = supplement === undefined ? { paths: ['/var/lib/docker'] } : { of, from: 0, bootId: null, most: 65536 };
   const value = await read(root, AbortSignal.timeout(10_000), asked).catch((error) => ({ cause: error.message }));
   const isList = supplement === 'ima';
   const bytes = isList && value?.pieces ? Buffer.concat(value.pieces) : value;

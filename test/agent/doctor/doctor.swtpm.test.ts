@@ -91,6 +91,45 @@ describe('the doctor of an agent', () => {
     assert.match(checksText(checks), /\n {2}systemctl status assay-tpm-broker\n/);
   });
 
+  it('says in a pod what its operator types, and what is typed on the node, and nothing of a unit of systemd', async () => {
+    const claims = { 'kubernetes.io': { namespace: 'agents', pod: { name: 'assay-agent-x7k2p' } } };
+    const token = join(folder, 'token');
+    await writeFile(token, `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`);
+    const pod = {
+      KUBERNETES_SERVICE_HOST: '10.0.0.1',
+      ASSAY_AGENT_SERVERS: 'localhost:1',
+      ASSAY_AGENT_CLUSTER_TOKEN_FILE: token,
+      ASSAY_AGENT_CA_FILE: token,
+      ASSAY_AGENT_TPM_BROKER: join(folder, 'nobody.sock'),
+      ASSAY_AGENT_NETFILTER: join(folder, 'nobody.sock'),
+      ASSAY_AGENT_HEALTH_SOCKET: join(folder, 'nobody.sock'),
+    };
+    const checks = await look(pod);
+    const nextOf = (name: string, of = checks) => of.find((check) => check.name === name)?.next;
+    const logs = (container: string) =>
+      `kubectl --namespace agents logs assay-agent-x7k2p --container ${container} --tail 50`;
+    assert.deepEqual(
+      [nextOf('TPM'), nextOf('firewall'), nextOf('agent')],
+      [logs('tpm-broker'), logs('netfilter'), logs('agent')],
+    );
+    for (const { next, text, name } of checks)
+      assert.ok(next === null || next.startsWith('kubectl ') || text.endsWith('not in the pod:'), name);
+    assert.deepEqual(
+      ['clock', 'systemd log', 'inventory'].map((name) => resultOf(checks, name)),
+      ['not looked at', 'not looked at', null],
+    );
+    // A helper of the host stays one; what no value enabled is named by it; nobody says which pod it is.
+    const others = await look({
+      ...pod,
+      ASSAY_AGENT_CLUSTER_TOKEN_FILE: join(folder, 'none'),
+      ASSAY_AGENT_TPM_BROKER: join(folder, 'root', 'nobody.sock'),
+      ASSAY_AGENT_NETFILTER: '',
+    });
+    assert.equal(nextOf('TPM', others), 'systemctl status assay-tpm-broker');
+    assert.match(nextOf('firewall', others) ?? '', /^helm upgrade .* agent\.netfilter\.enabled=true$/);
+    assert.match(nextOf('agent', others) ?? '', /^kubectl get pods --all-namespaces --selector /);
+  });
+
   it('looks at a machine whose configuration is wrong, and says so', async () => {
     const checks = await look({ ASSAY_AGENT_SERVERS: 'nonsense' });
     assert.deepEqual(

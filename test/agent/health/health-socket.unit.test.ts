@@ -62,8 +62,8 @@ describe('the health of a program', () => {
   it('is bad where nothing answers, or something else does', async () => {
     assert.match((await askHealth(socket, 2_000)).text, /ENOENT/);
     const answers: readonly (readonly [string, RegExp])[] = [
-      ['no json\n', /no program of this version/],
-      ['{"isAlive":true}\n', /no program of this version/],
+      ['no json\n', /the program that answers there has another version/],
+      ['{"isAlive":true}\n', /the program that answers there has another version/],
       ['x'.repeat(4096), /too long/],
     ];
     for (const [answer, why] of answers) {

@@ -92,8 +92,8 @@ describe('assay-agent netfilter', () => {
 
   it('says which addresses are the node’s own to a server that takes it, and to no other', async () => {
     await serve();
-    const membersOf = async (takesLocal: boolean) => {
-      const found = await firewall(socket).read('/', soon(), [], takesLocal);
+    const membersOf = async (local: boolean) => {
+      const found = await firewall(socket).read('/', soon(), { local });
       assert.ok(Buffer.isBuffer(found));
       return Object.keys(JSON.parse(found.toString('utf8')));
     };

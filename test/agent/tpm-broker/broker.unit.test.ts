@@ -4,7 +4,7 @@ import { describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { openBrokerTpm } from '../../../agent/tpm-broker/client.ts';
 import { encodeFrame } from '../../../agent/tpm-broker/frames.ts';
-import type { CheckedRequest } from '../../../agent/tpm-broker/messages.ts';
+import type { CheckedRequest } from '../../../agent/tpm-broker/requests.ts';
 import { connectRaw, startBroker } from './started-broker.ts';
 
 const pcrs = { sha256: Buffer.alloc(32, 7) };

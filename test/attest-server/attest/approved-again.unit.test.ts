@@ -48,7 +48,7 @@ describe('a key that a person approves again', () => {
     assert.equal(attestation.status('node-1')?.state, 'unknown');
     assert.equal((await store.verdicts.status('node-1'))?.state, 'trusted');
     fault = null;
-    assert.equal(await attestation.approveAgain('node-1', 'token:admin'), true);
+    assert.equal(await attestation.lives.approveAgain('node-1', 'token:admin'), true);
     assert.equal(await isHeldAt(7 * minute, 7), false);
     await attestation.idle();
     assert.equal((await store.verdicts.status('node-1'))?.sequence?.held, null);

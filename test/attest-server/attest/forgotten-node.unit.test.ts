@@ -238,17 +238,17 @@ describe('a node that the server forgets', () => {
 
   const ends = {
     revoked: (machine) =>
-      attestation.release(machine.record.name, () => revoke(machine), machine.record.akName),
+      attestation.lives.release(machine.record.name, () => revoke(machine), machine.record.akName),
     archived: async ({ record: { name, ekDigest, akName } }) => {
       const event = madeEvent('node.archive', 'nodes');
-      await attestation.archive([`not ${name}`, name], async () => {
+      await attestation.lives.archive([`not ${name}`, name], async () => {
         await store.presence.noteNodes([ekDigest]);
         await store.presence.leave([{ ekDigest, missingSince: now, goneAt: now, audit: event }]);
         await store.presence.archive([ekDigest], now, event, () => event);
         return [name];
       });
       // What was proven of a key is remembered by the key, for many of them.
-      await attestation.release('another', async () => {}, akName);
+      await attestation.lives.release('another', async () => {}, akName);
     },
     nothing: async () => {},
   } satisfies Record<string, (machine: MadeMachine) => Promise<void>>;

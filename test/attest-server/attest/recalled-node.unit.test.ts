@@ -52,7 +52,7 @@ describe('a node whose record is archived, and which comes back', () => {
     assert.equal(attestation.status('node-1')?.state, 'unknown');
     const { ekDigest } = machine.record;
     const event = madeEvent('node.archive', 'nodes');
-    await attestation.archive(['node-1'], async () => {
+    await attestation.lives.archive(['node-1'], async () => {
       await store.presence.noteNodes([ekDigest]);
       await store.presence.leave([{ ekDigest, missingSince: now, goneAt: now, audit: event }]);
       await store.presence.archive([ekDigest], now, event, () => event);

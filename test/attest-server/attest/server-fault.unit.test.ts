@@ -135,7 +135,7 @@ describe('a node while the server is at fault', () => {
   it('is at no fault where its own verdict cannot be made', async () => {
     attestation.failed('node-1', new TypeError('x is not a function'));
     assert.equal(attestation.serverFault('node-1'), 'internal');
-    await attestation.release('node-1', async () => {});
+    await attestation.lives.release('node-1', async () => {});
     assert.equal(attestation.serverFault('node-1'), null);
   });
 

@@ -88,7 +88,7 @@ describe('a header on two nodes', () => {
       assert.deepEqual(await judge(second, rekeyed(good)), ['trusted']);
       assert.deepEqual(await judge(first, good), ['trusted']);
       assert.deepEqual(await judge(second, copy), ['untrusted', 'luks_key_shared']);
-      await attestation.release('node-2', async () => {});
+      await attestation.lives.release('node-2', async () => {});
       assert.deepEqual(await judge(first, good), ['trusted']);
       await attestation.idle();
     }

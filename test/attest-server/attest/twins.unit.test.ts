@@ -74,14 +74,14 @@ describe('nodes of one TPM, which an earlier version enrolled (row 117)', () => 
     const attestation = await open();
     const judged = await verdictOf(attestation.judge(one.node, one.answer(10_000)));
     assert.deepEqual([judged.state, judged.codes[0]], ['untrusted', 'ek_already_bound']);
-    assert.equal(await attestation.approveAgain('node-1', 'token:admin'), false);
+    assert.equal(await attestation.lives.approveAgain('node-1', 'token:admin'), false);
     assert.equal((await verdictOf(attestation.judge(one.node, one.answer(11_000)))).state, 'untrusted');
     assert.equal((await verdictOf(attestation.judge(third.node, third.answer(11_000)))).state, 'trusted');
   });
 
   it('are one node once a person has revoked the other', async () => {
     const attestation = await open();
-    await attestation.release('node-2', () => revoke('node-2', 'd'.repeat(64)));
+    await attestation.lives.release('node-2', () => revoke('node-2', 'd'.repeat(64)));
     assert.deepEqual(shown(attestation, 'node-1'), ['untrusted', 'ek_already_bound']);
     assert.equal((await verdictOf(attestation.judge(one.node, one.answer(10_000)))).state, 'trusted');
     assert.deepEqual(await store.enrolment.twins(), []);

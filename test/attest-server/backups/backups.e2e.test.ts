@@ -19,8 +19,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, beforeEach, describe, it } from 'mocha';
-import { type BackupConfig, type BackupParts, openBackups } from '../../../attest-server/backups/open.ts';
-import { checkStore } from '../../../attest-server/check-store.ts';
+import {
+  type BackupConfig,
+  type BackupParts,
+  type Backups,
+  openBackups,
+} from '../../../attest-server/backups/open.ts';
+import { checkStore } from '../../../attest-server/commands/check-store.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { backupName, parseBackupName } from '../../../attest-server/formats/backup-name.ts';
 import { StorageFault, storageCauseOf } from '../../../attest-server/formats/server-fault.ts';
@@ -52,39 +57,42 @@ describe('backups that a server makes by itself', function () {
   async function tried(
     change: Partial<BackupParts> = {},
     config: Partial<BackupConfig> = {},
-  ): Promise<{ readonly made: readonly string[]; readonly faults: readonly unknown[] }> {
+  ): Promise<{
+    readonly made: readonly string[];
+    readonly faults: readonly unknown[];
+    readonly shown: () => ReturnType<Backups['shown']>;
+  }> {
     const made: string[] = [];
     const faults: unknown[] = [];
     let found = false;
     const at = change.now?.() ?? Date.now();
-    opened.push(
-      openBackups(
-        { every: hour, directory, keep: 2, instance, ...config },
-        {
-          stateDir,
-          keysDir: stateDir,
-          size: () => 1000,
-          needsRoom: () => false,
-          async backUp(path) {
-            writeFileSync(path, 'copy', { mode: 0o600, flag: 'wx' });
-            return { bytes: 4 };
-          },
-          now: () => at,
-          report: {
-            found() {
-              found = true;
-            },
-            made: ({ path }) => made.push(path),
-            failed: (error) => faults.push(error),
-          },
-          ...change,
+    const backups = openBackups(
+      { every: hour, directory, keep: 2, instance, ...config },
+      {
+        stateDir,
+        keysDir: stateDir,
+        size: () => 1000,
+        needsRoom: () => false,
+        async backUp(path) {
+          writeFileSync(path, 'copy', { mode: 0o600, flag: 'wx' });
+          return { bytes: 4 };
         },
-      ),
+        now: () => at,
+        report: {
+          found() {
+            found = true;
+          },
+          made: ({ path }) => made.push(path),
+          failed: (error) => faults.push(error),
+        },
+        ...change,
+      },
     );
+    opened.push(backups);
     for (let turn = 0; turn < 20 && !(made.length > 0 || faults.length > 0); turn += 1)
       await new Promise((resolve) => setImmediate(resolve));
     assert.ok(found || faults.length > 0);
-    return { made, faults };
+    return { made, faults, shown: () => backups.shown() };
   }
   const put = (name: string) => writeFileSync(join(directory, name), 'x', { mode: 0o600 });
 
@@ -98,6 +106,22 @@ describe('backups that a server makes by itself', function () {
     // Of a time when the clock was wrong: it is no reason to make none until then.
     put(backupName(instance, at + 1000 * hour));
     assert.equal((await tried({ now: () => at + 2 * hour })).made.length, 1);
+  });
+
+  it('are shown as they are: how many, when the latest was made, what failed, and when one is overdue', async () => {
+    const opened = Date.UTC(2026, 0, 1);
+    let at = opened;
+    const { shown } = await tried({ now: () => at });
+    const { count, latestAt, isOverdue, fault } = shown() ?? assert.fail();
+    assert.deepEqual([count, latestAt, isOverdue, fault], [1, opened, false, null]);
+    at = opened + hour + 30 * 60_000;
+    assert.equal(shown()?.isOverdue, false);
+    at += 1;
+    assert.equal(shown()?.isOverdue, true);
+    const failing = await tried({ now: () => at, needsRoom: () => true });
+    assert.deepEqual([failing.shown()?.count, failing.shown()?.latestAt], [1, opened]);
+    assert.match(failing.shown()?.fault ?? '', /has no room for 1000 bytes/);
+    assert.equal(openBackups(null, {} as BackupParts).shown(), null);
   });
 
   it('are kept by number, and nothing else in the folder is ever removed (row 417)', async () => {

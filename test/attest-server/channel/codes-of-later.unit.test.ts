@@ -25,6 +25,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
       challengeEvery: 300_000,
       answerWithin: 30_000,
       helloWithin: 10_000,
+      pingEvery: 30_000,
     };
     channel = await openChannel(config, { chain: cert, key }, quietAdmission(), ports);
   });

@@ -99,5 +99,5 @@ function made() {
     challenge: () => said.push('challenge'),
     beat: () => said.push('beat'),
   };
-  return { timers: new ConnectionTimers(duties, new TimerWheel(now), now), said };
+  return { timers: new ConnectionTimers(duties, new TimerWheel(now), now, 30_000), said };
 }

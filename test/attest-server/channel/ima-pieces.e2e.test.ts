@@ -80,7 +80,7 @@ describe("IMA's list in pieces, over a real connection", () => {
       { sources: { connections: 256, perSecond: 64, unprovenBytes: 32 * 1024 * 1024 }, helloWithin: 60_000 },
       { now: () => 0, turnedAway() {} },
     ).agents;
-    const within = { answerWithin: 60_000, helloWithin: 60_000, activateWithin: 60_000 };
+    const within = { answerWithin: 60_000, helloWithin: 60_000, activateWithin: 60_000, pingEvery: 60_000 };
     listener = await listen(
       {
         host: '127.0.0.1',

@@ -63,17 +63,18 @@ const opened = `{"type":"opened","why":"operator","bootId":"${'0'.repeat(36)}","
 const raced = '{"type":"error","code":"evidence_raced"}';
 
 /** What an action is, in a word. */
-const words = (actions: readonly Action[]) =>
-  actions.map((action) => {
+const words = (actions: readonly (Action | null)[]) =>
+  actions.flatMap((action) => {
+    if (action === null) return [];
     if (action.do === 'challenge' && action.after > 0) return `challenge after ${action.after}`;
     if (action.do === 'send') return `send ${action.message.type}`;
     return action.do === 'refuse' || action.do === 'note' ? `${action.do} ${action.code}` : action.do;
   });
 
-type Step = readonly [string, (session: Session) => readonly Action[], ...string[]];
+type Step = readonly [string, (session: Session) => Action | null, ...string[]];
 const say = (name: string, text: string, now: number, ...expected: string[]): Step => [
   name,
-  (session) => session.text(text, now),
+  (session) => session.take(text, now),
   ...expected,
 ];
 const ask = (byte: number, now: number): Step => [
@@ -106,7 +107,7 @@ const askIma = (byte: number, most: number = limits.ima.inAnswer): Step => [
 const [one, two] = [Buffer.from('one'), Buffer.from('two')];
 const piece = (bytes: Buffer, ...expected: string[]): Step => [
   `piece of ${bytes.length} bytes`,
-  (session) => session.binary(supplementFrame('ima', bytes)),
+  (session) => session.take(supplementFrame('ima', bytes), 0),
   ...expected,
 ];
 const evidenceOfIma = (byte: number, pieces: readonly Buffer[], { from = 9, more = false } = {}) =>
@@ -129,36 +130,36 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   ],
   'a join token follows its hello': [
     say('hello', withToken, 0),
-    ['token', (session) => session.binary(token), 'identify'],
+    ['token', (session) => session.take(token, 0), 'identify'],
   ],
   'a token of the cluster follows its hello': [
     say('hello', withClusterToken, 0),
-    ['token', (session) => session.binary(clusterToken), 'identify'],
+    ['token', (session) => session.take(clusterToken, 0), 'identify'],
   ],
   'both tokens may follow, in whichever order': [
     say('hello', withBoth, 0),
-    ['token of the cluster', (session) => session.binary(clusterToken)],
-    ['join token', (session) => session.binary(token), 'identify'],
+    ['token of the cluster', (session) => session.take(clusterToken, 0)],
+    ['join token', (session) => session.take(token, 0), 'identify'],
   ],
   'nothing but the tokens may follow a hello that announces them': [
     say('hello', withBoth, 0),
-    ['join token', (session) => session.binary(token)],
+    ['join token', (session) => session.take(token, 0)],
     say('evidence', evidence(1), 0, 'refuse identity_unproven'),
   ],
   'a token that came already is refused': [
     say('hello', withBoth, 0),
-    ['join token', (session) => session.binary(token)],
-    ['again', (session) => session.binary(token), 'refuse malformed'],
+    ['join token', (session) => session.take(token, 0)],
+    ['again', (session) => session.take(token, 0), 'refuse malformed'],
   ],
   'a token of the cluster that was not announced is refused': [
     say('hello', withToken, 0),
-    ['token', (session) => session.binary(clusterToken), 'refuse malformed'],
+    ['token', (session) => session.take(clusterToken, 0), 'refuse malformed'],
   ],
   'a token of the cluster that is too long is refused': [
     say('hello', withClusterToken, 0),
     [
       'token',
-      (session) => session.binary(binaryFrame('clusterToken', Buffer.alloc(limits.enrolmentToken + 1))),
+      (session) => session.take(binaryFrame('clusterToken', Buffer.alloc(limits.enrolmentToken + 1)), 0),
       'refuse malformed',
     ],
   ],
@@ -166,13 +167,13 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('hello', withToken, 0),
     [
       'token',
-      (session) => session.binary(binaryFrame('joinToken', Buffer.alloc(limits.enrolmentToken + 1))),
+      (session) => session.take(binaryFrame('joinToken', Buffer.alloc(limits.enrolmentToken + 1)), 0),
       'refuse malformed',
     ],
   ],
   'a token that was not announced is refused': [
     greeted,
-    ['token', (session) => session.binary(token), 'refuse malformed'],
+    ['token', (session) => session.take(token, 0), 'refuse malformed'],
   ],
   'a wrong secret does not activate': [
     greeted,
@@ -261,14 +262,14 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   ],
   'a part is out of order where nothing was asked for': [
     ...open,
-    ['part', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse malformed'],
+    ['part', (session) => session.take(binaryFrame('part', Buffer.of(1)), 0), 'refuse malformed'],
   ],
   'a part comes while a challenge is open': [
     ...open,
     askParts(1),
-    ['part', (session) => session.binary(binaryFrame('part', Buffer.of(1)))],
+    ['part', (session) => session.take(binaryFrame('part', Buffer.of(1)), 0)],
     say('evidence', evidence(1), 0, 'judge'),
-    ['late part', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse malformed'],
+    ['late part', (session) => session.take(binaryFrame('part', Buffer.of(1)), 0), 'refuse malformed'],
   ],
   'parts are few': [
     ...open,
@@ -278,7 +279,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
       const isTooMany = index === bounds.parts.count;
       return [
         `part ${index}`,
-        (session) => session.binary(frame),
+        (session) => session.take(frame, 0),
         ...(isTooMany ? ['refuse too_large'] : []),
       ];
     }),
@@ -286,11 +287,11 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'parts are few bytes together': [
     ...open,
     askParts(1),
-    ['a log', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
-    ['the same', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
-    ['another', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 2)))],
-    ['a third', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 3)))],
-    ['one more', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse too_large'],
+    ['a log', (session) => session.take(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)), 0)],
+    ['the same', (session) => session.take(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)), 0)],
+    ['another', (session) => session.take(binaryFrame('part', Buffer.alloc(limits.parts.boot, 2)), 0)],
+    ['a third', (session) => session.take(binaryFrame('part', Buffer.alloc(limits.parts.boot, 3)), 0)],
+    ['one more', (session) => session.take(binaryFrame('part', Buffer.of(1)), 0), 'refuse too_large'],
   ],
   'evidence names no part that was not asked for': [
     ...open,
@@ -300,7 +301,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'a part is no longer than its own bound': [
     ...open,
     askParts(1),
-    ['part', (session) => session.binary(binaryFrame('part', longRecords))],
+    ['part', (session) => session.take(binaryFrame('part', longRecords), 0)],
     say('evidence', evidenceOf(1, { userSpace: digestOf(longRecords) }), 0, 'refuse too_large'),
   ],
   "a piece of IMA's list is out of order where nobody asked for it": [
@@ -338,7 +339,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'nor as parts': [
     ...open,
     askIma(1),
-    ['part', (session) => session.binary(binaryFrame('part', one))],
+    ['part', (session) => session.take(binaryFrame('part', one), 0)],
     sayIma([one], {}, 'refuse malformed'),
   ],
   'none is empty': [...open, askIma(1), piece(Buffer.alloc(0), 'refuse malformed')],
@@ -417,7 +418,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('hello', hello, 0),
     ['known', (session) => session.identified(null)],
     ['enrolled', (session) => session.enrolled()],
-    ['token', (session) => session.binary(token)],
+    ['token', (session) => session.take(token, 0)],
     ['challenge', (session) => session.challenge(...challengeOf(1), 0)],
     ['refuse', (session) => session.refuse('identity_unproven', 'again')],
   ],
@@ -431,37 +432,38 @@ describe('a session', () => {
 
   for (const [name, steps] of Object.entries(tables))
     it(name, () => {
-      for (const [what, input, ...expected] of steps) assert.deepEqual(words(input(session)), expected, what);
+      for (const [what, input, ...expected] of steps)
+        assert.deepEqual(words([input(session)]), expected, what);
     });
 
   it('hands on of what came the parts that the evidence names, and forgets all of it then', () => {
-    session.text(hello, 0);
+    session.take(hello, 0);
     session.identified(null);
     const [log, records] = [Buffer.from('log'), Buffer.from('records')];
     const named = evidenceOf(1, { boot: digestOf(log), userSpace: digestOf(records) });
     askParts(1)[1](session);
-    for (const bytes of [Buffer.from('unnamed'), records, log]) session.binary(binaryFrame('part', bytes));
-    const [first] = session.text(named, 0);
+    for (const bytes of [Buffer.from('unnamed'), records, log]) session.take(binaryFrame('part', bytes), 0);
+    const first = session.take(named, 0);
     assert(first?.do === 'judge');
     assert.deepEqual(first.parts, {
       boot: { digest: digestOf(log), bytes: log },
       userSpace: { digest: digestOf(records), bytes: records },
     });
     askParts(2)[1](session);
-    const [next] = session.text(evidenceOf(2, { boot: digestOf(log) }), 0);
+    const next = session.take(evidenceOf(2, { boot: digestOf(log) }), 0);
     assert(next?.do === 'judge');
     assert.deepEqual(next.parts, { boot: { digest: digestOf(log), bytes: null } });
   });
 
   it('gives long ones back that the evidence does not name, and none that it names (row 400)', () => {
-    session.text(hello, 0);
+    session.take(hello, 0);
     session.identified(null);
     const [log, unnamed] = [1, 2].map((byte) => Buffer.alloc(200 * 1024, byte)) as [Buffer, Buffer];
     const named = evidenceOf(1, { boot: digestOf(log) });
     askParts(1)[1](session);
     const frames = [unnamed, log].map((bytes) => binaryFrame('part', bytes));
-    for (const frame of frames) session.binary(frame);
-    const [first] = session.text(named, 0);
+    for (const frame of frames) session.take(frame, 0);
+    const first = session.take(named, 0);
     assert(first?.do === 'judge');
     assert.deepEqual(first.parts, { boot: { digest: digestOf(log), bytes: log } });
     assert.deepEqual(
@@ -471,33 +473,33 @@ describe('a session', () => {
   });
 
   it('forgets parts with the challenge that they came for', () => {
-    session.text(hello, 0);
+    session.take(hello, 0);
     session.identified(null);
     askParts(1)[1](session);
-    session.binary(binaryFrame('part', Buffer.from('log')));
+    session.take(binaryFrame('part', Buffer.from('log')), 0);
     askParts(2)[1](session);
-    const [judged] = session.text(evidenceOf(2, { boot: digestOf('log') }), 0);
+    const judged = session.take(evidenceOf(2, { boot: digestOf('log') }), 0);
     assert(judged?.do === 'judge');
     assert.equal(judged.parts.boot?.bytes, null);
   });
 
   it("hands on the pieces of IMA's list in order, and forgets them with their challenge", () => {
-    session.text(hello, 0);
+    session.take(hello, 0);
     session.identified(null);
     const judged = (text: string) => {
-      const [action] = session.text(text, 0);
+      const action = session.take(text, 0);
       assert(action?.do === 'judge');
       return action.supplements.ima?.came ?? null;
     };
     askIma(1)[1](session);
-    session.binary(supplementFrame('ima', one));
+    session.take(supplementFrame('ima', one), 0);
     askIma(2)[1](session);
-    for (const bytes of [two, one]) session.binary(supplementFrame('ima', bytes));
+    for (const bytes of [two, one]) session.take(supplementFrame('ima', bytes), 0);
     const ima = judged(evidenceOfIma(2, [two, one], { more: true }));
     assert.deepEqual(ima, { from: 9, more: true, pieces: [two, one] });
     askIma(3)[1](session);
-    session.binary(supplementFrame('ima', one));
-    session.text(raced, 0);
+    session.take(supplementFrame('ima', one), 0);
+    session.take(raced, 0);
     askIma(4)[1](session);
     assert.deepEqual(judged(evidenceOfIma(4, [])), { from: 9, more: false, pieces: [] });
     askParts(5)[1](session);
@@ -506,7 +508,7 @@ describe('a session', () => {
 
   it('names 0.3.0 to an agent of before as the step between, whichever of its words is missing', () => {
     for (const speaks of [[], ['parts'], ['codes', 'files'], ['of.later']]) {
-      const [refused] = new Session(channel).text(JSON.stringify({ ...JSON.parse(hello), speaks }), 0);
+      const refused = new Session(channel).take(JSON.stringify({ ...JSON.parse(hello), speaks }), 0);
       assert(refused?.do === 'refuse');
       assert.equal(refused.code, 'malformed');
       assert.match(refused.text, /before 0\.3\.0: update it to 0\.3\.0, then to the version of this server/);
@@ -516,7 +518,8 @@ describe('a session', () => {
   it('hands on each token as what it is, and keeps none', () => {
     const shown = (text: string, ...frames: readonly Buffer[]) => {
       const one = new Session(channel);
-      const [action] = [one.text(text, 0), ...frames.map((frame) => one.binary(frame))].flat();
+      const action =
+        one.take(text, 0) ?? frames.map((frame) => one.take(frame, 0)).find((each) => each !== null);
       assert(action?.do === 'identify');
       assert.equal(JSON.stringify(one.hello).includes('oken'), false);
       return action.tokens;
@@ -531,7 +534,7 @@ describe('a session', () => {
   });
 
   it('keeps of what an agent speaks only what this server knows', () => {
-    session.text(
+    session.take(
       hello.replace('"parts",', '"parts","of.later",').replace('"joinToken"', '"later":{},"joinToken"'),
       0,
     );
@@ -540,9 +543,9 @@ describe('a session', () => {
 
   it('wipes the activation secret after one try', () => {
     const activation = wrapped();
-    session.text(hello, 0);
+    session.take(hello, 0);
     session.identified(activation);
-    session.text(proof(Buffer.alloc(32, 3)), 0);
+    session.take(proof(Buffer.alloc(32, 3)), 0);
     assert(activation.secret.every((byte) => byte === 0));
   });
 });

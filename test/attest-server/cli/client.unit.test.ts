@@ -29,7 +29,7 @@ describe('what the command line makes of a problem', () => {
       { host: '127.0.0.1', port: 0 },
       quietAdmission(),
     );
-    client = createClient({
+    client = await createClient({
       server: new URL(`https://localhost:${listening.port}`),
       token: 'token',
       tokenFile: 'a.token',

@@ -240,7 +240,7 @@ describe('the commands about marks', () => {
     const dry = await assay(['trust', 'enable', '--dry-run']);
     assert.deepEqual([dry.code, made.decisions.latch()], [0, null]);
     assert.match(dry.out, /2 nodes not trusted now: node-1 \(untrusted\) and node-2 \(pending\)/);
-    assert.match(dry.out, /wants a copy of the audit key [0-9a-f]{8}, kept elsewhere: --audit-key-copy FILE/);
+    assert.match(dry.out, /needs a copy of the audit key [0-9a-f]{8}, kept elsewhere: --audit-key-copy FILE/);
     using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-copy-'));
     const fileOf = (name: string, text: string) => {
       writeFileSync(join(folder.path, name), text, { mode: 0o600 });
@@ -269,7 +269,7 @@ describe('the commands about marks', () => {
     const link = join(mkdtempSync(join(folder.path, 'elsewhere-')), 'copy.key');
     symlinkSync(copy, link);
     for (const near of [copy, link])
-      assert.match((await enable(near, 'yes')).err, /beside the database of a server/);
+      assert.match((await enable(near, 'yes')).err, /beside a server.s database/);
     rmSync(database);
     assert.equal(made.decisions.latch(), null);
     const done = await enable(copy, 'yes');

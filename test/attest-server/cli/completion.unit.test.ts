@@ -24,6 +24,9 @@ const hostile = ['a;reboot', '$(reboot)', '`reboot`', '-rf', ':files', 'x\ny', '
 const bounds = { timeoutMs: 30_000, maxOutputBytes: 1024 * 1024 };
 const launcher = join(import.meta.dirname, '../../../attest-server/cli/assay.mjs');
 
+const isInstalled = (shell: string) =>
+  (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, shell)));
+
 let server: ApiServer;
 let admin: Record<string, string>;
 
@@ -221,6 +224,29 @@ printf '%s\\n' "${'$'}{COMPREPLY[@]}"
     assert.deepEqual(await pressTab('get', 'nodes', '--state', '=', 'tr'), ['trusted']);
   });
 
+  /** What fish offers when Tab is pressed behind these words; the test is skipped where it is not installed. */
+  async function pressTabInFish(test: Mocha.Context, typed: string, first = ''): Promise<readonly string[]> {
+    if (!isInstalled('fish')) test.skip();
+    const script = `
+cd '${server.dir}'
+assay completion fish | source
+${first}
+complete -C 'assay ${typed}'
+`;
+    const { stdout } = await run('fish', ['--no-config', '-c', script], {
+      ...bounds,
+      env: { ...admin, PATH: path(), HOME: dir },
+    });
+    return firstColumn(stdout.toString('utf8'));
+  }
+
+  const firstColumn = (text: string) =>
+    text
+      .trim()
+      .split('\n')
+      .map((line) => line.split('\t')[0] ?? '')
+      .sort();
+
   for (const typed of [
     '',
     'wh',
@@ -236,30 +262,61 @@ printf '%s\\n' "${'$'}{COMPREPLY[@]}"
     'describe node node-1 --u',
     '--server',
     'policy --',
-  ])
+  ]) {
+    const answered = async () => firstColumn((await runAssay(['__complete', '--', ...typed.split(' ')])).out);
+
     it(`completes in bash without a process what follows assay ${typed}`, async () => {
-      const words = typed.split(' ');
-      const { out } = await runAssay(['__complete', '--', ...words]);
-      const answered = out.trim().split('\n');
-      assert.deepEqual(
-        await pressTabAfter('assay() { echo asked; }', ...words),
-        answered.map((line) => line.split('\t')[0]).sort(),
-      );
+      assert.deepEqual(await pressTabAfter('assay() { echo asked; }', ...typed.split(' ')), await answered());
     });
 
+    it(`completes in fish without a process what follows assay ${typed}`, async function () {
+      assert.deepEqual(
+        await pressTabInFish(this, typed, 'function assay; echo asked; end'),
+        await answered(),
+      );
+    });
+  }
+
+  const unknownToScripts = [
+    ...[
+      'why ',
+      'describe ',
+      'get nodes --state ',
+      'get nodes --state=u',
+      'get nodes --state --u',
+      'why -- -',
+    ],
+    ...['--context home get no', 'describe node-1 --u'],
+  ];
+
   it('asks the program where it does not know: values, names, and what stands behind them', async () => {
-    for (const typed of [
-      ...[
-        'why ',
-        'describe ',
-        'get nodes --state ',
-        'get nodes --state=u',
-        'get nodes --state --u',
-        'why -- -',
-      ],
-      ...['--context home get no', 'describe node-1 --u', 'frobnicate'],
-    ])
+    for (const typed of [...unknownToScripts, 'frobnicate'])
       assert.deepEqual(await pressTabAfter('assay() { echo asked; }', ...typed.split(' ')), ['asked'], typed);
+  });
+
+  it('asks the program in fish where bash does', async function () {
+    for (const typed of unknownToScripts)
+      assert.deepEqual(
+        // It shows what begins as the word does.
+        await pressTabInFish(this, typed, 'function assay; echo (commandline -ct)asked; end'),
+        [`${typed.split(' ').at(-1)}asked`],
+        typed,
+      );
+  });
+
+  it('completes in fish nodes, references, values and files, too', async function () {
+    assert.deepEqual(await pressTabInFish(this, 'why node-'), ['node-1', 'node-2']);
+    assert.deepEqual(await pressTabInFish(this, 'reference revoke '), ['edge-2026', 'workers-2026']);
+    assert.deepEqual(await pressTabInFish(this, 'get nodes --state=tr'), ['--state=trusted']);
+    assert.deepEqual(await pressTabInFish(this, 'verify admin'), ['admin-token']);
+  });
+
+  it('asks for everything in fish, once it hears that the program is of another version', async function () {
+    const older = "set -g __assay_version 0.0.1; complete -C 'assay why node-' >/dev/null";
+    assert.deepEqual(await pressTabInFish(this, 'wh', `${older}; function assay; echo whasked; end`), [
+      'whasked',
+    ]);
+    assert.deepEqual(await pressTabInFish(this, 'wh', older), ['whoami', 'why']);
   });
 
   it('asks for everything, once it hears that the program is of another version', async () => {
@@ -277,7 +334,7 @@ printf '%s\\n' "${'$'}{COMPREPLY[@]}"
       const { out } = await runAssay(['completion', shell]);
       const file = join(dir, `assay.${shell}`);
       await writeFile(file, out);
-      if (!(process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, shell)))) {
+      if (!isInstalled(shell)) {
         console.log(`      ${shell} is not installed: its script is not read`);
         this.skip();
       }

@@ -106,6 +106,19 @@ describe('get nodes', () => {
       assert.equal((await assay(`get nodes ${line}`)).err, '', line);
   });
 
+  it('says where to look if many fail by one code, and where if a change of ours turned them', async () => {
+    const hint = async () => (await assay('get nodes')).err.split('\n').slice(1, -1);
+    set(world, 'node-4', 'untrusted', 0, 'kernel_unknown');
+    assert.deepEqual(await hint(), []);
+    set(world, 'node-5', 'untrusted', 0, 'kernel_unknown');
+    for (const name of ['node-6', 'node-7', 'node-8']) set(world, name, 'unknown', 0, 'evidence_overdue');
+    assert.deepEqual(await hint(), [
+      '3 nodes are untrusted by kernel_unknown. What they have in common, and the command for all of them:',
+      '  assay reference candidates',
+    ]);
+    assert.equal((await assay('get nodes --no-headers')).err, '');
+  });
+
   it('shows no heading with --no-headers, and colours each line as before', async () => {
     const { out } = await assay('get nodes --no-headers', { colour: true });
     assert.deepEqual(

@@ -67,7 +67,7 @@ describe('a server that hangs', () => {
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const address = server.address();
       const port = typeof address === 'object' ? address?.port : 0;
-      const client = createClient(
+      const client = await createClient(
         {
           server: new URL(`https://localhost:${port}`),
           token: 'token',

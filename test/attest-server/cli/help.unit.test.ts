@@ -53,6 +53,18 @@ describe('the help of assay', () => {
     assert.deepEqual(missing, [], 'write theirs in attest-server/cli/tree/examples.ts');
   });
 
+  for (const name of ['get', 'why', 'describe', 'history', 'attest'])
+    it(`is the same of ${name}, which does not wait for the other commands to be declared`, () => {
+      const helpOf = (first?: string) => {
+        const program = createProgram(ioOf({}), () => {}, first);
+        const command = program.commands.find((each) => each.name() === name);
+        return [command, ...(command?.commands ?? [])].map((each) => each?.helpInformation());
+      };
+      assert.deepEqual(helpOf(name), helpOf());
+      const declared = (first?: string) => createProgram(ioOf({}), () => {}, first).commands.length;
+      assert.ok(declared(name) < declared());
+    });
+
   for (const { path } of leaves)
     it(`shows how to type ${path.join(' ')}, and each example is one of that command that is taken`, async () => {
       const { out } = await runAssay([...path, '--help']);

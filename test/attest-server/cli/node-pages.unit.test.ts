@@ -7,8 +7,8 @@ import { describeNodes } from '../../../attest-server/cli/commands/describe.ts';
 import { explainNodes } from '../../../attest-server/cli/commands/why.ts';
 import type { CliContext } from '../../../attest-server/cli/context.ts';
 import { nodeTable } from '../../../attest-server/cli/node-table.ts';
-import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
-import { aspects } from '../../../attest-server/wire/verdict.ts';
+import { type ReasonCode, reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { aspects, type Reason } from '../../../attest-server/wire/verdict.ts';
 import { now, reasonOf } from '../http/api-fixture.ts';
 
 const instant = (ago: number) => new Date(now - ago * 1000).toISOString();
@@ -118,15 +118,6 @@ const widest = (text: string, isCounted: (line: string) => boolean = () => true)
 const isProse = (line: string) => !line.trimStart().startsWith('assay ');
 
 describe('the pages about one node', () => {
-  it('names the way to what many nodes have in common, where their taints wait for that', async () => {
-    const none = { taints: [], label: false, condition: null };
-    const marks = { there: none, wanted: none, tamperedAt: null, resource: null };
-    const page = (suppressed: string | null) =>
-      shown(why, null, { ...view, marks: { ...marks, suppressed } });
-    assert.match((await page('breaker')).replaceAll(/\s+/g, ' '), /in common: assay reference candidates/);
-    assert.doesNotMatch(await page(null), /assay reference candidates/);
-  });
-
   for (const [name, page] of [
     ['why', why],
     ['describe', describing],
@@ -145,6 +136,31 @@ describe('the pages about one node', () => {
         const lines = (await shown(page, columns)).split('\n').map((line) => line.trim());
         assert.ok(lines.includes(command.trim()), String(columns));
       }
+    });
+
+    it(`${name}: has the commands for each reason that stands by itself, and says once what is for several`, async () => {
+      const reason = (code: ReasonCode, next: string, more: Partial<Reason> = {}) => ({
+        ...reasonOf(code, { text: code, ...more }),
+        next,
+      });
+      const unread = { aspect: 'disk', actual: 'inspect did not run' } as const;
+      const reasons = [
+        reason('kernel_unknown', 'Do this:\n  assay boot diff node-2'),
+        reason('initrd_unknown', 'Do this:\n  assay boot diff node-2'),
+        reason('facts_unavailable', 'Do that:\n  systemctl status a', unread),
+        reason('facts_unavailable', 'Do that:\n  systemctl status a', { ...unread, expected: 'b' }),
+        reason('lockdown_off', 'Do more:\n  systemctl status c', { aspect: 'host' }),
+      ];
+      const text = await shown(page, 100, nodeView.parse({ ...view, reasons }));
+      const marks = text.match(
+        /(?:kernel|initrd)_unknown(?= \(|:)|assay boot diff|status \w$|lockdown_off(?= \(|:)/gm,
+      );
+      assert.deepEqual(
+        marks?.filter((mark, at) => marks.indexOf(mark) === at),
+        ['kernel_unknown', 'initrd_unknown', 'assay boot diff', 'status a', 'lockdown_off', 'status c'],
+      );
+      for (const command of ['boot diff', 'status a', 'status c'])
+        assert.equal(text.split(command).length, 2, text);
     });
 
     it(`${name}: names the evidence that other commands take, by twelve digits`, async () => {
@@ -170,6 +186,12 @@ describe('the pages about one node', () => {
     const page = await shown(why, 100, several);
     const marks = page.match(/PCR \d|something else|If not, do that|Do that/g);
     assert.deepEqual(marks, ['PCR 4', 'PCR 8', 'PCR 9', 'If not, do that', 'something else', 'Do that']);
+  });
+
+  it('why: has no line for what is not known, and names an aspect once', async () => {
+    const reasons = [reasonOf('evidence_overdue', { aspect: 'identity', expected: null, actual: null })];
+    const page = await shown(why, 100, nodeView.parse({ ...view, reasons }));
+    assert.match(page, /^ {4}component {2}identity \(service, fail\)\n {4}source /m);
   });
 
   it('gives programs the whole of it: next, since, evidence', async () => {

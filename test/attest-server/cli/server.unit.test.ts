@@ -106,13 +106,33 @@ describe('what assay says of the server', () => {
     const { out } = await assay('status');
     assert.match(
       out,
-      /^Rolled back: +since \S+ \(\w+ ago\), by token:bob: a slip; in place of e25be25be25b, until /m,
+      /^Rolled back: +since \S+ \(\w+ ago\), by token:bob: a slip; e25be25be25b stays out of force until the policy in \/etc\/assay\/policy\.yaml changes$/m,
     );
     assert.match(out, /^Comparing: +site@0123456789ab with it, .*: 1200 nodes so far$/m);
     assert.match(out, /^ +assay policy simulate \S+\n +assay policy allow e25be25be25b --reason "/m);
     const { policy, faulty } = JSON.parse((await assay('status -o json')).out);
     assert.equal(policy.rollback.insteadOf, 'e25be25be25b');
     assert.equal(faulty.at(-1).refused.untrusted, 37);
+  });
+
+  it('says when the latest backup was made, when one is overdue and why, and that there is none', async () => {
+    const backups = async () => (await assay('status')).out.match(/^Backups: .*\n(?: .*\n)*/m)?.[0] ?? '';
+    assert.match(await backups(), /^Backups: +none by themselves \(docs\/backup\.md\)\n$/);
+    const shown = {
+      ...{ directory: '/srv/copies', every: 24 * 3_600_000, keep: 7, count: 3 },
+      ...{ latestAt: now - 7_200_000, isOverdue: false, fault: null },
+    };
+    world.backups = shown;
+    assert.match(await backups(), /^Backups: +3 in \/srv\/copies, the latest \S+ \(\w+ ago\)\n$/);
+    world.backups = { ...shown, latestAt: null, count: 0, isOverdue: true, fault: 'no room \u001b[2J' };
+    assert.match(
+      await backups(),
+      /^Backups: +0 in \/srv\/copies\n +overdue: one is to be made every 24 h\n +the latest try failed: no room \\u001b\[2J\n +what to do: docs\/runbooks\//,
+    );
+    const { backups: view } = JSON.parse((await assay('status -o json')).out);
+    assert.deepEqual([view.latestAt, view.overdue, view.everySeconds], [null, true, 86_400]);
+    world.backups = null;
+    assert.equal(JSON.parse((await assay('status -o json')).out).backups, null);
   });
 
   it('says how the webhook is, tries it, and exits with 1 where nothing arrives', async () => {
@@ -135,7 +155,7 @@ describe('what assay says of the server', () => {
       '2 wait',
       'answered 503',
       'assay webhook test',
-      'of 3 events',
+      '3 events were dropped',
     ])
       assert.ok(out.includes(text), out);
     const answer = await assay('webhook test');

@@ -35,6 +35,7 @@ import { groupOf, type PolicyGroup, shownGroup } from '../../../attest-server/po
 import type { SharedReference } from '../../../attest-server/policy/reference-reach.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Absence } from '../../../attest-server/presence/ports.ts';
+import { sharedWith } from '../../../attest-server/references/alike-nodes.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -190,7 +191,9 @@ export interface World {
   readonly lastSeen: Map<string, ProvenConnection>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
+  backups: ReturnType<ApiPorts['server']['backups']>;
   cluster: Control | null;
+  clusterRights: ApiPorts['clusterRights'];
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
   webhook: ApiPorts['webhook'];
@@ -214,7 +217,7 @@ export interface World {
   hung: number;
   /** Others ask about policies already. */
   busy: boolean;
-  /** The server is of a version that could not simulate steps of references. */
+  /** The server is of a version that could neither simulate steps of references nor search the audit log. */
   earlier: boolean;
 }
 
@@ -251,7 +254,9 @@ export function emptyWorld(): World {
     waits: new Map(),
     lastSeen: new Map(),
     labels: null,
+    backups: null,
     cluster: null,
+    clusterRights: null,
     absences: new Map(),
     webhook: null,
     simulated: [],
@@ -440,6 +445,7 @@ export function portsOf(world: World): ApiPorts {
     turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
+    clusterRights: world.clusterRights,
     presence: {
       isHidden: (node) =>
         world.absences.get(node)?.goneAt != null && world.nodes.get(node)?.status?.state !== 'untrusted',
@@ -462,6 +468,12 @@ export function portsOf(world: World): ApiPorts {
             unknownAfter: 180_000,
           },
           filter,
+        ),
+      shared: (node, group) =>
+        sharedWith(
+          node,
+          [...world.nodes.values()].flatMap(({ status }) => status ?? []),
+          group,
         ),
     },
     bundle: async (node, evidence) => {
@@ -557,6 +569,7 @@ export function portsOf(world: World): ApiPorts {
       faulty: () => world.faulty,
       space: () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
+      backups: () => world.backups,
       certificates: () => [
         { of: 'server', expiresAt: now + 90 * 86_400_000 },
         { of: 'authority', expiresAt: now + 3000 * 86_400_000 },
@@ -596,7 +609,10 @@ export async function startApi(world: World): Promise<ApiServer> {
   const admission = quietAdmission();
   const api = createApi({ ...portsOf(world), known: (socket) => admission.visitor(socket)?.prove() });
   const answer: RequestListener = (message, response) => {
-    if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
+    if (world.earlier)
+      message.url = message.url
+        ?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown')
+        .replace(/^(\/v1\/audit\?.*)\border=/, '$1unknown=');
     api(message, response);
   };
   const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, admission);

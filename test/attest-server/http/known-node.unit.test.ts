@@ -99,6 +99,36 @@ describe('what the server knows of a node', () => {
     );
   });
 
+  it('is how many fail the same way, before what to do about it alone, if that is no change of ours', async () => {
+    const kernel = {
+      set: 'a'.repeat(16),
+      things: [{ what: 'kernel', name: '/vmlinuz', digest: null, more: 0 }],
+      own: false,
+      lacks: null,
+      since: now,
+      codes: ['kernel_unknown'],
+      rules: [],
+      knownBy: null,
+      signed: false,
+      held: [],
+    };
+    const reasons = [reasonOf('lockdown_off', { severity: 'warn' }), reasonOf('kernel_unknown')];
+    const failing = verdictOf({ state: 'untrusted', reasons });
+    const begins = async (name: string) =>
+      (await one(name)).reasons.map(({ next }) => /^\d+ nodes fail the same way/.test(next ?? ''));
+    for (const name of ['node-1', 'node-2']) put(name, { memory: { unknown: { boot: kernel } } }, failing);
+    assert.deepEqual(await begins('node-1'), [false, false]);
+    put('node-3', { memory: { unknown: { boot: kernel } } }, failing);
+    put('node-4', { memory: { unknown: { boot: { ...kernel, set: 'b'.repeat(16) } } } }, failing);
+    assert.deepEqual(await begins('node-1'), [false, true]);
+    assert.deepEqual(await begins('node-4'), [false, false]);
+    const [, reason] = (await one('node-1')).reasons;
+    assert.match(
+      reason?.next ?? '',
+      /^3 nodes .* for all of them:\n {2}assay reference candidates --group workers\n.*\n {2}assay boot diff node-1\n/,
+    );
+  });
+
   it('is which references its boot is like, and whose they are; old evidence is like none', async () => {
     world.references.push(referenceOf('workers-1'));
     const aspects = verdictOf({

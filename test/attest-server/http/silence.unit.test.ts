@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import type { EndedConnection } from '../../../attest-server/formats/silence.ts';
@@ -8,6 +10,7 @@ import {
   emptyWorld,
   enrolled,
   now,
+  reasonOf,
   startApi,
   statusOf,
   verdictOf,
@@ -27,6 +30,10 @@ const commandsIn = (text: string) =>
     .split('\n')
     .filter((line) => line.startsWith('  '))
     .map((line) => line.trim());
+
+const hostUnits = join(import.meta.dirname, '../../../manifests/host');
+const unitsIn = (advice: string) =>
+  [...advice.matchAll(/^ {2}(?:systemctl \w+|journalctl -u) (\S+)/gm)].map(([, name]) => `${name}.service`);
 
 describe('a silent node', () => {
   let world: World;
@@ -87,7 +94,7 @@ describe('a silent node', () => {
       'the server refused it',
       { by: 'server', status: 1008, reason: 'malformed' },
       /this server closed its connection at \S+ \(malformed\)\.$/,
-      `assay audit export - | grep ${node}`,
+      `assay audit list --node ${node} --since 1d`,
     ],
   ];
   for (const [what, change, text, first] of faces)
@@ -98,6 +105,7 @@ describe('a silent node', () => {
       assert.equal(reasons[0]?.code, 'evidence_overdue');
       assert.match(reasons[0].text, text);
       assert.equal(commandsIn(reasons[0].next ?? '')[0], first);
+      for (const unit of unitsIn(reasons[0].next ?? '')) assert.ok(existsSync(join(hostUnits, unit)), unit);
       assert.deepEqual(disconnected, {
         at: '2026-11-20T11:53:20.000Z',
         by: change.by ?? 'agent',
@@ -112,20 +120,31 @@ describe('a silent node', () => {
     const heard = (await view()).reasons[0];
     assert.match(
       heard?.text ?? '',
-      /connected since 2026-11-20T11:45:00\.000Z and was last heard at 2026-11-20T11:59:51\.000Z, but does not answer\.$/,
+      /agent connected at 2026-11-20T11:45:00\.000Z and was last heard at 2026-11-20T11:59:51\.000Z, but does not answer\.$/,
     );
     assert.equal(commandsIn(heard?.next ?? '')[0], 'systemctl status assay-tpm-broker');
     world.connected.set(node, { ...connected, heardAt: now - 90_000 });
     assert.equal(commandsIn((await view()).reasons[0]?.next ?? '')[0], 'ping -c 3 10.0.0.1');
   });
 
-  it('keeps what was stored where it never came since the server started, and says that', async () => {
+  it('says that the server started since, and what it does not know for that', async () => {
     const { reasons, heardAt, disconnected } = await view();
     assert.match(
       reasons[0]?.text ?? '',
-      /^The node has not proven itself lately\. It has not been connected since this server started, at \S+Z\.$/,
+      /^The node has not proven itself lately\. This server started at \S+Z, and the node has not connected since, so it is not known how its connection ended\.$/,
     );
     assert.deepEqual([heardAt, disconnected], [null, null]);
+  });
+
+  it('keeps how its connection ended where that was stored before the server started', async () => {
+    const text =
+      'The node has not proven itself lately: nothing has come from it since 2026-11-20T11:50:00.000Z.';
+    const overdue = verdictOf({ state: 'unknown', reasons: [reasonOf('evidence_overdue', { text })] });
+    world.nodes.set(node, { enrolled: enrolled(node), status: statusOf(node, overdue) });
+    assert.match(
+      (await view()).reasons[0]?.text ?? '',
+      /^The node .* since 2026-11-20T11:50:00\.000Z\. This server started at \S+Z, and the node has not connected since\.$/,
+    );
   });
 
   it('in a cluster says how its kubelet is, by the word of the cluster', async () => {

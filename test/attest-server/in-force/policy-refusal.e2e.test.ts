@@ -99,7 +99,7 @@ describe('a policy that would take the trust of many nodes', () => {
         4,
         [
           `assay policy simulate ${file}`,
-          `assay policy allow ${revisionOf(wrong)} --reason "these nodes are to lose their trust"`,
+          `assay policy allow ${revisionOf(wrong)} --reason "these nodes should lose their trust"`,
         ],
       ],
     );
@@ -245,7 +245,7 @@ describe('a policy that would take the trust of many nodes', () => {
     it('stays out of force while its text stays as it is, over restarts (row 390)', async () => {
       const { code, out } = await goBack();
       assert.equal(code, 0);
-      assert.ok(out.includes(`until ${file} gives another text`), out);
+      assert.ok(out.includes(`until the policy in ${file} changes\n`), out);
       assert.equal(await revision(), revisionOf(good));
       const same = async () => {
         const { policy, faulty } = await status();

@@ -41,9 +41,9 @@ class Said implements AsyncDisposable {
     this.lists = lists;
     this.watch = new NodeWatch({
       requests: {
-        json: async (request) => {
+        json: async (request: ClusterRequest): Promise<never> => {
           this.asked.push(request);
-          return this.lists(request);
+          return this.lists(request) as never;
         },
         stream: async (request, signal) => {
           this.asked.push(request);

@@ -57,9 +57,8 @@ describe('what the server writes into its cluster', () => {
     ]);
     assert.deepEqual([after.taints, after.name], [[taint], 'n1']);
     const condition = { type: 'assay.dev/Trusted', status: 'True', reason: 'Trusted' };
-    const status = await writer.patchNodeStatus('n1', [
-      { op: 'add', path: '/status/conditions/-', value: condition },
-    ]);
+    const added = { op: 'add', path: '/status/conditions/-', value: condition } as const;
+    const status = await writer.patchNode('n1', [added], '/status');
     assert.deepEqual(status.conditions.at(-1), condition);
     await until(() => n1().resourceVersion === status.resourceVersion);
     assert.deepEqual((await writer.readNode('n1'))?.taints, [taint]);

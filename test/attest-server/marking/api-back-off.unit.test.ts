@@ -49,9 +49,23 @@ describe('the back-off towards the API', () => {
   it('has marks wait from the third failure in a row on', () => {
     const taken = Array.from({ length: 4 }, () => {
       backOff.failed('marks', away, null);
-      return waits()[0];
+      const [wait = 0] = waits();
+      at += wait;
+      return wait;
     });
     assert.deepEqual(taken, [0, 0, 1000, 2000]);
+  });
+
+  it('counts requests once that were under way together, whatever the API asks of each', () => {
+    for (let request = 0; request < 8; request++) backOff.failed('marks', away, null);
+    assert.equal(waits()[0], 1000);
+    at = 1000;
+    for (let request = 0; request < 8; request++) backOff.failed('resources', busy(3000), null);
+    assert.equal(waits()[2], 3000);
+    assert.equal(backOff.failuresOf('resources'), 1);
+    backOff.answered('marks');
+    for (let request = 0; request < 8; request++) backOff.failed('marks', busy(2000 + request), null);
+    assert.deepEqual([waits()[0], backOff.failuresOf('marks')], [2007, 1]);
   });
 
   it('takes refusals for a matter of all where a tenth is refused and none is accepted', () => {

@@ -55,8 +55,8 @@ export class MadeCluster {
   };
 
   readonly writer: ClusterWriter = {
-    patchNode: (name, operations) => this.#patch('patch', name, operations),
-    patchNodeStatus: (name, operations) => this.#patch('patch status', name, operations),
+    patchNode: (name, operations, of) =>
+      this.#patch(of === '/status' ? 'patch status' : 'patch', name, operations),
     readNode: (name) => this.#answer(`get ${name}`, () => this.nodesByName.get(name) ?? null),
     applyAttestation: (node) => this.#answer('apply', () => void this.attestationNames.add(node.name)),
     attestations: () =>

@@ -57,7 +57,7 @@ export class MarkedCluster {
     this.#parts = parts;
     this.#report = report;
     this.reconciler = this.#open();
-    this.cluster.onChange((name) => this.reconciler.enqueue(name));
+    this.cluster.onChange((name) => this.reconciler.queue.add(name));
     this.decisions.onChange(() => this.reconciler.decisionsChanged());
     for (let i = 1; i <= nodes; i++) this.join(`node-${i}`);
   }
@@ -111,7 +111,7 @@ export class MarkedCluster {
       since: before?.state === verdict.state ? before.since : at,
       ...given,
     });
-    this.reconciler.enqueue(name);
+    this.reconciler.queue.add(name);
   }
 
   /** Some time passes, second by second where work is due. */

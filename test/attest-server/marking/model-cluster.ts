@@ -24,7 +24,7 @@ export interface StoredNode {
   status: { conditions?: NodeCondition[] };
 }
 
-type Patched = Pick<ClusterWriter, 'patchNode' | 'patchNodeStatus' | 'readNode'>;
+type Patched = Pick<ClusterWriter, 'patchNode' | 'readNode'>;
 type Told = Pick<ClusterWriter, 'applyAttestation' | 'attestations' | 'removeAttestation' | 'event'>;
 
 /**
@@ -125,14 +125,6 @@ export class ModelCluster implements ClusterNodes, Patched, Told {
     return node === undefined ? null : projected(node);
   }
 
-  patchNode(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode> {
-    return this.#patch('patch', name, operations);
-  }
-
-  patchNodeStatus(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode> {
-    return this.#patch('patch status', name, operations);
-  }
-
   async applyAttestation(node: ClusterNode, status: Readonly<Record<string, unknown>>): Promise<void> {
     await this.before('apply', node.name);
     this.writes.push(`apply ${node.name}`);
@@ -156,11 +148,12 @@ export class ModelCluster implements ClusterNodes, Patched, Told {
     this.events.push({ node: name, event });
   }
 
-  async #patch(
-    request: 'patch' | 'patch status',
+  async patchNode(
     name: string,
     operations: readonly PatchOperation[],
+    subresource: '' | '/status' = '',
   ): Promise<ClusterNode> {
+    const request = subresource === '/status' ? 'patch status' : 'patch';
     await this.before(request, name);
     const node = this.stored.get(name);
     if (node === undefined) throw new ClusterError('not_found', `no Node ${name}`);

@@ -147,7 +147,7 @@ describe('a change of ours that turns verdicts', () => {
     const dry = await assay(...revoke, '--dry-run');
     assert.match(
       dry.out,
-      /5 nodes \(node-1, .*\) would get no taint until a person lets it come: assay breaker release/,
+      /5 nodes \(node-1, .*\) would get no taint until a person releases it: assay breaker release/,
     );
     const dryTaint = await assay(...revoke, '--taint', '--dry-run');
     assert.match(dryTaint.out, /5 nodes \(node-1, .*\) would be tainted at once/);

@@ -112,7 +112,7 @@ describe('the patch of a Node', () => {
       const node = cluster.get(name);
       assert.ok(node);
       const { operations } = statusPatch(node, { status, reason, message: '' }, at);
-      await cluster.patchNodeStatus(name, operations);
+      await cluster.patchNode(name, operations, '/status');
       const found = cluster.conditionOf(name, trustedCondition);
       return [found?.lastTransitionTime, found?.lastHeartbeatTime];
     };
@@ -131,7 +131,7 @@ async function markAndCompare(cluster: ModelCluster, marks: Marks): Promise<void
   const after = spec.operations.length === 0 ? node : await cluster.patchNode(name, spec.operations);
   const status = statusPatch(after, marks.condition, today);
   const last =
-    status.operations.length === 0 ? after : await cluster.patchNodeStatus(name, status.operations);
+    status.operations.length === 0 ? after : await cluster.patchNode(name, status.operations, '/status');
   assert.deepEqual(foreignOf(cluster.stored.get(name)), before);
   const found = marksOn(last, keys);
   const inOrder = (taints: Marks['taints']) => taints.map(({ key, value }) => `${key}=${value}`).sort();

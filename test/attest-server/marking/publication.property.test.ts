@@ -81,7 +81,7 @@ describe('what is published of nodes, whatever happens', function () {
           else if (what === 'restart') await marked.restart();
           else if (what === 'revoke') {
             marked.statuses.delete(node);
-            marked.reconciler.enqueue(node);
+            marked.reconciler.queue.add(node);
           }
           await marked.pass(seconds * second);
         }

@@ -198,12 +198,13 @@ describe('the reconciler', () => {
     for (const reason of ['failed', 'invalid', 'conflict'] as const) {
       const marked = await marking();
       const { patchNode } = marked.cluster;
-      marked.cluster.patchNode = (node, operations) =>
+      marked.cluster.patchNode = (node, operations, subresource) =>
+        subresource !== '/status' &&
         operations.some(({ op, path }) =>
           reason === 'conflict' ? path === '/metadata/resourceVersion' : op === 'add',
         )
           ? Promise.reject(new ClusterError(reason, 'request is too large'))
-          : patchNode.call(marked.cluster, node, operations);
+          : patchNode.call(marked.cluster, node, operations, subresource);
       marked.commit(name, failed);
       await marked.settle();
       assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined, reason);
@@ -213,16 +214,16 @@ describe('the reconciler', () => {
   it('takes away a condition that says trusted where the API does not take another one', async () => {
     for (const reason of ['failed', 'invalid', 'forbidden'] as const) {
       const marked = await marking();
-      const { patchNodeStatus } = marked.cluster;
-      marked.cluster.patchNodeStatus = (node, operations) =>
-        operations.some(({ op }) => op === 'replace' || op === 'add')
+      const { patchNode } = marked.cluster;
+      marked.cluster.patchNode = (node, operations, subresource) =>
+        subresource === '/status' && operations.some(({ op }) => op === 'replace' || op === 'add')
           ? Promise.reject(new ClusterError(reason, 'it is not taken'))
-          : patchNodeStatus.call(marked.cluster, node, operations);
+          : patchNode.call(marked.cluster, node, operations, subresource);
       marked.commit(name, overdue);
       await marked.settle();
       assert.equal(marked.cluster.conditionOf(name, trustedCondition), undefined, reason);
       assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
-      marked.cluster.patchNodeStatus = patchNodeStatus;
+      marked.cluster.patchNode = patchNode;
       await marked.pass(minute);
       assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'Unknown');
     }

@@ -98,7 +98,7 @@ describe('the resource of a node', () => {
     await until(() => room.kubernetes.nodes.get('node-3') !== null);
     const { nodes, writer } = room.kubernetes;
     const started = new MarkedCluster({ nodes: 0, parts: { nodes, writer } });
-    nodes.onChange((name) => started.reconciler.enqueue(name));
+    nodes.onChange((name) => started.reconciler.queue.add(name));
     for (const name of ['node-1', 'node-2', 'node-3']) {
       started.commit(name, { state: 'trusted' });
       const status = started.statuses.get(name);
@@ -125,7 +125,7 @@ describe('the resource of a node', () => {
 
   it('says pending of a node whose enrolment was revoked', async () => {
     marked.statuses.delete('node-1');
-    marked.reconciler.enqueue('node-1');
+    marked.reconciler.queue.add('node-1');
     await marked.settle();
     assert.deepEqual(await shown('node-1'), ['pending', 'Unknown', false]);
   });

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import { expectedNoResume } from '../../../attest-server/policy/boot/command-line-rules.ts';
 import { type AdviceContext, isCommand } from '../../../attest-server/wire/advice.ts';
 import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { aspects } from '../../../attest-server/wire/verdict.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 
 const known: Required<AdviceContext> = {
@@ -29,6 +31,25 @@ describe('what to do next', () => {
     }
   });
 
+  it('has commands in which no word is left to fill in, but a file that a person writes or keeps', () => {
+    for (const code of reasonCodes)
+      for (const aspect of aspects)
+        for (const line of linesOf(nextStep({ code, aspect, reference: 'a', actual: 'b' }, known)).filter(
+          isCommand,
+        ))
+          assert.doesNotMatch(
+            line.replace(/ FILE$|"[^"]*"/g, ''),
+            /(?<![=\w])[A-Z]{3,}\b(?!=)/,
+            `${code}: ${line}`,
+          );
+  });
+
+  it('on a line that lets an image be resumed is the word that it lacks', () => {
+    const advice = nextStep({ code: 'cmdline_policy', aspect: 'boot', expected: expectedNoResume }, known);
+    assert.match(advice, /Add nohibernate/);
+    assert.doesNotMatch(nextStep({ code: 'cmdline_policy', aspect: 'boot' }, known), /nohibernate/);
+  });
+
   it('has a line for each step, and each command alone on one', () => {
     for (const code of reasonCodes) {
       const lines = linesOf(nextStep({ code, reference: 'workers-1', actual: 'worker-9' }, known));
@@ -37,7 +58,7 @@ describe('what to do next', () => {
         if (isCommand(line))
           assert.match(
             line,
-            /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|kubectl|ls|wc|findmnt|lsblk|cryptsetup) )/,
+            /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|kubectl|ls|wc|findmnt|lsblk|blkid) )/,
             code,
           );
         // Prose names a command only where it is no step of its own.
@@ -59,7 +80,7 @@ describe('what to do next', () => {
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
     ]);
     assert.deepEqual(commands('ima_unknown_file'), [
-      '  assay reference runtime --from-dpkg DIR --name worker-3-20261126-cdcdcd-files --group workers -f worker-3-20261126-cdcdcd-files.json',
+      '  assay reference runtime --from-dpkg /var/cache/apt/archives --name worker-3-20261126-cdcdcd-files --group workers -f worker-3-20261126-cdcdcd-files.json',
       '  assay reference import worker-3-20261126-cdcdcd-files.json',
       '  assay reference approve worker-3-20261126-cdcdcd-files --reason "the update is wanted"',
       `  assay reference capture worker-3 --kind runtime --only ${'ef'.repeat(32)} --name worker-3-20261126-cdcdcd-file --staged`,

@@ -78,8 +78,8 @@ export class Fleet {
     presence.begin({
       status: (name) => attestation.status(name),
       statuses: () => attestation.statuses(),
-      recall: (name) => attestation.recall(name),
-      archive: (names, work) => attestation.archive(names, work),
+      recall: (name) => attestation.lives.recall(name),
+      archive: (names, work) => attestation.lives.archive(names, work),
       isConnected: (name) => this.connected.has(name),
     });
   }

@@ -188,7 +188,7 @@ describe('a node that leaves its cluster', () => {
     const { record } = fleet.machines.get('node-2') ?? assert.fail();
     const { ekDigest, akName } = record;
     const revoked = { name: 'node-2', ekDigest, at: fleet.now, reason: 'exchanged' };
-    await fleet.attestation.release(
+    await fleet.attestation.lives.release(
       'node-2',
       () => fleet.store.enrolment.revoke(revoked, madeEvent('enrol.revoke', 'node-2')),
       akName,

@@ -95,7 +95,7 @@ describe("the server's certificate, while the server runs", () => {
       caFile: 'ca.crt',
       startedBy: null,
     };
-    await assert.rejects(createClient(access).get('/v1/nodes', z.unknown()), (error) => {
+    await assert.rejects((await createClient(access)).get('/v1/nodes', z.unknown()), (error) => {
       assert.ok(error instanceof CliError);
       assert.ok(error.message.includes(`the server's certificate ended at ${ended}`), error.message);
       assert.match(error.message, /the clock of this machine says \d{4}-/);

@@ -183,9 +183,10 @@ describe("the server's certificate", () => {
 
     it('is made anew once a clock that was ahead is right', async () => {
       await using room = await open();
-      now += 300 * day;
+      now = Date.now() + 300 * day;
       await until(() => told.length >= 1);
-      now -= 300 * day;
+      // Not the time from before: the authority is good since the second in which it was made, and before it no clock is right.
+      now = Date.now();
       await until(() => told.length >= 2 && !isRenewalDue(room.identity, now));
     });
 

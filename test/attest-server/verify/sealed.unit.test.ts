@@ -147,11 +147,8 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ['BootReading', 'BootReading.of({ digest, bytes }, null);'],
   ['BootReading', 'export const r = new BootReading(part, null);'],
   ['SignedAnswer', 'export const a = new SignedAnswer(evidence, expected, null, [signed]);'],
-  ['SignedAnswer', 'answer.proven({ parts: { boot } });'],
-  [
-    'SignedAnswer',
-    'export const a: SignedAnswer = { resetCount: 1, proven: () => proven, provenInSteps: () => proven };',
-  ],
+  ['SignedAnswer', 'answer.provenInSteps({ parts: { boot } });'],
+  ['SignedAnswer', 'export const a: SignedAnswer = { resetCount: 1, provenInSteps: () => proven };'],
   ['knowingSaid', "knowingSaid(replayed, 'ro quiet');"],
   ['checkParts', 'checkParts(parts, facts, { part: () => part, keep() {} });'],
   ['appraise', "appraise({ ...proven, banks }, policy, { name: 'n' }, [], 0);"],
@@ -169,7 +166,7 @@ const good: readonly string[] = [
   'memory.keepList(akName, clock, { before: null, last: checkpoint });',
   'knowingInitrds(boot, [initrd]); checkInitrds(undefined, new Map(), memory); memory.keepManifest(digest, read);',
   'export const b: MeasuredBoot = measureReading(BootReading.of(hashPart(bytes), null), proven.banks, null, noFiles);',
-  'export const a: Proven = answer.proven({ parts });',
+  'export const a: Generator<void, Proven> = answer.provenInSteps({ parts });',
   'export const r: ReplayedBoot = replayBoot(hashPart(bytes), [values, handBank, bank]);',
 ];
 

@@ -10,7 +10,7 @@ import { parseJoinToken } from '../../../agent/join-token.ts';
 import { faultLine, parseSaid } from '../../../agent/netfilter/messages.ts';
 import { NetfilterFault } from '../../../agent/netfilter/netfilter-fault.ts';
 import { parseFailedCommand, parseResponseCode } from '../../../agent/node-tpm2/response-code.ts';
-import { parseRequest } from '../../../agent/tpm-broker/messages.ts';
+import { parseRequest } from '../../../agent/tpm-broker/requests.ts';
 import { parseNode } from '../../../attest-server/kubernetes/node.ts';
 import { textIn } from '../../../manifests/cloud/aws/xml.ts';
 import { digestOfArea, digestOfPem } from '../../../manifests/cloud/ek-digest.ts';
@@ -53,7 +53,7 @@ export const listening: FuzzedParser = {
 
 /** What programs on a node say to each other at Unix sockets: requests to the TPM broker, answers of netfilter and of probes. */
 export const localMessages: FuzzedParser = {
-  sources: ['agent/tpm-broker/messages.ts', 'agent/netfilter/messages.ts', 'agent/health/ask-health.ts'],
+  sources: ['agent/tpm-broker/requests.ts', 'agent/netfilter/messages.ts', 'agent/health/ask-health.ts'],
   form: { kind: 'json', words: ['sha256', 'sha384', 'quote', 'activate'] },
   most: 8 * 1024,
   seeds: () => [

@@ -42,7 +42,9 @@ export async function openDocker(store: 'own' | 'containerd'): Promise<Container
   const folder = await temporaryFolder(opened);
   const socket = join(folder, 'docker.sock');
   const file = join(folder, 'daemon.json');
-  await writeFile(file, JSON.stringify({ features: { 'containerd-snapshotter': store === 'containerd' } }));
+  // No container runs here, and its proxy is not unpacked.
+  const features = { 'containerd-snapshotter': store === 'containerd' };
+  await writeFile(file, JSON.stringify({ features, 'userland-proxy': false }));
   const command = commandOf('docker', ['--config', folder, '--host', `unix://${socket}`]);
   await begin(
     opened,

@@ -42,7 +42,7 @@ const text = JSON.stringify({
   joinToken: false,
   speaks: spokenWords,
 });
-session.text(text, 0);
+session.take(text, 0);
 session.identified(null);
 const place = toy.ask(node.name, channel);
 const asked = { selection: {}, holds: [], parts: [], paths: [], supplements: place && { initrds: place } };
@@ -57,10 +57,9 @@ const collected = await readNode({ parts: [], supplements: challenge.supplements
 const quote = { attest: Buffer.of(1), signature: Buffer.of(1), pcrs: {} };
 const situation = { ...collected, node: node.name, channel, helloDigest: hash('sha256', text, 'hex') };
 const frames = await answer(challenge, situation, { quote: async () => quote });
-let said: ReturnType<Session['binary']> = [];
-for (const frame of frames) said = Buffer.isBuffer(frame) ? session.binary(frame) : session.text(frame, 0);
-const [judge] = said;
-if (judge?.do !== 'judge') throw new Error(`the answer came to ${JSON.stringify(said)}`);
+let judge: ReturnType<Session['take']> = null;
+for (const frame of frames) judge = session.take(frame, 0);
+if (judge?.do !== 'judge') throw new Error(`the answer came to ${JSON.stringify(judge)}`);
 
 // Taken, verified, and kept: the bundle has it.
 const taken = await toy.take(lacking, judge.supplements.initrds, null);

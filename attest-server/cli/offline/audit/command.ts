@@ -87,7 +87,7 @@ function page({ ok, origin, earlier, resumedAfter, size, signed, witnessed, faul
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
     ? 'witnessed: the log agrees with a checkpoint that was kept outside the server'
-    : 'unwitnessed: whoever holds the key of the server could have rewritten the whole log (--checkpoint FILE checks that)';
+    : 'unwitnessed: anybody who holds the server’s key could have rewritten the whole log (--checkpoint FILE checks that)';
   const lost = earlier.map(
     (each) => `the key of ${each.origin} was lost: it signed the first ${each.signed} entries\n`,
   );

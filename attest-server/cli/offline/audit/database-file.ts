@@ -1,14 +1,10 @@
-import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
-import {
-  type DatabaseDamage,
-  databaseMagic,
-  fileDamage,
-  headerBytes,
-} from '../../../formats/database-damage.ts';
+import { type DatabaseDamage, databaseMagic } from '../../../formats/database-damage.ts';
 import { faultText, storageCauseOf } from '../../../formats/server-fault.ts';
+import { readFileDamage } from '../../../state/file-damage.ts';
 import { beginsWith } from './begins-with.ts';
 
 /** How long to wait for another program that holds the database, in milliseconds. */
@@ -41,7 +37,7 @@ export function openDatabase(path: string): OpenedDatabase {
   const isAlone = !hasLog();
   // Where nobody has it open, SQLite would make files beside it.
   if (isAlone) file.searchParams.set('immutable', '1');
-  const ofFile = readHeader(path, (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0);
+  const ofFile = readFileDamage(path);
   const connection = new DatabaseSync(file, { readOnly: true, timeout: waitsFor });
   const textOf = (error: unknown) => {
     if (isAlone && hasLog()) return `a server has opened it meanwhile: type the command again`;
@@ -63,17 +59,6 @@ export function openDatabase(path: string): OpenedDatabase {
     pageDamage: () => (ofFile === null ? pagesOf(connection, textOf) : [ofFile]),
     [Symbol.dispose]: () => connection.close(),
   };
-}
-
-function readHeader(path: string, hasLog: boolean): DatabaseDamage | null {
-  const file = openSync(path, 'r');
-  try {
-    const header = Buffer.alloc(headerBytes);
-    const length = readSync(file, header, 0, headerBytes, 0);
-    return fileDamage(header.subarray(0, length), fstatSync(file).size, hasLog);
-  } finally {
-    closeSync(file);
-  }
 }
 
 function pagesOf(connection: DatabaseSync, textOf: (error: unknown) => string): readonly DatabaseDamage[] {

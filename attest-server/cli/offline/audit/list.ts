@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { auditFilter, auditPage } from '../../../api/audit-pages.ts';
 import { type AuditEntry, type AuditFilter, auditActionNames, isSelected } from '../../../formats/audit.ts';
 import { shellWord } from '../../../wire/advice.ts';
-import type { Client } from '../../client.ts';
+import { type Client, Refusal } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import type { CliIo } from '../../io.ts';
@@ -90,8 +90,21 @@ async function* entriesOfServer(
   }
   yield* newest.reverse();
 
-  function ask(query: Readonly<Record<string, string>>) {
-    return client.get(`/v1/audit?${new URLSearchParams(query)}`, auditPage);
+  async function ask(query: Readonly<Record<string, string>>) {
+    try {
+      return await client.get(`/v1/audit?${new URLSearchParams(query)}`, auditPage);
+    } catch (error) {
+      // What people gave was checked before: a server that refuses a parameter is one that does not know it.
+      if (!(error instanceof Refusal) || error.status !== 400) throw error;
+      const given = Object.entries({ ...parameters, ...(most !== null && { limit: String(most) }) });
+      const options = given.map(([name, value]) => ` --${name} ${shellWord(value)}`).join('');
+      throw new CliError(
+        'this server is older than this command line: it does not search its audit log',
+        `Upgrade it, or search an export of it:\n  assay audit export audit.jsonl\n  assay audit list --from audit.jsonl${options}`,
+        exit.error,
+        error,
+      );
+    }
   }
 }
 
@@ -144,7 +157,7 @@ async function* inParts(
       part = [];
     }
   } catch (error) {
-    yield part;
+    if (part.length > 0) yield part;
     throw error;
   }
   yield part;

@@ -81,7 +81,7 @@ function looksLikeJson(bytes: Buffer): boolean {
 }
 
 const whyEmpty =
-  'Copy it as root. The kernel shows an empty one where the firmware hands none over: is the TPM switched on, and does the machine boot by UEFI?';
+  'Copy it as root. The kernel shows an empty one if the firmware hands over none: is the TPM switched on, and does the machine boot by UEFI?';
 
 type PartialLog = Omit<EventLog, 'banks'>;
 

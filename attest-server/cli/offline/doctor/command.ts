@@ -21,10 +21,13 @@ export async function runDoctor(
   const { io, exitWith } = context;
   const path = config === undefined ? usualConfig : resolve(io.cwd, config);
   const isHere = config !== undefined || existsSync(path);
-  const checks: readonly Check[] = [
+  const found: readonly Check[] = [
     ...(isHere ? await (await import('./installation.ts')).checkInstallation(path, io.env) : [elsewhere]),
     ...(await checkServer(context)),
   ];
+  // A kubelet gives it to each container; the configuration beside it makes this one the server's.
+  const isInPod = isHere && io.env.KUBERNETES_SERVICE_HOST !== undefined;
+  const checks = isInPod ? (await import('./in-pod.ts')).inPod(found) : found;
   await print(io, format, { checks }, () => checksText(checks));
   exitWith(hasFailed(checks) ? exit.error : exit.ok);
 }
@@ -32,6 +35,6 @@ export async function runDoctor(
 const elsewhere = finding(
   'installation',
   'not looked at',
-  `${usualConfig} is not on this machine: type this on that of the server, too`,
+  `${usualConfig} is not on this machine: also run this on the server's machine`,
   `assay doctor --config ${usualConfig}`,
 );

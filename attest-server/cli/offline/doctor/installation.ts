@@ -1,6 +1,6 @@
 import { lstat, statfs } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { checkConfiguration, checkedText } from '../../../check-command.ts';
+import { checkConfiguration, checkedText } from '../../../commands/check.ts';
 import { readSettings } from '../../../read-settings.ts';
 import { shellWord } from '../../../wire/advice.ts';
 import { type Check, finding, okay } from '../../../wire/checks.ts';
@@ -15,7 +15,7 @@ export async function checkInstallation(
     error instanceof Error ? error : new Error(String(error)),
   );
   const checked = await checkConfiguration(settings, true);
-  const { valid, warnings, keys } = checked;
+  const { valid, warnings, keys, backups } = checked;
   const text = checkedText(checked).trimEnd();
   const command = `assay-server check --here --config ${shellWord(path)}`;
   const configuration =
@@ -34,6 +34,13 @@ export async function checkInstallation(
           ? okay(`${name} key`, found)
           : finding(`${name} key`, 'failed', found, command),
     ),
+    ...(backups === null || backups.fits === false
+      ? []
+      : [
+          backups.fits === null
+            ? finding('backup folder', 'not looked at', backups.text, command)
+            : okay('backup folder', `${backups.directory}: ${backups.text}`),
+        ]),
     ...(await checkFolder(stateDir)),
     ...(await Promise.all(Object.entries(ports).map(([name, port]) => checkPort(name, port)))),
   ];

@@ -1,4 +1,6 @@
+import { type ClusterRightsView, clusterRights } from '../../../api/cluster-api.ts';
 import { type StatusView, statusView, type WhoamiView, whoamiView } from '../../../api/server-api.ts';
+import { shellWord } from '../../../wire/advice.ts';
 import { type Check, finding, okay } from '../../../wire/checks.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
@@ -28,6 +30,7 @@ export async function checkServer({ io, server, version }: CliContext): Promise<
         : finding('versions', 'warning', `${version} here, ${status.version} at the server`, 'assay version'),
       checkClock(client, now),
       ...checkStatus(status, now),
+      ...(status.cluster === null ? [] : [await checkRights(client)]),
     ];
   } catch (error) {
     if (!(error instanceof CliError)) throw error;
@@ -79,6 +82,7 @@ function checkStatus(status: StatusView, now: number): readonly Check[] {
       );
     }),
     checkSpace(stateDir),
+    ...checkBackups(status, log),
     ...faulty.map(({ part, text, next }) => finding(part, 'failed', text, next)),
     ...held.map(({ node, code, text, next }) => finding(node ?? code, 'warning', `${code}: ${text}`, next)),
     checkCluster(status),
@@ -95,6 +99,16 @@ function checkStatus(status: StatusView, now: number): readonly Check[] {
   ];
 }
 
+function checkBackups({ backups }: StatusView, next: string): readonly Check[] {
+  if (backups == null) return [];
+  const { count, directory, latestAt, overdue, fault } = backups;
+  const latest = latestAt === null ? 'none yet' : `the latest ${utc(latestAt)}`;
+  const found = `${count} in ${directory}, ${latest}`;
+  if (!overdue && fault === null) return [okay('backups', found)];
+  const text = [found, ...(overdue ? ['one is overdue'] : []), ...(fault === null ? [] : [fault])].join('; ');
+  return [finding('backups', overdue ? 'failed' : 'warning', text, next)];
+}
+
 function checkSpace({ free, total }: StatusView['stateDir']): Check {
   if (free === null || total === null || total === 0)
     return finding('space', 'not looked at', 'the file system does not report it', 'assay status');
@@ -102,7 +116,6 @@ function checkSpace({ free, total }: StatusView['stateDir']): Check {
   return free / total >= leastFree ? okay('space', text) : finding('space', 'warning', text, 'assay status');
 }
 
-/** Its rights are those that its API has refused so far: nobody else may ask which ones it has. */
 function checkCluster({ cluster }: StatusView): Check {
   if (cluster === null)
     return finding('cluster', 'not looked at', 'the server marks no nodes', 'assay get policy');
@@ -111,5 +124,39 @@ function checkCluster({ cluster }: StatusView): Check {
   if (!synced) return finding('cluster', 'failed', 'its API has not listed all nodes yet', 'assay status');
   return lease === null
     ? finding('cluster', 'warning', 'no server marks its nodes', 'assay status')
-    : okay('cluster', `${nodes} nodes, and its API has refused nothing`);
+    : okay('cluster', nodes === 1 ? '1 node' : `${nodes} nodes`);
+}
+
+/** The server asks the API of its cluster for each right: nobody else may ask as the server. */
+async function checkRights(client: Client): Promise<Check> {
+  const asked = await client.get('/v1/cluster/rights', clusterRights).catch((error: unknown) => {
+    if (error instanceof CliError) return error;
+    throw error;
+  });
+  if (asked instanceof CliError)
+    return finding('cluster rights', 'not looked at', asked.message, 'assay status');
+  const { user, items } = asked;
+  const missing = items.filter(({ allowed }) => !allowed);
+  if (missing.length === 0) return okay('cluster rights', `${user} has all ${items.length}`);
+  const isUsual = /^system:serviceaccount:[^:]+:assay-server$/.test(user);
+  const text = [
+    `${user} lacks ${missing.length} of ${items.length}:`,
+    ...missing.map((right) => `- ${rightText(right)}; without it waits: ${right.waits}`),
+    isUsual
+      ? 'Apply its roles again: with Helm by the first command, else by the second, below the installed package or a clone.'
+      : 'Give it what manifests/base/rbac/server.yaml grants to the account assay-server. What it has:',
+  ];
+  const next = isUsual
+    ? 'helm get manifest assay | kubectl apply -f -\nkubectl apply -f manifests/base/rbac/server.yaml'
+    : `kubectl auth can-i --list --as ${shellWord(user)}`;
+  return finding('cluster rights', 'failed', text.join('\n'), next);
+}
+
+function rightText({ verb, group, resource, namespace, name }: ClusterRightsView['items'][number]): string {
+  const [plural = '', subresource] = resource.split('/');
+  return [
+    `${verb} ${plural}${group === '' ? '' : `.${group}`}${subresource === undefined ? '' : `/${subresource}`}`,
+    ...(name === null ? [] : [`named ${name}`]),
+    ...(namespace === null ? [] : [`in ${namespace}`]),
+  ].join(' ');
 }

@@ -116,7 +116,7 @@ function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnsw
 function refusedText(refused: RefusedShare | null): string {
   if (refused === null) return '';
   const { untrusted, trusted } = refused;
-  return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (breaker.refusePolicyPercent); once it did, assay policy allow has it come into force all the same\n`;
+  return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (breaker.refusePolicyPercent); assay policy allow can still put it in force after that\n`;
 }
 
 function firstUseText(names: readonly string[]): string {

@@ -163,7 +163,7 @@ function packagesIn(folder: string, ending: string, option: string): readonly st
   return paths;
 }
 
-/** Names the package in a fault of it: half of a list is none. */
+/** Names the package in its errors: half a list is useless. */
 async function naming(path: string, read: () => void | Promise<void>): Promise<void> {
   try {
     await read();

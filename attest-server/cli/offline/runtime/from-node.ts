@@ -45,7 +45,7 @@ export async function readNodeFiles(server: Client, given: string, at: number): 
   }
 }
 
-/** By the same steps as a capture at the server: what is no model there is none here. */
+/** By the same steps as a capture at the server: what that refuses is refused here. */
 function filesIn(text: string, node: string, at: number): RuntimeFiles {
   const bundle = parseBundle(text);
   const policy = contextPolicy(bundle);

@@ -206,7 +206,7 @@ class ByteSource {
     while (await this.#next()) if (this.at > most.bytes) throw tooLarge('no end', 'padding', this.at);
   }
 
-  /** Whoever is asked for no more lets go of what he holds. */
+  /** A reader that is no longer needed releases its resources. */
   async close(): Promise<void> {
     await this.#chunks.return?.();
   }

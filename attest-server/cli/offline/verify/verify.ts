@@ -52,7 +52,7 @@ export interface BundleVerdict {
 export interface JudgedBundle {
   readonly verdict: BundleVerdict;
   readonly rejected: boolean;
-  /** False for a file that is none at all: what it says is no evidence of any node. */
+  /** False for a file that is not a bundle: its content is no evidence of any node. */
   readonly isBundle: boolean;
 }
 

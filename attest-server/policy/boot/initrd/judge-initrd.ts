@@ -64,7 +64,7 @@ export interface UnknownEntry {
   readonly listed: string | null;
 }
 
-/** As many are told of at most. */
+/** At most this many are reported. */
 const mostKept = 48;
 const entriesInStep = 64;
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Check } from '../../../../attest-server/wire/checks.ts';
@@ -64,6 +65,40 @@ describe('assay doctor', () => {
     const { out } = await runAssay(['doctor'], { env, now: Date.now });
     assert.equal(out.includes('\u001b'), false);
     assert.match(out, /\n {2}assay policy check [^\n]*\n/);
+  });
+
+  it('warns where a backup failed, fails where one is overdue, and is silent where none is to be made', async () => {
+    assert.equal((await look()).results.backups, undefined);
+    const shown = { directory: '/srv/copies', every: 86_400_000, keep: 7, count: 3, latestAt: now };
+    for (const [isOverdue, fault, result] of [
+      [false, null, 'ok'],
+      [false, 'no room', 'warning'],
+      [true, 'no room', 'failed'],
+    ] as const) {
+      world.backups = { ...shown, isOverdue, fault };
+      assert.equal((await look()).results.backups, result);
+    }
+  });
+
+  it("prints in the server's pod what is typed from outside of it", async () => {
+    const stateDir = join(server.dir, 'installed');
+    mkdirSync(stateDir, { mode: 0o755 });
+    chmodSync(stateDir, 0o755);
+    const config = join(server.dir, 'server.yaml');
+    writeFileSync(config, `stateDir: ${stateDir}\nagentPort: 1\napiPort: 2\nmetricsPort: 3\n`);
+    world.faulty.push({ part: 'policy', at: now, text: 'no', refused: null });
+    const pod = { ...env, KUBERNETES_SERVICE_HOST: '10.0.0.1' };
+    const { checks } = await look(['--config', config], pod);
+    const nextOf = (name: string) => checks.find((check) => check.name === name)?.next ?? '';
+    const inPod = `kubectl --namespace assay exec ${hostname()} -- `;
+    assert.equal(nextOf('policy'), `${inPod}assay policy check /etc/assay/policy.yaml`);
+    assert.equal(nextOf('agentPort'), `kubectl --namespace assay get pod ${hostname()} --output wide`);
+    assert.equal(nextOf('state folder'), `kubectl --namespace assay delete pod ${hostname()}`);
+    for (const { next } of checks)
+      for (const line of next?.split('\n') ?? []) assert.match(line, /^kubectl /);
+    // Elsewhere in the cluster it is no pod of the server.
+    const elsewhere = await look([], pod);
+    assert.equal(elsewhere.checks.find(({ name }) => name === 'policy')?.next?.startsWith('assay '), true);
   });
 
   it("finds on the server's machine what its own check finds, and ports where nobody listens", async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
+import { foldedReasons } from '../../../../attest-server/formats/folded-reasons.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { firewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { type Inside, openInside } from './inside.ts';
@@ -14,7 +15,13 @@ add element inet filter trusted { 10.0.0.1 }
 add rule inet filter input tcp dport 22 accept
 add rule inet filter input ip saddr 10.0.0.1 tcp dport 4444 accept`;
 const load = `nft -f - <<'RULES'\n${rules}\nRULES
-iptables-nft -P INPUT DROP; iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT`;
+for tables in iptables-nft ip6tables-nft iptables-legacy ip6tables-legacy
+do
+  $tables -P INPUT DROP
+  $tables -A INPUT -p tcp --dport 22 -j ACCEPT
+  $tables -N sub
+  $tables -A sub -p tcp --dport 23 -j ACCEPT
+done`;
 
 /** Commands of the first reason that has some, as `why` prints them. */
 function undoneBy(reasons: ReturnType<typeof judged>['reasons']): readonly string[] {
@@ -51,25 +58,44 @@ describe('a change of the firewall', function () {
     'iptables-nft -A INPUT -s 1.2.3.4/32 -m comment --comment plain -j ACCEPT',
     `iptables-nft -A INPUT -m comment --comment 'a "b" c; $(reboot)' -j ACCEPT`,
     'iptables-nft -P INPUT ACCEPT',
+    'nft add chain inet filter more; nft add rule inet filter more accept; nft add rule inet filter input jump more',
+    "nft 'add chain inet filter first { type filter hook input priority -10; policy accept; }'",
+    'ip6tables-nft -I INPUT -s 2001:db8::/32 -j ACCEPT',
+    'ip6tables-nft -P INPUT ACCEPT',
+    'iptables-legacy -I INPUT -p tcp --dport 4444 -j ACCEPT',
+    'iptables-legacy -A sub -p udp --dport 53 -j ACCEPT',
+    `iptables-legacy -A INPUT -m comment --comment 'it'"'"'s "b" \\c; $(reboot)' -j ACCEPT`,
+    `iptables-legacy -A INPUT -m string --string "x'y" --algo bm -j LOG --log-prefix "it's: "`,
+    'iptables-legacy -N more; iptables-legacy -A more -j ACCEPT; iptables-legacy -A INPUT -j more',
+    'iptables-legacy -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080',
+    'iptables-legacy -P INPUT ACCEPT',
+    'ip6tables-legacy -I INPUT -s 2001:db8::/32 -m comment --comment plain -j ACCEPT',
+    'ip6tables-legacy -N more; ip6tables-legacy -A INPUT -j more',
+    'ip6tables-legacy -P INPUT ACCEPT',
   ])
     it(`is taken back by the commands that are printed: ${change} (row 405)`, async () => {
       const reference = referenceOf(await shown());
       await inside.ask({ sh: change });
       const { reasons } = judged(await shown(), [reference]);
       const commands = undoneBy(reasons);
+      const causes = foldedReasons(reasons.filter(({ severity }) => severity === 'fail'));
+      assert.equal(causes.length, 1, 'one change has several blocks');
       assert.ok(commands.length > 0, JSON.stringify(reasons, null, 1));
       for (const command of commands) await inside.ask({ sh: `set -o pipefail; ${command}` });
       assert.deepEqual(failing(judged(await shown(), [reference])), []);
     });
 
-  it('removes nothing where several rules have the text (row 405)', async () => {
-    const reference = referenceOf(await shown());
-    const add = 'nft add rule inet filter input tcp dport 5555 accept';
-    await inside.ask({ sh: add });
-    const [command = ''] = undoneBy(judged(await shown(), [reference]).reasons);
-    await inside.ask({ sh: add });
-    const before = await shown();
-    await assert.rejects(inside.ask({ sh: `set -o pipefail; ${command}` }));
-    assert.deepEqual(failing(judged(await shown(), [referenceOf(before)])), []);
-  });
+  for (const add of [
+    'nft add rule inet filter input tcp dport 5555 accept',
+    'iptables-legacy -A INPUT -p tcp --dport 5555 -j ACCEPT',
+  ])
+    it(`removes nothing where several rules have the text: ${add} (row 405)`, async () => {
+      const reference = referenceOf(await shown());
+      await inside.ask({ sh: add });
+      const [command = ''] = undoneBy(judged(await shown(), [reference]).reasons);
+      await inside.ask({ sh: add });
+      const before = await shown();
+      await assert.rejects(inside.ask({ sh: `set -o pipefail; ${command}` }));
+      assert.deepEqual(failing(judged(await shown(), [referenceOf(before)])), []);
+    });
 });

@@ -21,6 +21,8 @@ describe('what takes a change of the firewall back', () => {
       ['@@ nft inet filter set trusted @@', '+ 10.0.0.9 }; flush ruleset; add element inet x y { 1'],
       ['@@ nft inet filter input @@', '+ type filter hook input priority 0 policy accept'],
       ['@@ nft inet filter input @@', '+ {"evil":1} accept'],
+      ['@@ new nft inet filter $(reboot) @@', '+ accept'],
+      ['@@ new nft inet filter set trusted @@'],
       ['+ tcp dport 22 accept'],
     ])
       assert.deepEqual(commandsOf(...detail), [], detail.join('\n'));

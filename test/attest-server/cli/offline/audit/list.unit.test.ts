@@ -6,10 +6,10 @@ import { after, before, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { chainEntry } from '../../../../../attest-server/audit/chain.ts';
 import { type AuditEntry, type AuditEvent, genesis } from '../../../../../attest-server/formats/audit.ts';
-import { now } from '../../../http/api-fixture.ts';
+import { emptyWorld, now, startApi } from '../../../http/api-fixture.ts';
 import { madeEvent } from '../../../store/made-records.ts';
 import { openMadeStore } from '../../../store/made-store.ts';
-import { runAssay } from '../../cli-fixture.ts';
+import { environmentOf, runAssay } from '../../cli-fixture.ts';
 
 const hour = 3_600_000;
 const made: readonly AuditEvent[] = [
@@ -23,6 +23,27 @@ const made: readonly AuditEvent[] = [
   },
   { ...madeEvent('verdict', 'node-2'), at: now - 2 * hour, actor: 'server', code: 'kernel_unknown' },
 ];
+
+describe('assay audit list', () => {
+  it('says that a server is older than it, and how its log is searched all the same', async () => {
+    const world = emptyWorld();
+    const server = await startApi(world);
+    try {
+      const env = environmentOf(server, 'reader-token');
+      assert.equal((await runAssay(['audit', 'list', '--node', 'node-1'], { env })).code, 0);
+      world.earlier = true;
+      const { code, out, err } = await runAssay(['audit', 'list', '--node', 'node-1'], { env });
+      assert.deepEqual([code, out], [1, '']);
+      assert.match(err, /older than this command line/);
+      assert.match(
+        err,
+        /\n +assay audit export audit\.jsonl\n +assay audit list --from audit\.jsonl --node node-1\n/,
+      );
+    } finally {
+      await server.close();
+    }
+  });
+});
 
 describe('assay audit list --from', () => {
   let dir: string;

@@ -1,15 +1,15 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type OpenedDatabase, openDatabase } from './cli/offline/audit/database-file.ts';
-import { linesIn } from './cli/offline/audit/log-in-database.ts';
-import { readWitness } from './cli/offline/audit/log-in-file.ts';
-import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog } from './cli/offline/audit/verify-log.ts';
-import type { ServerValues } from './config.ts';
-import { parseBackupName } from './formats/backup-name.ts';
-import { type DatabaseDamage, restoreCommands } from './formats/database-damage.ts';
-import { faultText, storageCauseOf } from './formats/server-fault.ts';
-import { checkRows } from './store/sqlite/check-rows.ts';
-import { checkSchema, SchemaMismatch, schemaVersion } from './store/sqlite/migrations.ts';
+import { type OpenedDatabase, openDatabase } from '../cli/offline/audit/database-file.ts';
+import { linesIn } from '../cli/offline/audit/log-in-database.ts';
+import { readWitness } from '../cli/offline/audit/log-in-file.ts';
+import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog } from '../cli/offline/audit/verify-log.ts';
+import type { ServerValues } from '../config.ts';
+import { parseBackupName } from '../formats/backup-name.ts';
+import { type DatabaseDamage, restoreCommands } from '../formats/database-damage.ts';
+import { faultText, storageCauseOf } from '../formats/server-fault.ts';
+import { checkRows } from '../store/sqlite/check-rows.ts';
+import { checkSchema, SchemaMismatch, schemaVersion } from '../store/sqlite/migrations.ts';
 
 /** A database, or a copy of one, that was read from its first to its last byte. */
 export interface CheckedStore {
@@ -151,11 +151,11 @@ function whatToDo({
     ];
   if (copy === null)
     return [
-      'There is no whole copy beside it. Bring back one that you keep elsewhere (docs/backup.md, "Restore"), and look at it first: assay-server check --store FILE',
+      'There is no intact copy beside it. Restore one that you keep elsewhere (docs/backup.md, "Restore"), and check it first: assay-server check --store FILE',
     ];
-  if (!isInState(path)) return [`It is no copy to restore. The latest whole one is ${copy}`];
+  if (!isInState(path)) return [`Do not restore this copy. The latest intact one is ${copy}`];
   return [
-    `The latest whole copy is ${copy}: what came after it is lost. Stop the server, type this as its user, and start it again (docs/backup.md, "Restore"):`,
+    `The latest intact copy is ${copy}: everything after it is lost. Stop the server, type this as its user, and start it again (docs/backup.md, "Restore"):`,
     ...restore.map((command) => `  ${command}`),
   ];
 }

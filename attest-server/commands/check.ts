@@ -1,22 +1,31 @@
+/**
+ * Commands of a server that does not run: `check` of settings and policy, with `check-keys` for the keys of the
+ * installation, `check-store` for its whole database, and `audit-key`, which begins another audit log. They open the
+ * rooms that they ask, as the server does.
+ */
+
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { checkFolder } from '../backups/folder.ts';
+import type { ServerValues } from '../config.ts';
+import { readDirectory } from '../declared/read-directory.ts';
+import { isKeyFile, readSigners } from '../declared/read-signers.ts';
+import { snapshotOf } from '../declared/snapshot.ts';
+import { offeredMethods } from '../enrolment/methods.ts';
+import { declaredFiles } from '../formats/declared.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import { policyLabel } from '../formats/policy-label.ts';
+import { StorageFault } from '../formats/server-fault.ts';
+import { kubeconfigAccess } from '../kubernetes/kubeconfig.ts';
+import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
+import { checkPolicy } from '../policy/file/policy-file.ts';
+import { builtInPolicy } from '../policy/shipped/built-in.ts';
+import { readTrustRoots } from '../roots/read-roots.ts';
+import { ConfigError } from '../settings/config-error.ts';
+import type { IgnoredSetting } from '../settings/settings.ts';
+import { isReserveTouched } from '../state/reserve.ts';
+import { readEndpoint } from '../webhook/endpoint.ts';
 import { type CheckedKey, checkKeys } from './check-keys.ts';
-import type { ServerValues } from './config.ts';
-import { readDirectory } from './declared/read-directory.ts';
-import { isKeyFile, readSigners } from './declared/read-signers.ts';
-import { snapshotOf } from './declared/snapshot.ts';
-import { offeredMethods } from './enrolment/methods.ts';
-import { declaredFiles } from './formats/declared.ts';
-import type { EnrolmentMethod } from './formats/enrolment-method.ts';
-import { policyLabel } from './formats/policy-label.ts';
-import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
-import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
-import { checkPolicy } from './policy/file/policy-file.ts';
-import { builtInPolicy } from './policy/shipped/built-in.ts';
-import { readTrustRoots } from './roots/read-roots.ts';
-import { ConfigError } from './settings/config-error.ts';
-import type { IgnoredSetting } from './settings/settings.ts';
-import { readEndpoint } from './webhook/endpoint.ts';
 
 /** A fault or warning, with its place where that is known. */
 interface CheckFinding {
@@ -25,6 +34,14 @@ interface CheckFinding {
   readonly line: number | null;
   /** Of the policy, or a setting; null for a file as a whole. */
   readonly field: string | null;
+  readonly text: string;
+}
+
+/** The folder in which the server is to make copies by itself. */
+interface CheckedBackups {
+  readonly directory: string;
+  /** Null: not looked at. */
+  readonly fits: boolean | null;
   readonly text: string;
 }
 
@@ -37,6 +54,8 @@ export interface CheckedConfiguration {
   readonly warnings: readonly CheckFinding[];
   /** Of keys and database on this machine; empty if there are none yet. */
   readonly keys: readonly CheckedKey[];
+  /** Null if it makes none by itself, or the folder is not on this machine. */
+  readonly backups: CheckedBackups | null;
   /** Files that are not on this machine, and were not looked into: whoever checks may not have what the server has. */
   readonly absent: readonly { readonly setting: string; readonly path: string }[];
 }
@@ -53,6 +72,7 @@ export async function checkConfiguration(
   const warnings: CheckFinding[] = [];
   const absent: { readonly setting: string; readonly path: string }[] = [];
   const checkedKeys: CheckedKey[] = [];
+  let backups: CheckedBackups | null = null;
   let policy: string | null = null;
   if (read instanceof Error) faults.push(...foundIn(read));
   else {
@@ -62,7 +82,7 @@ export async function checkConfiguration(
         file,
         line,
         field: file === null ? `${key} (${variable})` : key,
-        text: `it says nothing any more, and the next version refuses it: ${instead}`,
+        text: `it has no effect, and the next version refuses it: ${instead}`,
       });
     const part = async (
       setting: keyof ServerValues,
@@ -79,6 +99,7 @@ export async function checkConfiguration(
     const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = settings;
     const { 'kubernetes.api': api, cloudProgram } = settings;
     const { 'declared.directory': directory, 'declared.keys': keys } = settings;
+    const { 'backup.directory': directoryOfBackups } = settings;
     const folders = settings.endorsementRoots.filter((name) => name !== 'none');
     await part(
       'endorsementRoots',
@@ -108,6 +129,17 @@ export async function checkConfiguration(
     );
     for (const { path, fits, text } of checkedKeys)
       if (fits === false) faults.push({ file: path, line: null, field: 'keysDir', text });
+    if (directoryOfBackups !== null)
+      await part('backup.directory', isHere ? [] : [dirname(directoryOfBackups)], () => {
+        backups = checkBackups(directoryOfBackups, settings);
+        if (backups.fits === false)
+          faults.push({
+            file: directoryOfBackups,
+            line: null,
+            field: 'backup.directory',
+            text: backups.text,
+          });
+      });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
     if (cloudProgram !== null)
       await part('cloudProgram', [cloudProgram], () => accessSync(cloudProgram, constants.X_OK));
@@ -123,17 +155,21 @@ export async function checkConfiguration(
       faults,
     );
   }
-  return { valid: faults.length === 0, policy, faults, warnings, keys: checkedKeys, absent };
+  return { valid: faults.length === 0, policy, faults, warnings, keys: checkedKeys, backups, absent };
 }
 
 /** For a person; the last line says how it ended. */
-export function checkedText({ valid, policy, faults, warnings, keys, absent }: CheckedConfiguration): string {
+export function checkedText(checked: CheckedConfiguration): string {
+  const { valid, policy, faults, warnings, keys, backups, absent } = checked;
   const lines = [
     ...faults.map(lineOf),
     ...warnings.map((warning) => `warning: ${lineOf(warning)}`),
     ...keys.flatMap(({ name, path, fits, text }) =>
       fits === false ? [] : [`the key ${name} (${path}): ${text}`],
     ),
+    ...(backups === null || backups.fits === false
+      ? []
+      : [`the folder of backups (${backups.directory}): ${backups.text}`]),
     ...absent.map(({ setting, path }) => `not looked at: ${setting}: ${path} is not on this machine`),
     valid
       ? `the configuration is valid; policy ${policy}`
@@ -141,6 +177,30 @@ export function checkedText({ valid, policy, faults, warnings, keys, absent }: C
   ];
   return `${lines.join('\n')}\n`;
 }
+
+/** Whose folders these are decides: what is private of another user looks wrong to this one, and right to the server. */
+function checkBackups(
+  directory: string,
+  { stateDir, keysDir }: Pick<ServerValues, 'stateDir' | 'keysDir'>,
+): CheckedBackups {
+  const [owned] = [stateDir, directory].filter((folder) => existsSync(folder));
+  if (owned !== undefined && statSync(owned).uid !== process.geteuid?.())
+    return { directory, fits: null, text: `not looked at: ${owned} ${ofAnotherUser}` };
+  const size = () =>
+    ['assay.db', 'assay.db-wal']
+      .map((name) => statSync(join(stateDir, name), { throwIfNoEntry: false })?.size ?? 0)
+      .reduce((sum, each) => sum + each);
+  const needsRoom = (bytes: number) => isReserveTouched(stateDir, -bytes);
+  try {
+    checkFolder(directory, { stateDir, keysDir: keysDir ?? stateDir, size, needsRoom });
+  } catch (error) {
+    const why = error instanceof StorageFault ? error.cause : error;
+    return { directory, fits: false, text: why instanceof Error ? why.message : String(why) };
+  }
+  return { directory, fits: true, text: 'this user can write there, and one more copy has room' };
+}
+
+const ofAnotherUser = 'belongs to another user; type this as the user of the server';
 
 function methodsOf(settings: ServerValues): readonly EnrolmentMethod[] {
   const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { AuditLog } from './audit/audit-log.ts';
-import { chainEntry } from './audit/chain.ts';
-import { startAnew } from './audit/start-anew.ts';
-import type { ServerConfig } from './config.ts';
-import { openCustody } from './custody/open.ts';
-import { openState } from './state/open.ts';
-import { openStore } from './store/open.ts';
+import { AuditLog } from '../audit/audit-log.ts';
+import { chainEntry } from '../audit/chain.ts';
+import { startAnew } from '../audit/start-anew.ts';
+import type { ServerConfig } from '../config.ts';
+import { openCustody } from '../custody/open.ts';
+import { openState } from '../state/open.ts';
+import { openStore } from '../store/open.ts';
 
 const longestReason = 200;
 

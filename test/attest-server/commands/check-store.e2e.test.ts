@@ -21,16 +21,16 @@ import { DatabaseSync } from 'node:sqlite';
 import { gunzipSync } from 'node:zlib';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { z } from 'zod';
-import { checkStore, storeText } from '../../attest-server/check-store.ts';
-import type { DamageKind } from '../../attest-server/formats/database-damage.ts';
-import { migrate } from '../../attest-server/store/sqlite/migrations.ts';
-import { programs } from '../programs.ts';
-import { endOf } from '../swtpm-fixtures/end-of.ts';
-import { trials } from '../trials.ts';
-import { runAssay } from './cli/cli-fixture.ts';
-import { openMadeStore } from './store/made-store.ts';
+import { checkStore, storeText } from '../../../attest-server/commands/check-store.ts';
+import type { DamageKind } from '../../../attest-server/formats/database-damage.ts';
+import { migrate } from '../../../attest-server/store/sqlite/migrations.ts';
+import { programs } from '../../programs.ts';
+import { endOf } from '../../swtpm-fixtures/end-of.ts';
+import { trials } from '../../trials.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
-const recorded = join(import.meta.dirname, '../../swtpm-fixtures/databases/0.3.0/assay.db.gz');
+const recorded = join(import.meta.dirname, '../../../swtpm-fixtures/databases/0.3.0/assay.db.gz');
 const program = programs['assay-server'];
 const answer = z.object({ whole: z.boolean(), damage: z.array(z.object({ kind: z.string() })) });
 
@@ -218,7 +218,7 @@ describe('assay-server check --store', function () {
     for (const each of copies) rmSync(each);
     const without = await check();
     assert.deepEqual([without.copy, without.restore], [null, []]);
-    assert.match(storeText(without), /no whole copy/);
+    assert.match(storeText(without), /no intact copy/);
   });
 
   it('ends with 0 for a whole one, with 1 for a damaged one and for what cannot be looked at', async () => {

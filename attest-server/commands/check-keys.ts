@@ -1,9 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkBelongs } from './audit/audit-log.ts';
-import { type KnownKeys, readKnownKeys } from './cli/offline/audit/log-in-database.ts';
-import { type FoundKeys, lookAtKeys } from './custody/look-at-keys.ts';
-import { auditKeyId } from './wire/checkpoint.ts';
+import { checkBelongs } from '../audit/audit-log.ts';
+import { type KnownKeys, readKnownKeys } from '../cli/offline/audit/log-in-database.ts';
+import { type FoundKeys, lookAtKeys } from '../custody/look-at-keys.ts';
+import { auditKeyId } from '../wire/checkpoint.ts';
 
 /** One key, and the database that a server would use it with. */
 export interface CheckedKey {
@@ -75,6 +75,6 @@ function tlsFits({ authorities }: FoundKeys['tls'], known: KnownKeys | null): Ke
   if (all.includes(seen)) return { fits: true, text: `${inForce} fits the database` };
   return {
     fits: null,
-    text: `${inForce}, but the audit log saw ${seen} in force last: right where the database is older, or another server has replaced it; else agents refuse it`,
+    text: `${inForce}, but the audit log saw ${seen} in force last: correct if the database is older, or another server has replaced it; otherwise agents refuse it`,
   };
 }

@@ -1,15 +1,27 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
-import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
-import { type serverSettings, serverValues } from '../../attest-server/config.ts';
-import { programs } from '../programs.ts';
-import { signedDirectory } from './declared/signed-directory.ts';
+import { checkConfiguration, checkedText } from '../../../attest-server/commands/check.ts';
+import { type serverSettings, serverValues } from '../../../attest-server/config.ts';
+import { programs } from '../../programs.ts';
+import { signedDirectory } from '../declared/signed-directory.ts';
 
 const main = programs['assay-server'];
 const answer = z.object({ valid: z.boolean(), faults: z.array(z.object({ field: z.string() })) });
@@ -140,6 +152,60 @@ describe('what assay-server check finds', function () {
     const text = checkedText(await check({ ...files, policy: at('none') }));
     assert.doesNotMatch(text, /whsec/);
     assert.match(text, /the configuration has a fault\n$/);
+  });
+
+  it('is what keeps a copy from being made in the folder of backups, which it leaves as it is', async () => {
+    mkdirSync(at('state'), { mode: 0o700 });
+    mkdirSync(at('volume'));
+    const look = async (directory: string, more: object = {}, isHere = true) => {
+      const flags = {
+        stateDir: at('state'),
+        'backup.everyHours': 24,
+        'backup.directory': directory,
+        ...more,
+      };
+      const { faults, absent, backups } = await check(flags, isHere);
+      const text = faults.find(({ field }) => field === 'backup.directory')?.text ?? null;
+      return { text, absent, fits: backups?.fits ?? null };
+    };
+    const copies = at('volume/copies');
+    assert.deepEqual(await look(copies), { text: null, absent: [], fits: true });
+    assert.equal(existsSync(copies), false);
+    mkdirSync(copies, { mode: 0o755 });
+    assert.match((await look(copies)).text ?? '', /is open to others \(mode 755\): chmod go= /);
+    chmodSync(copies, 0o700);
+    assert.equal((await look(copies)).fits, true);
+    symlinkSync(copies, at('linked'));
+    assert.match((await look(at('linked'))).text ?? '', /is a symbolic link/);
+    symlinkSync(at('state'), at('volume/elsewhere'));
+    assert.match((await look(at('volume/elsewhere/copies'))).text ?? '', /is in .*state, and would be lost/);
+    mkdirSync(at('keys'), { mode: 0o700 });
+    assert.match((await look(at('keys/copies'), { keysDir: at('keys') })).text ?? '', /is in .*keys, and/);
+    writeFileSync(at('volume/file'), '');
+    assert.match((await look(at('volume/file'))).text ?? '', /is not a folder/);
+    assert.match((await look(at('none/copies'))).text ?? '', /none is missing: mount the volume/);
+    const away = await look(at('none/copies'), {}, false);
+    assert.deepEqual([away.text, away.absent.map(({ path }) => path)], [null, [at('none')]]);
+    // Larger than what is free on its disk: holes take nothing.
+    writeFileSync(at('state/assay.db'), '');
+    const { bavail, bsize } = statfsSync(dir);
+    truncateSync(at('state/assay.db'), bavail * bsize);
+    assert.match((await look(copies)).text ?? '', /has no room for \d+ bytes more/);
+  });
+
+  it('says that it did not look into the folder of backups as another user than that of the server', async () => {
+    const isRoot = process.geteuid?.() === 0;
+    const stateDir = isRoot ? at('state') : '/usr';
+    if (isRoot) {
+      mkdirSync(stateDir, { mode: 0o700 });
+      chownSync(stateDir, 65_534, 65_534);
+    }
+    const { backups, faults } = await check(
+      { stateDir, 'backup.everyHours': 24, 'backup.directory': at('copies') },
+      true,
+    );
+    assert.deepEqual([backups?.fits, faults], [null, []]);
+    assert.match(backups?.text ?? '', /belongs to another user/);
   });
 
   it('ends with 2, with the faults of settings and policy together, and writes nothing', async () => {

@@ -4,13 +4,13 @@ import { chmod, copyFile, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { AuditLog } from '../../attest-server/audit/audit-log.ts';
-import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
-import { serverValues } from '../../attest-server/config.ts';
-import { openCustody } from '../../attest-server/custody/open.ts';
-import { programs } from '../programs.ts';
-import { madeEvent } from './store/made-records.ts';
-import { openMadeStore } from './store/made-store.ts';
+import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
+import { checkConfiguration, checkedText } from '../../../attest-server/commands/check.ts';
+import { serverValues } from '../../../attest-server/config.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
+import { programs } from '../../programs.ts';
+import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const main = programs['assay-server'];
 
