@@ -6,7 +6,7 @@ import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, ExpectedIdentity } from '../verify/verify.ts';
 import type { Parts } from '../wire/evidence.ts';
 import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../wire/messages.ts';
-import type { Role } from '../wire/roles.ts';
+import { purposeOf, type Role } from '../wire/roles.ts';
 import { type AnsweredSupplements, supplementForms } from '../wire/supplements.ts';
 import type { GivenSupplement, KeptSupplement } from './supplements/supplement.ts';
 
@@ -38,7 +38,7 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
-  /** The bytes of the key request that its quote signs; none is sent yet. */
+  /** The bytes of the key request that its quote signs. */
   readonly keyRequest?: Buffer | undefined;
   /** Supplements that were asked for and came. */
   readonly supplements?: AnsweredSupplements;
@@ -102,7 +102,7 @@ export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): r
 
 /** The identity that a good answer of this node shows. */
 export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity {
-  const { nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
+  const { by, nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
   return {
     ak: node.ak,
     ekDigest: node.ekDigest,
@@ -112,7 +112,7 @@ export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity
       channel,
       claimedChannel: Buffer.from(evidence.channel, 'base64'),
       keyRequest,
-      session: { node: node.name, helloDigest, purpose: 'attest' },
+      session: { node: node.name, helloDigest, purpose: purposeOf(by) },
     },
     selection,
   };

@@ -162,6 +162,7 @@ export async function openAttest(
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
+          keyRequest: answer.keyRequest,
           supplements: answer.supplements,
         },
       );

@@ -329,6 +329,8 @@ export class Connection<Node> {
             ...this.#ports.checkpoint(),
             ...(authorities !== null && { authorities }),
             ...(gate !== undefined && { gate }),
+            // This server holds no keys of volumes.
+            ...(answer.keyRequest !== undefined && { keyRefusal: 'key_withheld' }),
           },
         };
       } finally {

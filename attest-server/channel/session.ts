@@ -2,6 +2,7 @@ import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../wire/binding.ts';
 import type { Parts } from '../wire/evidence.ts';
 import type { OpenedByItself } from '../wire/gate.ts';
+import { parseKeyRequest } from '../wire/key-request.ts';
 import { limits } from '../wire/limits.ts';
 import {
   type BinaryKind,
@@ -57,6 +58,8 @@ export type Action =
       readonly parts: Parts;
       /** Supplements that the challenge asked for and that came. */
       readonly supplements: AnsweredSupplements;
+      /** The bytes of a key request, which the quote signs. */
+      readonly keyRequest: Buffer | undefined;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -229,6 +232,8 @@ export class Session {
         return this.#onError(message.code);
       case 'opened':
         return this.#onOpened(message);
+      case 'unlocked':
+        throw outOfOrder('unlocked');
     }
   }
 
@@ -284,6 +289,7 @@ export class Session {
   #onEvidence(evidence: EvidenceMessage, now: number): Action | null {
     if (this.#phase !== 'open')
       throw new Rejection('identity_unproven', 'evidence before the endorsement key was proven');
+    const keyRequest = this.#keyRequestOf(evidence);
     const challenge = this.#challenge;
     if (challenge === null || challenge.message.nonce !== evidence.nonce)
       throw this.#notAsked(evidence.nonce);
@@ -297,7 +303,18 @@ export class Session {
     const speaks = this.#hello?.speaks ?? [];
     const supplements = this.#supplements?.answered(evidence, message, speaks) ?? {};
     this.#forgetAnswer();
-    return { do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements };
+    return { do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements, keyRequest };
+  }
+
+  /** Attack: root on a running node asks for the key of its disk in the name of the agent. */
+  #keyRequestOf({ keyRequest }: EvidenceMessage): Buffer | undefined {
+    if (keyRequest === undefined) return undefined;
+    const role = this.#hello?.role;
+    if (role === undefined || !roles[role].gets.includes('keyRelease'))
+      throw new Rejection('role_denied', `the role ${role} may not ask for a key`, { field: 'keyRequest' });
+    const bytes = Buffer.from(keyRequest, 'base64');
+    parseKeyRequest(bytes);
+    return bytes;
   }
 
   #notAsked(nonce: string): Rejection {

@@ -21,6 +21,7 @@ import { Rejection } from './rejection.ts';
 import { roleNames } from './roles.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
 import { mostInAnswer, mostPieces, type SupplementName, supplementNames } from './supplements.ts';
+import { unlocked } from './unlocked.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -181,6 +182,8 @@ const evidence = z.strictObject({
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
   /** The supplements that were asked for; one is left out if the node does not find it. */
   supplements: z.partialRecord(z.enum(supplementNames), saidSupplement).optional(),
+  /** The bytes of a key request, which the quote signs (key-request.ts): only of a role that gets key releases. */
+  keyRequest: base64(256).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
@@ -209,6 +212,7 @@ export const fromAgent = z.discriminatedUnion('type', [
   trusts,
   failure,
   openedByItself,
+  unlocked,
 ]);
 export type AgentMessage = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
@@ -236,7 +240,7 @@ const challenge = z.strictObject({
   type: z.literal('challenge'),
   nonce: base64(32),
   selection,
-  purpose: z.enum(['attest', 'enrol']),
+  purpose: z.enum(['attest', 'enrol', 'unlock']),
   /** SHA-256 digests of parts that the server holds: such a part is not sent again. */
   holds: z.array(hex(32)).max(limits.holds),
   /** The parts that this server takes; the agent answers with these, by digest. */
@@ -282,6 +286,11 @@ const verdict = z.strictObject({
   authorities: announcedAuthorities.optional(),
   /** Only to a gate. */
   gate: gateOrder.optional(),
+  /**
+   * Only to an answer with a key request, and why it gets no key. Without it the key is in the binary frame that follows
+   * (key-release.ts).
+   */
+  keyRefusal: codeOfServer.optional(),
 });
 
 export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);

@@ -11,6 +11,7 @@ import {
   type Challenge,
   parseServerMessage,
   subprotocol,
+  type VerdictMessage,
 } from '../../attest-server/wire/messages.ts';
 import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { ForgedTpm } from './forged-tpm.ts';
@@ -31,7 +32,7 @@ export interface Peer {
   /** Reads up to a challenge. */
   challenge(): Promise<Challenge>;
   /** Reads up to the verdict's state and codes. */
-  verdict(): Promise<{ state: string; codes: readonly string[]; checkpoint?: string | undefined }>;
+  verdict(): Promise<VerdictMessage>;
   /** Reads up to the error; it holds nothing but its code, and the connection ends. */
   refusal(besides?: readonly string[]): Promise<string>;
   close(): Promise<void>;
