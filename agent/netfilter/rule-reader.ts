@@ -69,8 +69,10 @@ export class RuleReader {
 
   #steady(listing: FirewallListing): FirewallListing {
     const kept = this.#kept;
-    const isSame = kept !== null && kept.listing.compared === listing.compared;
-    if (isSame && this.#now() - kept.at < ownedForMs) return { ...listing, bytes: kept.listing.bytes };
+    if (kept?.listing.compared.equals(listing.compared) && this.#now() - kept.at < ownedForMs) {
+      const { bytes, compared } = kept.listing;
+      return { ...listing, bytes, compared };
+    }
     this.#kept = { listing, at: this.#now() };
     return listing;
   }

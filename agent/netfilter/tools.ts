@@ -1,7 +1,6 @@
-import { createReadStream } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { readBounded } from '../collectors/read-bounded.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 
 /** Where rules are read, and by which programs. */
@@ -41,6 +40,33 @@ export async function outputOf(
   return stdout.toString('utf8');
 }
 
+/**
+ * A file of /proc, which answers at once and tells no size; null if it does not exist.
+ * @throws NetfilterFault, also if it is longer than `most` bytes
+ */
+export function readProc(path: string, most: number): string | null {
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      const chunks: Buffer[] = [];
+      for (let size = 0; size <= most; ) {
+        const chunk = Buffer.allocUnsafe(Math.min(65_536, most + 1 - size));
+        const bytesRead = readSync(fd, chunk);
+        if (bytesRead === 0) return Buffer.concat(chunks, size).toString('latin1');
+        chunks.push(chunk.subarray(0, bytesRead));
+        size += bytesRead;
+      }
+      throw new RangeError(`${path} is longer than ${most} bytes`);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return null;
+    throw faultOf(error);
+  }
+}
+
 /** Tables of iptables that are not of nf_tables. Looking here makes none, which listing one does. @throws NetfilterFault */
 export async function legacyTables(
   where: Netns,
@@ -50,12 +76,7 @@ export async function legacyTables(
   const name = join(where.proc ?? '/proc', 'net', family === 'ip' ? 'ip_tables_names' : 'ip6_tables_names');
   const text =
     where.netns === null
-      ? await readBounded(name, 4096, signal).then(
-          (bytes) => bytes?.toString('latin1') ?? '',
-          (error: unknown) => {
-            throw faultOf(error);
-          },
-        )
+      ? (readProc(name, 4096) ?? '')
       : await outputOf(where, 'cat', [name], signal).catch((fault: unknown) => {
           // The kernel has no such kind of tables.
           if (
