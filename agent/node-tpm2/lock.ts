@@ -110,7 +110,12 @@ export async function acquireLock(request: LockRequest): Promise<() => void> {
       throw lockFailed(`${request.file} could not be locked`, cause);
     throw lockFailed(`another program held ${request.file} for ${request.timeoutMs} ms`, cause, true);
   }
-  return () => closeSync(fd);
+  let isHeld = true;
+  return () => {
+    // Closed once more, its number could be that of another file.
+    if (isHeld) closeSync(fd);
+    isHeld = false;
+  };
 }
 
 function openLockFile(file: string): number {
