@@ -288,6 +288,8 @@ class Agent {
               state.remove('enrolled').catch((error: unknown) => logger.error(describeFault(error)));
           },
           fault: (error) => {
+            // An answer that is cut off by the end is no fault, of the TPM neither.
+            if (signal.aborted) return;
             tpmFailed ||= isOfTpm(error);
             logger.error(describeFault(error), 'no answer was given');
           },
