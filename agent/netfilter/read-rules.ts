@@ -13,7 +13,7 @@ import { isUnprintable, savedWithout } from './unprintable-rules.ts';
 export interface FirewallListing {
   /** The part `firewall`. The same rules give the same bytes. */
   readonly bytes: Buffer;
-  /** Its beginning, before what `owned` says: what is compared. */
+  /** Its beginning, before what `owned` says: what is compared. From `RuleReader`, the same object while it is the same. */
   readonly compared: Buffer;
   /** Their rules are compared, whatever their names. */
   readonly baseChains: BaseChains;

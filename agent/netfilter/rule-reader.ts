@@ -69,12 +69,14 @@ export class RuleReader {
 
   #steady(listing: FirewallListing): FirewallListing {
     const kept = this.#kept;
-    if (kept?.listing.compared.equals(listing.compared) && this.#now() - kept.at < ownedForMs) {
+    const isSame = kept?.listing.compared.equals(listing.compared) === true;
+    if (isSame && this.#now() - kept.at < ownedForMs) {
       const { bytes, compared } = kept.listing;
       return { ...listing, bytes, compared };
     }
-    this.#kept = { listing, at: this.#now() };
-    return listing;
+    const steady = isSame ? { ...listing, compared: kept.listing.compared } : listing;
+    this.#kept = { listing: steady, at: this.#now() };
+    return steady;
   }
 }
 

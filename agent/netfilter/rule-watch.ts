@@ -83,10 +83,8 @@ export class RuleWatch implements AsyncDisposable {
       this.#hasLegacy = outcome.hasLegacy;
     }
     const before = this.#state;
-    if (before === state || (Buffer.isBuffer(before) && Buffer.isBuffer(state) && before.equals(state)))
-      return;
     this.#state = state;
-    if (before !== null) this.#options.onMoved(state);
+    if (before !== null && before !== state) this.#options.onMoved(state);
   }
 
   /** Reads for an event, now or when it is time again. */

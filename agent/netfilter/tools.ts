@@ -1,6 +1,7 @@
-import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { readNow } from '../watch/read-now.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 
 /** Where rules are read, and by which programs. */
@@ -40,29 +41,11 @@ export async function outputOf(
   return stdout.toString('utf8');
 }
 
-/**
- * A file of /proc, which answers at once and tells no size; null if it does not exist.
- * @throws NetfilterFault, also if it is longer than `most` bytes
- */
+/** A file of /proc; null if it does not exist. @throws NetfilterFault, also if it is longer than `most` bytes */
 export function readProc(path: string, most: number): string | null {
   try {
-    const fd = openSync(path, 'r');
-    try {
-      const chunks: Buffer[] = [];
-      for (let size = 0; size <= most; ) {
-        const chunk = Buffer.allocUnsafe(Math.min(65_536, most + 1 - size));
-        const bytesRead = readSync(fd, chunk);
-        if (bytesRead === 0) return Buffer.concat(chunks, size).toString('latin1');
-        chunks.push(chunk.subarray(0, bytesRead));
-        size += bytesRead;
-      }
-      throw new RangeError(`${path} is longer than ${most} bytes`);
-    } finally {
-      closeSync(fd);
-    }
+    return readNow(path, most)?.toString('latin1') ?? null;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return null;
     throw faultOf(error);
   }
 }
