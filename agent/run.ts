@@ -237,6 +237,7 @@ class Agent {
         clusterToken,
         checkpoint: witness.checkpoint,
         authorities: trust.digests,
+        signal,
         on: {
           sent: (what) => {
             logger.debug({ code: `${what}_sent`, ms: Math.round(performance.now()) }, 'sent');
@@ -288,8 +289,6 @@ class Agent {
               state.remove('enrolled').catch((error: unknown) => logger.error(describeFault(error)));
           },
           fault: (error) => {
-            // An answer that is cut off by the end is no fault, of the TPM neither.
-            if (signal.aborted) return;
             tpmFailed ||= isOfTpm(error);
             logger.error(describeFault(error), 'no answer was given');
           },
