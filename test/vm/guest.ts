@@ -19,8 +19,6 @@ export interface Guest extends AsyncDisposable {
   readFile(path: string): Promise<Buffer>;
   /** A command of the shell of a node (node-image.ts): what it printed. @throws Error where its status is not 0 */
   shell(command: string): Promise<string>;
-  /** What its first serial port was sent since power on. */
-  console(): Promise<string>;
 }
 
 export interface Hardware {
@@ -118,7 +116,6 @@ async function bootGuest(
       if (status !== '0') throw new Error(`${command}: ended with ${status}: ${output.slice(-600)}`);
       return output;
     },
-    console: consoleText,
     [Symbol.asyncDispose]: async () => {
       line.send('off');
       await Promise.race([machine.ended, sleep(10_000)]);
