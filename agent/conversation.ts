@@ -43,6 +43,8 @@ export interface ConversationParts {
   readonly authorities?: readonly string[];
   /** Reads the node, again for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
+  /** That of the channel. An answer that it cuts off is no fault, of the TPM neither. */
+  readonly signal: AbortSignal;
   readonly on: ConversationEvents;
 }
 
@@ -72,7 +74,7 @@ export interface Conversation {
 
 /** Says hello and answers until the connection is over. */
 export function startConversation(channel: Channel, parts: ConversationParts): Conversation {
-  const { joinToken, clusterToken, on, tpm } = parts;
+  const { joinToken, clusterToken, on, tpm, signal } = parts;
   const hello = helloText(parts);
   const connection = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
@@ -89,7 +91,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
         else await sendEvidence(message);
       }
     } catch (error) {
-      on.fault(error);
+      if (!signal.aborted) on.fault(error);
       channel.close(error instanceof Rejection ? 1008 : 1011, codeOf(error), lastWordsOn(error));
     } finally {
       isBusy = false;
@@ -112,7 +114,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
       .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {
         if (!(error instanceof AgentError) || error.code !== 'facts_unavailable') throw error;
-        on.fault(error);
+        if (!signal.aborted) on.fault(error);
         return null;
       });
     if (frames === null) {

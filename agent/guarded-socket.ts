@@ -1,4 +1,4 @@
-import { lstat, mkdir, realpath, unlink } from 'node:fs/promises';
+import { lstatSync, mkdirSync, realpathSync, type Stats, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
@@ -32,7 +32,7 @@ export async function listenGuarded(
   // sun_path has 108 bytes with its zero (unix(7)); a longer one would be cut.
   if (Buffer.byteLength(socket) > 107)
     throw refused(`${socket} is longer than 107 bytes: choose another path`);
-  await checkFolder(dirname(socket), refused);
+  checkFolder(dirname(socket), refused);
   const taken = `another program answers at ${socket}: stop it first`;
   const release = await acquireLock({ file: `${socket}.lock`, timeoutMs: 250 }).catch((cause: unknown) => {
     if (cause instanceof ToolError && cause.retryable) throw refused(taken, cause);
@@ -42,17 +42,17 @@ export async function listenGuarded(
     await removeStale(socket, taken, refused);
     const server = createServer();
     await bind(server, socket, refused);
-    const { lost, stop } = await watchPlace(socket, lookEvery, refused);
+    const { lost, stop } = watchPlace(socket, lookEvery, refused);
     return {
       server,
       lost,
       async release() {
         stop();
-        await release();
+        release();
       },
     };
   } catch (error) {
-    await release();
+    release();
     throw error;
   }
 }
@@ -61,14 +61,16 @@ export async function listenGuarded(
 const usuallyEvery = 5_000;
 
 /** Each folder on the way is a real one that only root or this user can change; /tmp protects what is in it. */
-async function checkFolder(folder: string, refused: SocketFault): Promise<void> {
-  await mkdir(folder, { mode: 0o750 }).catch((cause: unknown) => {
+function checkFolder(folder: string, refused: SocketFault): void {
+  try {
+    mkdirSync(folder, { mode: 0o750 });
+  } catch (cause) {
     if (!isCode(cause, 'EEXIST')) throw refused(`the folder ${folder} could not be made`, cause);
-  });
-  const real = await realpath(folder);
+  }
+  const real = realpathSync(folder);
   if (real !== folder) throw refused(`${folder} leads over a link: write ${real}`);
   for (let at = folder; ; at = dirname(at)) {
-    const found = await lstat(at);
+    const found = lstatSync(at);
     const { mode, uid } = found;
     if (!found.isDirectory()) throw refused(`${at} is not a folder`);
     if (uid !== 0 && uid !== process.getuid?.())
@@ -86,14 +88,16 @@ async function checkFolder(folder: string, refused: SocketFault): Promise<void> 
 
 /** Removes the socket of a program that died. */
 async function removeStale(socket: string, taken: string, refused: SocketFault): Promise<void> {
-  const found = await lstat(socket).catch((cause: unknown) => {
-    if (isCode(cause, 'ENOENT')) return null;
+  let found: Stats | undefined;
+  try {
+    found = lstatSync(socket, { throwIfNoEntry: false });
+  } catch (cause) {
     throw refused(`${socket} could not be looked at`, cause);
-  });
-  if (found === null) return;
+  }
+  if (found === undefined) return;
   if (!found.isSocket()) throw refused(`${socket} is not a socket: remove it, if it is not needed`);
   if (await isAnswered(socket)) throw refused(taken);
-  await unlink(socket);
+  unlinkSync(socket);
 }
 
 /** Anything but a refusal is taken for an answer. */
@@ -121,24 +125,30 @@ async function bind(server: Server, socket: string, refused: SocketFault): Promi
   server.removeAllListeners('error');
   // No descriptor is left for another client, for example: it is gone, and those that are there go on.
   server.on('error', () => {});
-  const { mode } = await lstat(socket);
+  const { mode } = lstatSync(socket);
   if ((mode & 0o777) === 0o660) return;
   server.close();
   throw refused(`${socket} got the mode ${(mode & 0o777).toString(8)}, not 660`);
 }
 
-async function watchPlace(
+function watchPlace(
   socket: string,
   every: number,
   refused: SocketFault,
-): Promise<{ readonly lost: AbortSignal; readonly stop: () => void }> {
+): { readonly lost: AbortSignal; readonly stop: () => void } {
   const lost = new AbortController();
-  const { dev, ino } = await lstat(socket);
-  const timer = setInterval(async () => {
-    const found = await lstat(socket).catch((error: unknown) => (isCode(error, 'ENOENT') ? null : 'unseen'));
-    if (found === 'unseen' || (found?.dev === dev && found.ino === ino)) return;
+  const { dev, ino } = lstatSync(socket);
+  const timer = setInterval(() => {
+    let found: Stats | undefined;
+    try {
+      found = lstatSync(socket, { throwIfNoEntry: false });
+    } catch {
+      // Not seen is not gone.
+      return;
+    }
+    if (found?.dev === dev && found.ino === ino) return;
     clearInterval(timer);
-    const why = found === null ? 'was removed' : 'is another one now';
+    const why = found === undefined ? 'was removed' : 'is another one now';
     lost.abort(refused(`the socket ${socket} ${why}: nobody can ask this program: restart it`));
   }, every).unref();
   return { lost: lost.signal, stop: () => clearInterval(timer) };

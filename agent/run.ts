@@ -237,6 +237,7 @@ class Agent {
         clusterToken,
         checkpoint: witness.checkpoint,
         authorities: trust.digests,
+        signal,
         on: {
           sent: (what) => {
             logger.debug({ code: `${what}_sent`, ms: Math.round(performance.now()) }, 'sent');

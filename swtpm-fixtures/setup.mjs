@@ -19,6 +19,7 @@ const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
   test: { program: ['test/main.ts', 'test'], debian: true, tests: true, helm: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
+  'test:debs': { program: ['test/main.ts', 'test', 'debs'], debian: true, machines: true, images: true },
   'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true, helm: true },
   'test:long': { program: ['test/main.ts', 'test', 'long', '--compiled'], debian: true, tests: true },
   images: { program: ['manifests/images/main.ts'], debian: true, images: true },

@@ -198,6 +198,7 @@ class Gate {
       clusterToken: null,
       checkpoint: witness.checkpoint,
       authorities: trust.digests,
+      signal,
       on: {
         sent: (what) => logger.debug({ code: `${what}_sent` }, 'sent'),
         accepted: () => {},

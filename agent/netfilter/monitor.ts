@@ -1,9 +1,8 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { start, startError } from 'node-tpm2/run';
-import { readBounded } from '../collectors/read-bounded.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
-import { inNamespace, type Netns } from './tools.ts';
+import { inNamespace, type Netns, readProc } from './tools.ts';
 
 export interface MonitorEvents {
   /** The kernel's events come from now on: what was before must be read. */
@@ -85,10 +84,7 @@ async function untilItListens({ proc }: Netns, pid: number, closed: Promise<unkn
     isOver = true;
   });
   for (const end = performance.now() + listensWithinMs; !isOver && performance.now() < end; ) {
-    const table = await readBounded(join(proc ?? '/proc', String(pid), 'net/netlink'), 1 << 20).catch(
-      () => null,
-    );
-    if (table !== null && listensIn(table.toString('latin1'), pid)) return true;
+    if (listensIn(join(proc ?? '/proc', String(pid), 'net/netlink'), pid)) return true;
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 10))]);
   }
   return !isOver;
@@ -99,8 +95,14 @@ const listensWithinMs = 2_000;
 const protocol = '12';
 
 /** Columns: sk, Eth (the protocol), Pid (the port, which is the process's first one), Groups, … */
-function listensIn(table: string, pid: number): boolean {
-  return table.split('\n').some((line) => {
+function listensIn(path: string, pid: number): boolean {
+  let table: string | null;
+  try {
+    table = readProc(path, 1 << 20);
+  } catch {
+    return false;
+  }
+  return (table ?? '').split('\n').some((line) => {
     const [, eth, port, groups] = line.trim().split(/\s+/);
     return eth === protocol && port === String(pid) && groups !== undefined && !/^0+$/.test(groups);
   });

@@ -1,9 +1,8 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import type { IsOwnAddress } from '../../attest-server/wire/stray-rules.ts';
-import { readBounded } from '../collectors/read-bounded.ts';
-import { faultOf, NetfilterFault } from './netfilter-fault.ts';
-import { type Netns, outputOf } from './tools.ts';
+import { NetfilterFault } from './netfilter-fault.ts';
+import { type Netns, outputOf, readProc } from './tools.ts';
 
 /**
  * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null if it shows none.
@@ -11,10 +10,10 @@ import { type Netns, outputOf } from './tools.ts';
  */
 export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Promise<IsOwnAddress | null> {
   const own = new BlockList();
-  const trie = await readProc(where, 'fib_trie', signal);
+  const trie = await readNet(where, 'fib_trie', signal);
   if (trie === null) return null;
   for (const [address, length] of localIPv4(trie)) own.addSubnet(address, length, 'ipv4');
-  for (const [address, length] of localIPv6((await readProc(where, 'ipv6_route', signal)) ?? ''))
+  for (const [address, length] of localIPv6((await readNet(where, 'ipv6_route', signal)) ?? ''))
     own.addSubnet(address, length, 'ipv6');
   return (address) =>
     isIPv4(address) ? own.check(address, 'ipv4') : isIPv6(address) && own.check(address, 'ipv6');
@@ -49,15 +48,9 @@ const local = 0x8000_0000;
 const mostBytes = 16 * 1024 * 1024;
 
 /** Null if there is no such file: a kernel without IPv6 has none of its routes. */
-async function readProc(where: Netns, name: string, signal?: AbortSignal): Promise<string | null> {
+async function readNet(where: Netns, name: string, signal?: AbortSignal): Promise<string | null> {
   const path = join(where.proc ?? '/proc', 'net', name);
-  if (where.netns === null)
-    return readBounded(path, mostBytes, signal).then(
-      (bytes) => bytes?.toString('latin1') ?? null,
-      (error: unknown) => {
-        throw faultOf(error);
-      },
-    );
+  if (where.netns === null) return readProc(path, mostBytes);
   return outputOf(where, 'cat', [path], signal).catch((fault: unknown) => {
     if (
       fault instanceof NetfilterFault &&

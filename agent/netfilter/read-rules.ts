@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { limits } from '../../attest-server/wire/limits.ts';
 import { isShownByIptables } from '../../attest-server/wire/shown-by-iptables.ts';
 import { addressSentTo, type IsOwnAddress } from '../../attest-server/wire/stray-rules.ts';
@@ -14,8 +13,8 @@ import { isUnprintable, savedWithout } from './unprintable-rules.ts';
 export interface FirewallListing {
   /** The part `firewall`. The same rules give the same bytes. */
   readonly bytes: Buffer;
-  /** SHA-256 of it without what `owned` says: what is compared. */
-  readonly compared: string;
+  /** Its beginning, before what `owned` says: what is compared. From `RuleReader`, the same object while it is the same. */
+  readonly compared: Buffer;
   /** Their rules are compared, whatever their names. */
   readonly baseChains: BaseChains;
   readonly hasLegacy: boolean;
@@ -78,7 +77,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<FirewallLis
     );
   return {
     bytes,
-    compared: createHash('sha256').update(compared).digest('hex'),
+    compared: bytes.subarray(0, Buffer.byteLength(compared) - 1),
     baseChains: ruleset?.baseChains ?? new Map(),
     hasLegacy: legacyIp !== null || legacyIp6 !== null,
   };

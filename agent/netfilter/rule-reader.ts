@@ -69,10 +69,14 @@ export class RuleReader {
 
   #steady(listing: FirewallListing): FirewallListing {
     const kept = this.#kept;
-    const isSame = kept !== null && kept.listing.compared === listing.compared;
-    if (isSame && this.#now() - kept.at < ownedForMs) return { ...listing, bytes: kept.listing.bytes };
-    this.#kept = { listing, at: this.#now() };
-    return listing;
+    const isSame = kept?.listing.compared.equals(listing.compared) === true;
+    if (isSame && this.#now() - kept.at < ownedForMs) {
+      const { bytes, compared } = kept.listing;
+      return { ...listing, bytes, compared };
+    }
+    const steady = isSame ? { ...listing, compared: kept.listing.compared } : listing;
+    this.#kept = { listing: steady, at: this.#now() };
+    return steady;
   }
 }
 

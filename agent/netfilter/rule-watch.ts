@@ -11,13 +11,16 @@ import { legacyTables, type Netns } from './tools.ts';
 
 export interface RuleWatchOptions extends Netns {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
-  /** Called if the compared rules changed, cannot be read any more, or can again: with their digest, or the fault's code. */
-  readonly onMoved: (state: string) => void;
+  /** Called if the compared rules changed, cannot be read any more, or can again: with them, or the fault's code. */
+  readonly onMoved: (state: RuleState) => void;
   /** Milliseconds between two readings that events start; default 5,000. */
   readonly everyMs?: number;
   /** Milliseconds after which a legacy table, which has no events, is read again; default 15,000. */
   readonly legacyEveryMs?: number;
 }
+
+/** The rules that are compared (`FirewallListing`), or why there are none. */
+type RuleState = Buffer | NetfilterFault['code'];
 
 /** The commands of one script, or the events of one transaction, start one reading. */
 const gatherMs = 50;
@@ -33,7 +36,7 @@ export class RuleWatch implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #monitoring: Promise<void>;
   readonly #legacyTimer: NodeJS.Timeout;
-  #state: string | null = null;
+  #state: RuleState | null = null;
   #baseChains: BaseChains = new Map();
   #hasLegacy = false;
   #timer: NodeJS.Timeout | undefined;
@@ -50,8 +53,8 @@ export class RuleWatch implements AsyncDisposable {
     this.#legacyTimer.unref();
   }
 
-  /** The latest reading of what is compared: its digest, or a fault's code; null before the first one. */
-  get state(): string | null {
+  /** The latest reading of what is compared: its bytes, or a fault's code; null before the first one. */
+  get state(): RuleState | null {
     return this.#state;
   }
 

@@ -59,7 +59,8 @@ export async function runNetfilter(
     ...where,
     logger,
     onMoved: (state) => {
-      logger.info({ code: 'moved', state, clients: clients.size, ...watch.counts }, 'the rules are others');
+      const fault = Buffer.isBuffer(state) ? null : state;
+      logger.info({ code: 'moved', fault, clients: clients.size, ...watch.counts }, 'the rules are others');
       for (const client of clients)
         if (client.writableLength > mostWaiting) client.destroy();
         else client.write(moved);

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { readBounded } from '../collectors/read-bounded.ts';
+import { readNow } from '../watch/read-now.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 
 /** Where rules are read, and by which programs. */
@@ -41,6 +41,15 @@ export async function outputOf(
   return stdout.toString('utf8');
 }
 
+/** A file of /proc; null if it does not exist. @throws NetfilterFault, also if it is longer than `most` bytes */
+export function readProc(path: string, most: number): string | null {
+  try {
+    return readNow(path, most)?.toString('latin1') ?? null;
+  } catch (error) {
+    throw faultOf(error);
+  }
+}
+
 /** Tables of iptables that are not of nf_tables. Looking here makes none, which listing one does. @throws NetfilterFault */
 export async function legacyTables(
   where: Netns,
@@ -50,12 +59,7 @@ export async function legacyTables(
   const name = join(where.proc ?? '/proc', 'net', family === 'ip' ? 'ip_tables_names' : 'ip6_tables_names');
   const text =
     where.netns === null
-      ? await readBounded(name, 4096, signal).then(
-          (bytes) => bytes?.toString('latin1') ?? '',
-          (error: unknown) => {
-            throw faultOf(error);
-          },
-        )
+      ? (readProc(name, 4096) ?? '')
       : await outputOf(where, 'cat', [name], signal).catch((fault: unknown) => {
           // The kernel has no such kind of tables.
           if (

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
 import type { LoadedAttestationKey } from './attestation-key.ts';
 import { highRangePolicies } from './ek-profile.ts';
 import type { LoadedEndorsementKey } from './endorsement-key.ts';
@@ -27,7 +27,7 @@ export async function activateCredential(
   checkSized('secret', credential.secret, 1024, 'tpm2_activatecredential');
   // Both keys are loaded next, and a small TPM holds three objects.
   await connection.flushLeftovers();
-  const blob = await connection.putFile(
+  const blob = connection.putFile(
     'credential',
     Buffer.concat([fileHeader, credential.credential, credential.secret]),
   );
@@ -44,7 +44,7 @@ export async function activateCredential(
     );
     return takeSecret(stdout);
   } finally {
-    await rm(blob, { force: true });
+    rmSync(blob, { force: true });
     await connection.endSession(session);
   }
 }
@@ -61,8 +61,8 @@ export async function authorise(
   if (range === 'low') return;
   const { a, c } = highRangePolicies[nameAlg];
   const branches = [
-    await connection.putFile('policy.a', Buffer.from(a, 'hex')),
-    await connection.putFile('policy.c', Buffer.from(c, 'hex')),
+    connection.putFile('policy.a', Buffer.from(a, 'hex')),
+    connection.putFile('policy.c', Buffer.from(c, 'hex')),
   ];
   await connection.tool('tpm2_policyor', ['-Q', '-S', session, '-l', `${nameAlg}:${branches.join(',')}`]);
 }

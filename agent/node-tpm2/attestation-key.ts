@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { readHandles, readHasEcc } from './capabilities.ts';
 import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
@@ -7,7 +6,7 @@ import type { TpmConnection } from './tpm-connection.ts';
 export interface LoadedAttestationKey {
   /** TPMT_PUBLIC. */
   readonly publicArea: Buffer;
-  /** nameAlg || H(public area), hex. */
+  /** nameAlg || H(public area), hex: as the TPM says it. */
   readonly name: string;
   readonly kind: 'ecc' | 'rsa';
   /** Names the key to tools: a context file in the private folder, or a persistent handle. */
@@ -39,7 +38,7 @@ export async function createAttestationKey(connection: TpmConnection): Promise<L
 async function createEccKey(connection: TpmConnection): Promise<LoadedAttestationKey> {
   const context = connection.file('ak.ctx');
   await createPrimary(connection, 'ecc256:ecdsa-sha256:null', context);
-  return describe(await connection.takeFile('ak.pub'), 'ecc', context);
+  return readKey(connection, 'ecc', context);
 }
 
 /** The key at the persistent handle, made there first where it is missing. */
@@ -48,11 +47,9 @@ export async function createRsaKey(connection: TpmConnection): Promise<LoadedAtt
   if (!(await readHandles(connection, 'handles-persistent')).includes(rsaHandle)) {
     const context = connection.file('ak-rsa.ctx');
     await createPrimary(connection, 'rsa2048:rsassa-sha256:null', context);
-    await connection.takeFile('ak.pub');
     await connection.tool('tpm2_evictcontrol', ['-C', 'o', '-c', context, handle], { leavesObject: true });
   }
-  await connection.tool('tpm2_readpublic', ['-c', handle, '-f', 'tss', '-o', connection.file('ak.pub')]);
-  const key = describe(await connection.takeFile('ak.pub'), 'rsa', handle);
+  const key = await readKey(connection, 'rsa', handle);
   if (key.publicArea.readUInt32BE(4) !== attributeBits)
     throw new ToolError(
       `${handle} holds another key than this package makes: move it (tpm2_evictcontrol -c ${handle})`,
@@ -66,15 +63,22 @@ export async function createRsaKey(connection: TpmConnection): Promise<LoadedAtt
 
 async function createPrimary(connection: TpmConnection, algorithm: string, context: string): Promise<void> {
   const template = ['-C', 'e', '-g', 'sha256', '-G', algorithm, '-a', attributes];
-  await connection.tool(
-    'tpm2_createprimary',
-    [...template, '-c', context, '-f', 'tss', '-o', connection.file('ak.pub')],
-    { leavesObject: true, slow: true },
-  );
+  await connection.tool('tpm2_createprimary', [...template, '-c', context], {
+    leavesObject: true,
+    slow: true,
+  });
 }
 
-/** From TPM2B_PUBLIC. */
-function describe(sized: Buffer, kind: 'ecc' | 'rsa', context: string): LoadedAttestationKey {
-  const publicArea = sized.subarray(2);
-  return { publicArea, name: `000b${hash('sha256', publicArea, 'hex')}`, kind, context };
+async function readKey(
+  connection: TpmConnection,
+  kind: LoadedAttestationKey['kind'],
+  context: string,
+): Promise<LoadedAttestationKey> {
+  const [publicFile, nameFile] = [connection.file('ak.pub'), connection.file('ak.name')];
+  await connection.tool('tpm2_readpublic', ['-c', context, '-f', 'tss', '-o', publicFile, '-n', nameFile], {
+    leavesObject: true,
+  });
+  // A TPM2B_PUBLIC, without its size.
+  const publicArea = connection.takeFile('ak.pub').subarray(2);
+  return { publicArea, name: connection.takeFile('ak.name').toString('hex'), kind, context };
 }

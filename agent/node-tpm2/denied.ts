@@ -1,15 +1,15 @@
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 
 /** Why this user may not open a TPM's device or socket, and which command lets him. */
-export async function deniedText(path: string, isDevice: boolean): Promise<string> {
+export function deniedText(path: string, isDevice: boolean): string {
   const user = userName();
-  const closed = await closedFolder(path);
+  const closed = closedFolder(path);
   if (closed !== null)
     return `the user ${user} may not enter the folder ${closed}, in which the TPM's ${isDevice ? 'device' : 'socket'} ${path} is: open it to a group of ${user} (chgrp GROUP ${closed}; chmod g+${isDevice ? 'x' : 'rx'} ${closed})`;
-  const { mode, gid } = await stat(path);
-  const group = await groupName(gid);
+  const { mode, gid } = statSync(path);
+  const group = groupName(gid);
   const what = `the user ${user} may not open the TPM ${path} (mode ${(mode & 0o777).toString(8)}, group ${group})`;
   if ((mode & 0o060) === 0o060 && gid !== 0)
     return `${what}: take ${user} into that group (usermod -aG ${group} ${user}), and start this program again`;
@@ -21,12 +21,12 @@ export async function deniedText(path: string, isDevice: boolean): Promise<strin
 const udevRule = 'KERNEL=="tpmrm[0-9]*", GROUP="tss", MODE="0660"';
 
 /** The first folder on the way that this user may not enter; null if all are open to him. */
-async function closedFolder(path: string): Promise<string | null> {
+function closedFolder(path: string): string | null {
   const folders: string[] = [];
   for (let folder = dirname(path); folder !== '/'; folder = dirname(folder)) folders.unshift(folder);
   for (const folder of folders)
     try {
-      await access(folder, constants.X_OK);
+      accessSync(folder, constants.X_OK);
     } catch {
       return folder;
     }
@@ -42,8 +42,11 @@ function userName(): string {
   }
 }
 
-async function groupName(gid: number): Promise<string> {
-  const groups = await readFile('/etc/group', 'utf8').catch(() => '');
-  const line = groups.split('\n').find((each) => each.split(':')[2] === String(gid));
-  return line?.split(':')[0] ?? String(gid);
+function groupName(gid: number): string {
+  try {
+    const lines = readFileSync('/etc/group', 'utf8').split('\n');
+    return lines.find((each) => each.split(':')[2] === String(gid))?.split(':')[0] ?? String(gid);
+  } catch {
+    return String(gid);
+  }
 }

@@ -1,5 +1,3 @@
-import { hash } from 'node:crypto';
-
 /**
  * Where endorsement keys and their certificates are, and how the keys are made again: TCG EK Credential Profile
  * 2.5, 2.2.1.4 (handles and NV indices) and annex B (templates). Low range: PolicySecret(endorsement). High range:
@@ -46,27 +44,26 @@ function profile(
   return { kind, certificate: 0x01c00000 + low, handle: 0x81010000 + handle, range, nameAlg, algorithm };
 }
 
-/** PolicyA: PolicySecret(TPM_RH_ENDORSEMENT); PolicyC: PolicyAuthorizeNV of the profile's index; both hex. */
+/**
+ * PolicyA: PolicySecret(TPM_RH_ENDORSEMENT); PolicyC: PolicyAuthorizeNV of the profile's index; PolicyB, the keys'
+ * authPolicy: H(zeros || TPM_CC_PolicyOR || A || C) (TPM 2.0 Part 3 r1.59, 23.6). In hex.
+ */
 export const highRangePolicies: Readonly<
-  Record<EkProfile['nameAlg'], { readonly a: string; readonly c: string }>
+  Record<EkProfile['nameAlg'], { readonly a: string; readonly b: string; readonly c: string }>
 > = {
   sha256: {
     a: '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa',
+    b: 'ca3d0a99a2b93906f7a3342414efcfb3a385d44cd1fd459089d19b5071c0b7a0',
     c: '3767e2edd43ff45a3a7e1eaefcef78643dca964632e7aad82c673a30d8633fde',
   },
   sha384: {
     a: '8bbf2266537c171cb56e403c4dc1d4b64f432611dc386e6f532050c3278c930e143e8bb1133824ccb431053871c6db53',
+    b: 'b26e7d28d11a50bc53d882bcf5fd3a1a074148bb35d3b4e4cb1c0ad9bde419cacb47ba09699646150f9fc000f3f80e12',
     c: 'd6032ce61f2fb3c240eb3cf6a33237ef2b6a16f4293c22b455e261cffd217ad5b4947c2d73e63005eed2dc2b3593d165',
   },
   sha512: {
     a: '1e3b76502c8a1425aa0b7b3fc646a1b0fae063b03b5368f9c4cddecaff0891dd682bac1a85d4d832b781ea451915de5fc5bf0dc4a1917cd42fa041e3f998e0ee',
+    b: 'b8221ca69e8550a4914de3faa6a18c072cc01208073a928d5d66d59ef79e49a429c41a6b269571d57edb25fbdb1838425608b413cd616a5f6db5b6071af99bea',
     c: '589ee1e146544716e8deafe6db247b01b81e9f9c7dd16b814aa159138749105fba5388dd1dea702f35240c184933121e2c61b8f50d3ef91393a49a38c3f73fc8',
   },
 };
-
-/** PolicyB, the keys' authPolicy: H(zeros || TPM_CC_PolicyOR || A || C). TPM 2.0 Part 3 r1.59, 23.6. */
-export function highRangePolicy(nameAlg: EkProfile['nameAlg']): Buffer {
-  const { a, c } = highRangePolicies[nameAlg];
-  const zeros = '00'.repeat(a.length / 2);
-  return hash(nameAlg, Buffer.from(`${zeros}00000171${a}${c}`, 'hex'), 'buffer');
-}

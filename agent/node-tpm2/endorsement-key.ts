@@ -4,7 +4,7 @@ import {
   type EkProfile,
   ekProfiles,
   highRangeAttributes,
-  highRangePolicy,
+  highRangePolicies,
 } from './ek-profile.ts';
 import { readNvCertificate } from './nv.ts';
 import { ToolError } from './tool-error.ts';
@@ -85,7 +85,10 @@ async function createFromTemplate(connection: TpmConnection, profile: EkProfile)
           'tpm2_createprimary',
           [
             ...['-C', 'e', '-g', profile.nameAlg, '-G', profile.algorithm, '-a', highRangeAttributes],
-            ...['-L', await connection.putFile('ek.policy', highRangePolicy(profile.nameAlg))],
+            ...[
+              '-L',
+              connection.putFile('ek.policy', Buffer.from(highRangePolicies[profile.nameAlg].b, 'hex')),
+            ],
             ...[...output, '-o', publicFile],
           ],
           makesKey,
@@ -102,7 +105,7 @@ async function createFromTemplate(connection: TpmConnection, profile: EkProfile)
     ],
   );
   if (made === null) return null;
-  const publicArea = (await connection.takeFile('ek.pub')).subarray(2);
+  const publicArea = connection.takeFile('ek.pub').subarray(2);
   return { kind: profile.kind, publicArea, handle: null, context, profile };
 }
 

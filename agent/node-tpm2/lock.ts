@@ -1,6 +1,14 @@
-import { hash } from 'node:crypto';
-import { constants, existsSync } from 'node:fs';
-import { access, type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  type Stats,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from './run.ts';
 import type { Tcti } from './tcti.ts';
@@ -37,17 +45,19 @@ export async function lockPlace(tcti: Tcti, lockDir: string | undefined): Promis
     // that is closed to this user, the kernel lets one program in at a time.
     const device = tcti.path.replace(/tpm(\d+)$/, 'tpmrm$1');
     const isManaged = device !== tcti.path || tcti.hasResourceManager;
-    if (tcti.text.startsWith('device:') && isManaged && (await isReadable(device)))
+    if (tcti.text.startsWith('device:') && isManaged && isReadable(device))
       return { file: device, kind: 'device' };
   }
   return { file: await prepareLockFile(lockDir ?? defaultLockDir(), tcti.identity), kind: 'file' };
 }
 
-function isReadable(path: string): Promise<boolean> {
-  return access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The same folder for all programs of this user on this host. */
@@ -61,13 +71,17 @@ function defaultLockDir(uid: number = process.getuid?.() ?? 0): string {
  * @throws ToolError `lock_failed` if the folder is a link, another user's, or open to others
  */
 export async function prepareLockFile(dir: string, identity: string): Promise<string> {
-  await mkdir(dir, { mode: 0o700 }).catch((cause: unknown) => {
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (cause) {
     if (!isCode(cause, 'EEXIST')) throw lockFailed(`the lock folder ${dir} could not be made`, cause);
-  });
-  const found = await lstat(dir);
+  }
+  const found = lstatSync(dir);
   if (!found.isDirectory()) throw lockFailed(`the lock folder ${dir} is not a folder`);
   if (found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0)
     throw lockFailed(`the lock folder ${dir} must belong to this user and be writable by nobody else`);
+  // Late: few have such a TPM, and it would stay in memory for all.
+  const { hash } = await import('node:crypto');
   return join(dir, `${hash('sha256', identity, 'hex').slice(0, 32)}.lock`);
 }
 
@@ -76,61 +90,85 @@ export async function prepareLockFile(dir: string, identity: string): Promise<st
  * file description, which `flock` locks through an inherited descriptor: the kernel releases it when we die.
  * @throws ToolError `lock_failed` (retryable if another program held it for the whole time), `aborted`, `missing_program`
  */
-export async function acquireLock(request: LockRequest): Promise<() => Promise<void>> {
+export async function acquireLock(request: LockRequest): Promise<() => void> {
   const { kind = 'file' } = request;
-  const handle = await (kind === 'file' ? openLockFile(request.file) : openPlace(request.file, kind));
+  const fd = kind === 'file' ? openLockFile(request.file) : openPlace(request.file, kind);
   try {
     const seconds = (request.timeoutMs / 1000).toFixed(3);
     await run('flock', ['-x', '-w', seconds, '3'], {
       timeoutMs: request.timeoutMs + 1000,
       maxOutputBytes: 1024,
-      descriptors: [handle.fd],
+      descriptors: [fd],
       ...(request.env && { env: request.env }),
       ...(request.signal && { signal: request.signal }),
     });
   } catch (cause) {
-    await handle.close();
+    closeSync(fd);
     if (!(cause instanceof ToolError) || (cause.code !== 'failed' && cause.code !== 'timeout')) throw cause;
     // flock(1): 1 is a lock that somebody else has; any other status is a file that cannot be locked.
     if (cause.code === 'failed' && cause.exitCode !== 1)
       throw lockFailed(`${request.file} could not be locked`, cause);
     throw lockFailed(`another program held ${request.file} for ${request.timeoutMs} ms`, cause, true);
   }
-  return () => handle.close();
+  let isHeld = true;
+  return () => {
+    // Closed once more, its number could be that of another file.
+    if (isHeld) closeSync(fd);
+    isHeld = false;
+  };
 }
 
-async function openLockFile(file: string): Promise<FileHandle> {
+function openLockFile(file: string): number {
   const flags = constants.O_RDWR | constants.O_NOFOLLOW;
-  const handle = await open(file, flags | constants.O_CREAT | constants.O_EXCL, 0o600)
-    .catch((cause: unknown) => {
-      if (isCode(cause, 'EEXIST')) return open(file, flags);
+  const open = () => {
+    try {
+      return openSync(file, flags | constants.O_CREAT | constants.O_EXCL, 0o600);
+    } catch (cause) {
+      if (isCode(cause, 'EEXIST')) return openSync(file, flags);
       throw cause;
-    })
-    .catch((cause: unknown) => {
-      throw lockFailed(`the lock file ${file} could not be opened`, cause);
-    });
-  const found = await handle.stat();
-  if (found.isFile() && found.uid === process.getuid?.()) return handle;
-  await handle.close();
-  throw lockFailed(`the lock file ${file} is not a plain file of this user`);
+    }
+  };
+  return opened(
+    open,
+    (found) => found.isFile() && found.uid === process.getuid?.(),
+    (cause) => lockFailed(`the lock file ${file} could not be opened`, cause),
+    `the lock file ${file} is not a plain file of this user`,
+  );
 }
 
 /** Opens the path that the operator named, as the tools do: a link leads to the same. */
-async function openPlace(path: string, kind: Exclude<LockKind, 'file'>): Promise<FileHandle> {
-  // Without O_NONBLOCK, a pipe in its place would hold us.
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
-    (cause: unknown) => {
+function openPlace(path: string, kind: Exclude<LockKind, 'file'>): number {
+  return opened(
+    // Without O_NONBLOCK, a pipe in its place would hold us.
+    () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY),
+    (found) => (kind === 'folder' ? found.isDirectory() : found.isCharacterDevice()),
+    (cause) => {
       const remedy =
         kind === 'folder' && isCode(cause, 'EACCES')
           ? `: who may use the TPM must be able to list its folder (chgrp GROUP ${path}; chmod g+rx ${path})`
           : '';
-      throw lockFailed(`${path} could not be opened to lock it${remedy}`, cause);
+      return lockFailed(`${path} could not be opened to lock it${remedy}`, cause);
     },
+    `${path} is no ${kind}`,
   );
-  const found = await handle.stat();
-  if (kind === 'folder' ? found.isDirectory() : found.isCharacterDevice()) return handle;
-  await handle.close();
-  throw lockFailed(`${path} is no ${kind}`);
+}
+
+/** @returns the descriptor of what is as expected */
+function opened(
+  open: () => number,
+  isExpected: (found: Stats) => boolean,
+  notOpened: (cause: unknown) => ToolError,
+  unexpected: string,
+): number {
+  let fd: number;
+  try {
+    fd = open();
+  } catch (cause) {
+    throw notOpened(cause);
+  }
+  if (isExpected(fstatSync(fd))) return fd;
+  closeSync(fd);
+  throw lockFailed(unexpected);
 }
 
 function lockFailed(message: string, cause?: unknown, retryable = false): ToolError {

@@ -1,5 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolError } from './tool-error.ts';
 
@@ -15,15 +14,9 @@ export interface MemoryDir {
  * when `signal` aborts, and when the process exits.
  * @throws ToolError `bad_input`
  */
-export async function makeMemoryDir(parent: string | undefined, signal?: AbortSignal): Promise<MemoryDir> {
+export function makeMemoryDir(parent: string | undefined, signal?: AbortSignal): MemoryDir {
   const place = parent ?? ['/dev/shm', '/run'].find((path) => existsSync(path)) ?? '/dev/shm';
-  const path = await mkdtemp(join(place, 'node-tpm2-')).catch((cause: unknown) => {
-    throw new ToolError(`no private folder could be made in ${place}: pass a runtimeDir in memory (tmpfs)`, {
-      code: 'bad_input',
-      tool: 'mkdtemp',
-      cause,
-    });
-  });
+  const path = makeFolder(place);
   const remove = () => {
     process.off('exit', remove);
     signal?.removeEventListener('abort', remove);
@@ -33,4 +26,16 @@ export async function makeMemoryDir(parent: string | undefined, signal?: AbortSi
   signal?.addEventListener('abort', remove, { once: true });
   if (signal?.aborted) remove();
   return { path, remove };
+}
+
+function makeFolder(place: string): string {
+  try {
+    return mkdtempSync(join(place, 'node-tpm2-'));
+  } catch (cause) {
+    throw new ToolError(`no private folder could be made in ${place}: pass a runtimeDir in memory (tmpfs)`, {
+      code: 'bad_input',
+      tool: 'mkdtemp',
+      cause,
+    });
+  }
 }

@@ -9,7 +9,7 @@ export async function readNvCertificate(connection: TpmConnection, index: number
     if (!(error instanceof ToolError) || error.responseName !== 'TPM_RC_NV_UNINITIALIZED') throw error;
     return connection.putFile('nv.bin', Buffer.alloc(0));
   });
-  return cutDer(await connection.takeFile('nv.bin'));
+  return cutDer(connection.takeFile('nv.bin'));
 }
 
 /** One DER SEQUENCE at the start of `bytes`, without the padding that fills an NV index; null if there is none. */

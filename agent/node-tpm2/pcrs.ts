@@ -52,7 +52,7 @@ export function splitValues(values: Buffer, selection: NormalisedSelection): Pcr
 export async function readPcrs(connection: TpmConnection, selection: PcrSelection): Promise<PcrValues> {
   const chosen = normaliseSelection(selection);
   await connection.tool('tpm2_pcrread', [formatSelection(chosen), '-o', connection.file('pcrs.bin')]);
-  return splitValues(await connection.takeFile('pcrs.bin'), chosen);
+  return splitValues(connection.takeFile('pcrs.bin'), chosen);
 }
 
 /** TPM2_PCR_Extend of one PCR in several banks: bank -> digest of that bank's length. */

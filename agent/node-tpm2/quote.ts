@@ -54,7 +54,7 @@ export async function quote(
     .catch((error: unknown) => {
       throw movedOr(error);
     });
-  const files = await Promise.all([attest, signature, pcrs].map((name) => connection.takeFile(name)));
+  const files = [attest, signature, pcrs].map((name) => connection.takeFile(name));
   const [attestBytes, signatureBytes, values] = files;
   if (attestBytes === undefined || signatureBytes === undefined || values === undefined)
     throw new ToolError('tpm2_quote left a file out', { code: 'failed', tool: 'tpm2_quote' });

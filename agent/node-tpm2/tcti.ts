@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { accessSync, constants } from 'node:fs';
 import { deniedText } from './denied.ts';
 import { ToolError } from './tool-error.ts';
 
@@ -37,15 +37,15 @@ export function parseTcti(text: string): Tcti {
 }
 
 /** @throws ToolError `no_tpm`, saying which device or socket is missing, or closed to this user, and what to do */
-export async function checkPresent(tcti: Tcti): Promise<void> {
+export function checkPresent(tcti: Tcti): void {
   const { path } = tcti;
   if (path === null || tcti.text.startsWith('libtpms:')) return;
   try {
-    await access(path, constants.R_OK | constants.W_OK);
+    accessSync(path, constants.R_OK | constants.W_OK);
   } catch (cause) {
     const isDenied = cause instanceof Error && 'code' in cause && denials.has(cause.code);
     if (!isDenied) throw noTpm(tcti, cause);
-    const text = await deniedText(path, tcti.text.startsWith('device:'));
+    const text = deniedText(path, tcti.text.startsWith('device:'));
     throw new ToolError(text, { code: 'no_tpm', tool: 'tcti', cause });
   }
 }

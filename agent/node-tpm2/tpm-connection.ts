@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { acquireLock, type LockPlace, lockPlace } from './lock.ts';
 import { type MemoryDir, makeMemoryDir } from './memory-dir.ts';
@@ -105,7 +104,7 @@ export class TpmConnection {
       // A command that failed may have ended the session.
       if (!(error instanceof ToolError) || error.code !== 'failed') throw error;
     });
-    await rm(file, { force: true });
+    rmSync(file, { force: true });
   }
 
   /** Path of a file in the private folder. */
@@ -114,14 +113,14 @@ export class TpmConnection {
   }
 
   /** Reads a file that a tool left in the private folder, and removes it. */
-  async takeFile(name: string): Promise<Buffer> {
-    const bytes = await readFile(this.file(name));
-    await rm(this.file(name));
+  takeFile(name: string): Buffer {
+    const bytes = readFileSync(this.file(name));
+    rmSync(this.file(name));
     return bytes;
   }
 
-  async putFile(name: string, bytes: Uint8Array): Promise<string> {
-    await writeFile(this.file(name), bytes, { mode: 0o600 });
+  putFile(name: string, bytes: Uint8Array): string {
+    writeFileSync(this.file(name), bytes, { mode: 0o600 });
     return this.file(name);
   }
 
@@ -170,9 +169,9 @@ export class TpmConnection {
 /** @throws ToolError `bad_input`, `no_tpm`, `lock_failed` */
 export async function connect(options: TpmOptions): Promise<TpmConnection> {
   const tcti = parseTcti(options.tcti);
-  await checkPresent(tcti);
+  checkPresent(tcti);
   const lock = await lockPlace(tcti, options.lockDir);
-  return new TpmConnection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lock);
+  return new TpmConnection(options, tcti, makeMemoryDir(options.runtimeDir, options.signal), lock);
 }
 
 const defaultTimeoutMs = 15_000;

@@ -15,15 +15,17 @@ export function readNow(path: string, most: number): Buffer | null {
     throw error;
   }
   try {
+    let bytes = room;
     for (let size = 0; ; ) {
-      const read = readSync(file, room, size, room.length - size, null);
-      if (read === 0) return room.subarray(0, size);
+      const read = readSync(file, bytes, size, bytes.length - size, null);
+      if (read === 0) return bytes.subarray(0, size);
       size += read;
       if (size > most) throw new RangeError(`${path} is longer than ${most} bytes`);
-      if (size === room.length) {
-        const larger = Buffer.allocUnsafe(room.length * 2);
-        room.copy(larger);
-        room = larger;
+      if (size === bytes.length) {
+        const larger = Buffer.allocUnsafe(bytes.length * 2);
+        bytes.copy(larger);
+        bytes = larger;
+        if (bytes.length <= mostKept) room = bytes;
       }
     }
   } finally {
@@ -31,5 +33,7 @@ export function readNow(path: string, most: number): Buffer | null {
   }
 }
 
+/** Bytes. The table of a router's routes has many MiB, and is read now and then. */
+const mostKept = 1 << 20;
 /** Kept from one reading to the next. */
 let room = Buffer.allocUnsafe(16_384);

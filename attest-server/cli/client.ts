@@ -186,7 +186,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
     return [
       `the server ${server.host} cannot be reached: nothing listens there`,
       server.port === '8444'
-        ? 'Is the server running on that machine? Check there, if systemd runs it:\n  systemctl status assay-server'
+        ? 'Is the server running? Check on its machine, or in its cluster:\n  systemctl status assay-server\n  kubectl --namespace assay get pods'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
@@ -244,7 +244,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,
-      "Read the server's log. On that machine, if systemd runs it:\n  journalctl -u assay-server -n 50",
+      "Read the server's log, on its machine or in its cluster:\n  journalctl -u assay-server -n 50\n  kubectl --namespace assay logs assay-server-0 --tail 50",
     );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');

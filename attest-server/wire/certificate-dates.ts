@@ -43,6 +43,8 @@ export function dateFault(
 const leafEnded = [
   'If the clock here is right, look at the server: it should have made a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate).',
   '  journalctl -u assay-server -g certificate',
+  'If the server runs in a cluster:',
+  '  kubectl --namespace assay logs assay-server-0',
 ];
 
 const authorityEnded = [

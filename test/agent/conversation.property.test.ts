@@ -75,6 +75,7 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
       unavailable: {},
       readGrowing: async () => ({ parts: new Map() }),
     }),
+    signal: new AbortController().signal,
     on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     ...more,
   };
@@ -150,6 +151,34 @@ describe('a conversation', () => {
     assert.deepEqual(shown({ joinToken: 'id1.s' }), [true, 'joinToken id1.s', 'clusterToken a.b.c']);
     assert.deepEqual(shown({ clusterToken: null }), [undefined]);
   });
+
+  for (const [what, isEnding] of [
+    ['is told', false],
+    ['is none once it was to end', true],
+  ] as const)
+    it(`a fault of the TPM ${what}`, async () => {
+      const ending = new AbortController();
+      const told: unknown[] = [];
+      const quote = async () => {
+        if (isEnding) ending.abort();
+        return failing();
+      };
+      const on = { ...partsThat(working).on, fault: (error: unknown) => void told.push(error) };
+      const channel = new FakeChannel();
+      startConversation(channel, partsThat({ ...working, quote }, { signal: ending.signal, on }));
+      const nonce = Buffer.alloc(32).toString('base64');
+      channel.tell({
+        type: 'challenge',
+        nonce,
+        selection: {},
+        purpose: 'attest',
+        holds: [],
+        parts: [],
+        within: 1,
+      });
+      await turn();
+      assert.deepEqual([told.length, channel.closes.length], [isEnding ? 0 : 1, 1]);
+    });
 
   it('keeps one question waiting, however many are asked', async () => {
     const gate = Promise.withResolvers<void>();

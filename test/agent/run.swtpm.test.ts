@@ -171,6 +171,31 @@ describe('an agent on a software TPM', () => {
     assert.deepEqual(Object.keys(outcome?.proven.facts?.unavailable ?? {}), ['boot']);
   });
 
+  it('says nothing of an answer that it did not finish because it was to end', async () => {
+    const { key, cert } = await authority.issue();
+    await using server = await startTinyServer({ key, cert: cert + authority.ca }, converse);
+    const stop = new AbortController();
+    const config = buildConfig(
+      null,
+      { ASSAY_AGENT_STATE_DIR: join(folder, 'state-5'), ASSAY_AGENT_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+    );
+    const said: string[] = [];
+    const read = async () => {
+      stop.abort();
+      return log;
+    };
+    await runAgent(config, {
+      logger: pino({ level: 'warn' }, { write: (line) => void said.push(line) }),
+      signal: stop.signal,
+      collectors: [{ name: 'boot', part: 'boot', read }, host],
+    });
+    assert.ok(stop.signal.aborted);
+    // The answer under way fails after the end, and nothing tells when.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.deepEqual(said, []);
+  });
+
   it('comes back after its connection and its TPM were lost', async () => {
     const { key, cert } = await authority.issue();
     const seen: Conversation[] = [];

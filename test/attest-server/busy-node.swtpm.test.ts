@@ -97,6 +97,7 @@ describe('the real agent on a node that does not hold still', () => {
         unavailable: {},
         readGrowing: async () => ({ parts: new Map() }),
       }),
+      signal: ended.signal,
       on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     });
     const status = await world.until(async () => {

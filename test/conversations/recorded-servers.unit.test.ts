@@ -54,6 +54,7 @@ async function replay(release: Release, conversation: Conversation): Promise<voi
     checkpoint: hello.checkpoint ?? null,
     authorities: hello.authorities ?? [],
     readNode: async (asked) => recordedNode(release, conversation, tpm.challenge, asked),
+    signal: new AbortController().signal,
     on: {
       sent() {},
       accepted() {},

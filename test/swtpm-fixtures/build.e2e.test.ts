@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -97,6 +98,33 @@ process.on('exit', () => process.stderr.write('built-in ' + process.moduleLoadLi
     it(`assay ${command} loads one file more, beside what names its parts`, async () => {
       const files = [...atStart, 'chunk', 'connect', command ?? ''].sort();
       assert.deepEqual((await loadedBy(command ?? '', ...args)).files, files);
+    });
+
+  for (const [program, variable] of [
+    ['tpm-broker', 'ASSAY_TPM_BROKER_SOCKET'],
+    ['netfilter', 'ASSAY_NETFILTER_SOCKET'],
+  ] as const)
+    it(`assay-agent ${program} holds nothing of Node.js that it uses once or never`, async () => {
+      // The process that reads settings says so by a variable, and ends.
+      const hook = `process.on('exit', () =>
+        process.env.ASSAY_AGENT_READS_SETTINGS ?? process.stderr.write('built-in ' + process.moduleLoadList.join() + '\\n'));`;
+      const child = spawn(
+        process.execPath,
+        ['--import', `data:text/javascript,${encodeURIComponent(hook)}`, inDist('assay-agent.js'), program],
+        {
+          env: { PATH: process.env.PATH, [variable]: inFolder(`${program}.sock`) },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        },
+      );
+      let said = '';
+      for await (const chunk of child.stderr.setEncoding('utf8')) {
+        said += chunk;
+        if (/"code":"listen(s|ing)"/.test(chunk)) child.kill('SIGTERM');
+      }
+      const [, loaded = ''] = /^built-in (.*)$/m.exec(said) ?? [];
+      assert.match(loaded, /NativeModule net,/, said);
+      // 2.3 and 1 MiB of memory each.
+      assert.doesNotMatch(loaded, /NativeModule (crypto|fs\/promises)\b/);
     });
 
   it('finds every module that a program may load', async () => {

@@ -69,7 +69,7 @@ describe('a virtual machine whose kernel encrypts disks', function () {
   it('is trusted with LUKS on a logical volume', async () => {
     await node.world.call('POST', '/v1/references/disk/revoke', { reason: 'another volume' });
     await node.guest.shell(
-      `${unmounted} && exec 4>&- && pvcreate -q /dev/vdd && vgcreate -q vg /dev/vdd && lvcreate -q -y -Wn -Zn -n docker -L 64M vg && dmsetup mknodes && ${format('/dev/mapper/vg-docker')} && ${mounted('/dev/mapper/vg-docker')} && ${inspect}`,
+      `${unmounted} && pvcreate -q /dev/vdd && vgcreate -q vg /dev/vdd && lvcreate -q -y -Wn -Zn -n docker -L 64M vg && dmsetup mknodes && ${format('/dev/mapper/vg-docker')} && ${mounted('/dev/mapper/vg-docker')} && ${inspect}`,
     );
     const { state } = await finds();
     assert.equal(state, 'trusted');

@@ -31,6 +31,22 @@ while read -r word rest <&4; do
 done
 `;
 
+/**
+ * Does what the second serial port says, a line of hex each: a command of the shell, answered by its status and its output in hex.
+ * `Guest.shell` asks it.
+ */
+export const serialShell = `stty -F /dev/ttyS1 raw -echo
+exec 4<>/dev/ttyS1
+echo ready >&4
+while read -r word rest <&4; do
+  case $word in
+    run) echo $rest | xxd -r -p >/tmp/command; sh /tmp/command >/tmp/output 2>&1 </dev/null 4>&-; echo $? >/tmp/status
+      cat /tmp/status /tmp/output | xxd -p | tr -d '\\n' >&4; echo >&4;;
+    off) sync; poweroff -f;;
+  esac
+done
+`;
+
 /** An initrd that serves its second serial port. @param extend a TPM command that it sends first */
 export async function guestInitrd(extend: Buffer | null): Promise<Buffer> {
   return guestArchive({

@@ -1,4 +1,4 @@
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ export async function makeMachine(banks: readonly PcrBank[] = ['sha256']): Promi
   };
 }
 
-/** Without the processor's help: where there is some, it may not be of use to the firmware. */
+/** Without the processor's help: some KVM, such as PVM in a virtual machine, runs neither this firmware nor Debian's kernel. */
 async function bootGuest(
   own: string,
   tpmDir: string,
@@ -87,6 +87,7 @@ async function bootGuest(
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
     ...['-serial', `file:${own}.console`, '-serial', `unix:${serial},server=on,wait=off`],
   ]);
+  const consoleText = () => readFile(`${own}.console`, 'latin1');
   const end = async () => {
     await machine.kill('SIGKILL');
     await swtpm.kill('SIGKILL');
@@ -97,7 +98,7 @@ async function bootGuest(
   while (said != null && !said.endsWith('ready')) said = await line?.next(startMs);
   if (line === null || said == null) {
     await end();
-    throw new Error(`the virtual machine did not start: see ${own}.console`);
+    throw new Error(`the virtual machine did not start: ${(await consoleText()).slice(-2000)}`);
   }
   const ask = async (request: string, within = 30_000) => {
     line.send(request);
@@ -109,7 +110,7 @@ async function bootGuest(
     command: (request) => ask(`tpm ${request.toString('hex')}`),
     readFile: (path) => ask(`read ${path}`),
     shell: async (command) => {
-      const said = (await ask(`run ${Buffer.from(command).toString('hex')}`, 120_000)).toString('utf8');
+      const said = (await ask(`run ${Buffer.from(command).toString('hex')}`, 600_000)).toString('utf8');
       const [status = ''] = said.split('\n');
       const output = said.slice(status.length + 1);
       if (status !== '0') throw new Error(`${command}: ended with ${status}: ${output.slice(-600)}`);

@@ -14,7 +14,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
 import type { DebianKernel } from './debian-kernel.ts';
-import { guestArchive } from './guest-image.ts';
+import { guestArchive, serialShell } from './guest-image.ts';
 
 /** Programs of this machine that the node has, besides busybox for all else. */
 const programs = [
@@ -57,8 +57,7 @@ const passwd = 'root:x:0:0::/root:/bin/sh\nassay:x:65532:65532::/:/bin/false\n';
 const group = 'root:x:0:\nassay:x:65532:\n';
 
 /**
- * Pid 1 of the node: makes what an init system makes, then does what its second serial port says, a line of hex each: a
- * command of the shell, answered by its output and its status in hex.
+ * Pid 1 of the node: makes what an init system makes, then does what its second serial port says.
  */
 const init = `#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
@@ -73,17 +72,7 @@ modprobe dm-crypt
 modprobe loop
 ip addr add 10.0.2.15/24 dev eth0
 ip link set eth0 up
-stty -F /dev/ttyS1 raw -echo
-exec 4<>/dev/ttyS1
-echo ready >&4
-while read -r word rest <&4; do
-  case $word in
-    run) echo $rest | xxd -r -p >/tmp/command; sh /tmp/command >/tmp/output 2>&1 </dev/null; echo $? >/tmp/status
-      cat /tmp/status /tmp/output | xxd -p | tr -d '\\n' >&4; echo >&4;;
-    off) sync; poweroff -f;;
-  esac
-done
-`;
+${serialShell}`;
 
 /** The first stage: loads the driver of its disks, and goes on in the file system of the second one. */
 const firstStage = `#!/bin/busybox sh

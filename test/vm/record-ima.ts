@@ -18,7 +18,7 @@ const format = (device: string, ...options: readonly string[]) =>
 
 /** Each line is one thing that the device mapper measures, or what it needs. */
 const steps: readonly string[] = [
-  'printf key >/tmp/key; exec 4>&-',
+  'printf key >/tmp/key',
   format('/dev/vdc'),
   'cryptsetup open --key-file /tmp/key /dev/vdc docker && mkfs.ext4 -q /dev/mapper/docker && mount /dev/mapper/docker /var/lib/docker',
   // Below a logical volume, and renamed while it is open.

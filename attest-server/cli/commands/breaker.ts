@@ -1,4 +1,6 @@
 import { type ClusterView, clusterView, type HoldView, holdAnswer } from '../../api/cluster-api.ts';
+import { type Advice, shellWord } from '../../wire/advice.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
@@ -19,7 +21,12 @@ export async function listBreaker(
   { output: format, utc = false }: BreakerListOptions,
 ): Promise<void> {
   const { failing } = await (await server()).get('/v1/cluster', clusterView);
-  await print(io, format, { items: failing, next: null }, () => failingText(failing, io.now(), utc));
+  const items = failing.map((each) => ({ ...each, next: waitsForPerson(each) ? nextFor(each) : null }));
+  await print(io, format, { items, next: null }, () => failingText(failing, io.now(), utc));
+  if (format === 'table')
+    for (const { group, code, next, waiting } of items)
+      if (next !== null)
+        io.err(`${counted(waiting, 'node')} of ${printable(group)} by ${printable(code)}. ${next}\n`);
   exitWith(failing.some(waitsForPerson) ? exit.held : exit.ok);
 }
 
@@ -75,6 +82,19 @@ export async function releaseBreaker(
 /** Whether it waits for a person: no time ends that. */
 export function waitsForPerson({ waiting, decision }: HoldView): boolean {
   return waiting > 0 && (decision === 'open' || decision === 'held');
+}
+
+/** The commands with which a person looks at them, and decides. */
+function nextFor({ group, code }: HoldView): Advice {
+  const words = `${shellWord(group)} --code ${shellWord(code)}`;
+  return [
+    'See which they are:',
+    `  assay get nodes --group ${shellWord(group)} --reason ${shellWord(code)}`,
+    'If they are bad, let the taints come:',
+    `  assay breaker release ${words} --reason "they are bad"`,
+    'If they are not, keep the taints back until references or policy are right:',
+    `  assay breaker hold ${words} --reason "the reference is late"`,
+  ].join('\n');
 }
 
 function failingText(failing: ClusterView['failing'], now: number, absolute: boolean): string {

@@ -246,8 +246,8 @@ describe('the rules of a network namespace, as they are compared,', () => {
     ],
     ['the chain that Docker leaves to people', 'iptables-nft -A DOCKER-USER -j ACCEPT'],
   ] as const)
-    it(`have another digest after ${what} changed (row 61)`, async () => {
-      assert.notEqual((await readAfter(change)).compared, first.compared);
+    it(`differ in what is compared after ${what} changed (row 61)`, async () => {
+      assert.notDeepEqual((await readAfter(change)).compared, first.compared);
     });
 
   for (const [what, change] of [
@@ -282,9 +282,9 @@ describe('the rules of a network namespace, as they are compared,', () => {
       'iptables-nft -R OUTPUT 1 -m comment --comment "cali:BBBBBBBBBBBBBBBB" -j cali-OUTPUT',
     ],
   ] as const)
-    it(`have the same digest after ${what} changed (row 62)`, async () => {
+    it(`are the same in what is compared after ${what} changed (row 62)`, async () => {
       // The tables of iptables are there before and after: only what is owned changes.
-      assert.equal((await readAfter(change)).compared, first.compared);
+      assert.deepEqual((await readAfter(change)).compared, first.compared);
     });
 });
 

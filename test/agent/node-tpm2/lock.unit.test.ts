@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +31,15 @@ describe('the lock of a TPM', () => {
     });
     await release();
     await (await acquireLock({ file, timeoutMs: 1000 }))();
+  });
+
+  it('closes no file of another when it is released twice', async () => {
+    const release = await acquireLock({ file: await prepareLockFile(folder, 'a'), timeoutMs: 1000 });
+    release();
+    // The kernel gives the lowest number that is free: that of the lock.
+    const other = openSync(join(folder, 'other'), 'w');
+    release();
+    closeSync(other);
   });
 
   it('is released by the kernel when its holder is killed', async () => {

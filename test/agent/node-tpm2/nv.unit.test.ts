@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { highRangePolicy } from '../../../agent/node-tpm2/ek-profile.ts';
+import { highRangePolicies } from '../../../agent/node-tpm2/ek-profile.ts';
 import { cutDer } from '../../../agent/node-tpm2/nv.ts';
 
 describe('certificates from NV', () => {
@@ -21,10 +22,9 @@ describe('certificates from NV', () => {
 });
 
 describe('high-range endorsement key policies', () => {
-  it('have the digest that the profile prints for SHA-256', () => {
-    assert.equal(
-      highRangePolicy('sha256').toString('hex'),
-      'ca3d0a99a2b93906f7a3342414efcfb3a385d44cd1fd459089d19b5071c0b7a0',
-    );
-  });
+  for (const [nameAlg, { a, b, c }] of Object.entries(highRangePolicies))
+    it(`are the PolicyOR of both branches for ${nameAlg}`, () => {
+      const zeros = '00'.repeat(a.length / 2);
+      assert.equal(hash(nameAlg, Buffer.from(`${zeros}00000171${a}${c}`, 'hex')), b);
+    });
 });

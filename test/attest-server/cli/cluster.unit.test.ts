@@ -24,7 +24,7 @@ import { madeStatus } from '../marking/made-marking.ts';
 import { environmentOf, type Ran, runAssay } from './cli-fixture.ts';
 
 const alike = {
-  group: 'default',
+  group: 'workers',
   code: 'kernel_unknown',
   value: `kernel ${'ab'.repeat(32)}`,
   nodes: 5,
@@ -67,7 +67,7 @@ describe('the commands about marks', () => {
     });
   const open = () =>
     made.decisions.hold({
-      group: 'default',
+      group: alike.group,
       code: 'kernel_unknown',
       value: alike.value,
       at: now,
@@ -97,18 +97,35 @@ describe('the commands about marks', () => {
     });
     made.failing = [alike];
     await open();
-    const { code, out } = await assay(['breaker', 'list']);
+    const { code, out, err } = await assay(['breaker', 'list']);
     assert.equal(code, 12);
-    assert.match(out, /^default +kernel_unknown +kernel abababababab +5 +1 +4 +open/m);
+    assert.match(out, /^workers +kernel_unknown +kernel abababababab +5 +1 +4 +open/m);
     const json = JSON.parse((await assay(['breaker', 'list', '-o', 'json'])).out);
     assert.equal(json.items[0].value, alike.value);
+    const commands = err.split('\n').filter((line) => line.startsWith('  assay '));
+    assert.deepEqual(
+      json.items[0].next.split('\n').filter((line: string) => line.startsWith('  ')),
+      commands,
+    );
+    assert.match(err, /^4 nodes of workers by kernel_unknown\. See which/);
+    const typed = commands.map((line) =>
+      [...line.trim().matchAll(/"([^"]*)"|(\S+)/g)].slice(1).map(([, quoted, bare]) => quoted ?? bare ?? ''),
+    );
+    assert.deepEqual(
+      typed.map(([verb, what]) => `${verb} ${what}`),
+      ['get nodes', 'breaker release', 'breaker hold'],
+    );
+    for (const [index, words] of typed.entries()) {
+      const done = await assay(index === 1 ? [...words, '--dry-run'] : words);
+      assert.equal(done.code, 0, `${words.join(' ')}: ${done.err}`);
+    }
     assert.match((await assay(['status'])).out, /the taints of 4 nodes wait: assay breaker list/);
   });
 
   it('hold at once, and release after a question', async () => {
     made.failing = [alike];
     await open();
-    const hold = await assay(['breaker', 'hold', 'default', '--reason', 'the reference is late']);
+    const hold = await assay(['breaker', 'hold', 'workers', '--reason', 'the reference is late']);
     assert.equal(hold.code, 0, hold.err);
     assert.match(hold.out, / held .*token:operator: the reference is late$/m);
     const release = ['breaker', 'release', '--reason', 'it is bad'];

@@ -186,6 +186,14 @@ describe('the script of a shell', () => {
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-shell-'));
     await symlink(launcher, join(dir, 'assay'));
+    // The program prints the same script each time.
+    for (const shell of ['bash', 'fish']) {
+      const { stdout } = await run(join(dir, 'assay'), ['completion', shell], {
+        ...bounds,
+        env: { ...admin, PATH: path(), HOME: dir },
+      });
+      await writeFile(join(dir, `completion.${shell}`), stdout);
+    }
   });
   after(() => rm(dir, { recursive: true }));
 
@@ -200,7 +208,7 @@ describe('the script of a shell', () => {
   async function pressTabAfter(first: string, ...words: readonly string[]): Promise<readonly string[]> {
     const script = `
 cd '${server.dir}'
-source <(assay completion bash)
+source '${dir}/completion.bash'
 ${first}
 complete -p assay | grep -q -- '-F _assay' || exit 3
 COMP_WORDS=(assay "$@")
@@ -229,7 +237,7 @@ printf '%s\\n' "${'$'}{COMPREPLY[@]}"
     if (!isInstalled('fish')) test.skip();
     const script = `
 cd '${server.dir}'
-assay completion fish | source
+source '${dir}/completion.fish'
 ${first}
 complete -C 'assay ${typed}'
 `;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { highRangePolicy } from '../../../agent/node-tpm2/ek-profile.ts';
+import { highRangePolicies } from '../../../agent/node-tpm2/ek-profile.ts';
 import { checkEndorsement } from '../../../attest-server/verify/endorsement.ts';
 import { parseCertificate } from '../../../attest-server/verify/x509/certificate.ts';
 import {
@@ -24,7 +24,7 @@ const p384 = softwareKey('p384', inHighRange('sha384', 0x000c, '000601000043'));
 
 /** What the agent has its TPM make in the high range. */
 function inHighRange(nameAlg: 'sha256' | 'sha384' | 'sha512', id: number, symmetric: string): AreaOptions {
-  const policy = highRangePolicy(nameAlg).toString('hex');
+  const { b: policy } = highRangePolicies[nameAlg];
   return { ...ekTemplate, attributes: 0x000300f2, nameAlg: id, policy, symmetric };
 }
 
