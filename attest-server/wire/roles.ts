@@ -61,7 +61,7 @@ export const roleNames = Object.keys(rows) as Role[];
 /** All that follows from the role of a hello: a new role is a row more. */
 export const roles: Readonly<Record<Role, RoleRow>> = rows;
 
-/** What a role's answers are for, as their facts say. */
+/** The purpose of a role's answers, as their facts say. */
 export function purposeOf(role: Role): 'attest' | 'unlock' {
   return roles[role].gets.includes('keyRelease') ? 'unlock' : 'attest';
 }
