@@ -1,0 +1,165 @@
+/**
+ * Keys of disks: one for each volume of a node, leased to a boot that has just proven itself. `refusal` decides from what
+ * that very answer proved, `release` seals the key to this TPM in this boot for two minutes, and the store counts, in one
+ * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once,
+ * `escrow` is the way in without this server, and `rewrapping` follows a new wrapping key. See docs/disk-keys.md.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { AttestedNode } from '../attest/answer.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
+import type { Proven } from '../verify/proven.ts';
+import { parseKeyRequest } from '../wire/key-request.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { UnlockedMessage } from '../wire/unlocked.ts';
+import type { Verdict } from '../wire/verdict.ts';
+import { Formatting } from './formatting.ts';
+import type { LeaseStore, WrappingKeys } from './ports.ts';
+import { type KeyRefusal, refusalOf } from './refusal.ts';
+import { sealRelease } from './release.ts';
+import { Rewrapping } from './rewrapping.ts';
+import { Volumes } from './volumes.ts';
+
+/** An answer that asks for a key, as it was proven and judged. */
+export interface KeyQuestion {
+  readonly node: Pick<AttestedNode, 'name' | 'ekDigest' | 'ekPublicArea' | 'bound'>;
+  /** The exact bytes of the request, which its quote signs. */
+  readonly keyRequest: Buffer;
+  readonly nonce: Buffer;
+  /** Where its connection comes from. */
+  readonly address: string | null;
+  readonly proven: Proven;
+  readonly verdict: Verdict;
+  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
+}
+
+/** The frame of a release, or why there is none. */
+export type KeyAnswer = { readonly release: Buffer } | { readonly refusal: ReasonCode };
+
+/** A decision that is not carried out yet. */
+export interface KeyDecision {
+  /** Whether its evidence must be kept: all but a refusal that repeats the one before. */
+  readonly isNews: boolean;
+  /** Counts, and then gives. @param evidence digest of what it rests on, which is on disk. */
+  carryOut(evidence: string): Promise<KeyAnswer>;
+}
+
+export interface KeysParts {
+  readonly store: LeaseStore;
+  /** Null: this server holds no keys of disks. */
+  readonly wrapping: WrappingKeys | null;
+  isExempt(node: string): boolean;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  readonly report: KeysReport;
+}
+
+export interface KeysReport {
+  released(node: string): void;
+  /** @param isNews false: it repeats the one before */
+  refused(node: string, refusal: KeyRefusal, isNews: boolean): void;
+  audit(event: AuditEvent): void;
+  rewrapped(volumes: number): void;
+  fault(error: unknown, where: string): void;
+}
+
+export interface Keys extends AsyncDisposable {
+  decide(question: KeyQuestion): Promise<KeyDecision>;
+  /** A proven `unlock` of this node says that its disk is open and its boot is capped. */
+  unlocked(node: Pick<AttestedNode, 'name' | 'ekDigest'>, report: UnlockedMessage): Promise<void>;
+  readonly formatting: Formatting;
+  readonly volumes: Volumes;
+}
+
+/** How often one boot may ask for one key: a crash between release and open asks again. */
+const mostDeliveries = 5;
+
+export function openKeys(parts: KeysParts): Keys {
+  const { store, wrapping, now, report } = parts;
+  /** The latest refusal of each node. */
+  const latest = new Map<string, string>();
+  const rewrapping = new Rewrapping(parts);
+  const audited = (
+    node: string,
+    action: AuditEvent['action'],
+    code: ReasonCode | null,
+    detail: AuditEvent['detail'],
+  ): AuditEvent => ({ at: now(), actor: 'server', action, subject: node, code, detail });
+
+  const refuse = ({ node, proven }: KeyQuestion, uuid: string, refusal: KeyRefusal): KeyDecision => {
+    const mark = `${uuid} ${proven.clock.resetCount} ${refusal.code} ${refusal.text}`;
+    const isNews = latest.get(node.name) !== mark;
+    return {
+      isNews,
+      async carryOut(evidence) {
+        latest.set(node.name, mark);
+        report.refused(node.name, refusal, isNews);
+        if (isNews)
+          report.audit(
+            audited(node.name, 'key.refuse', refusal.code, { volume: uuid, text: refusal.text, evidence }),
+          );
+        return { refusal: refusal.code };
+      },
+    };
+  };
+
+  return {
+    async decide(question) {
+      const { node, proven } = question;
+      const { volume: uuid } = parseKeyRequest(question.keyRequest);
+      if (wrapping === null)
+        return refuse(question, uuid, {
+          code: 'key_withheld',
+          text: 'this server holds no keys of disks: keys.wrappingKeyFile names no wrapping key',
+        });
+      const volume = await store.volume(uuid);
+      const refusal = refusalOf(question, volume, parts.isExempt(node.name));
+      if (refusal !== null || volume === null)
+        return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      return {
+        isNews: true,
+        async carryOut(evidence) {
+          const { resetCount } = proven.clock;
+          // First: a key that cannot be unwrapped is not counted.
+          using sealed = sealRelease(question, volume, wrapping);
+          const asked = { ekDigest: node.ekDigest, volume: uuid, resetCount, at: now(), most: mostDeliveries };
+          const delivered = await store.deliver(
+            { ...asked, leaseId: randomBytes(16).toString('hex') },
+            ({ leaseId, deliveries }) =>
+              audited(node.name, 'key.release', null, {
+                volume: uuid,
+                lease: leaseId,
+                deliveries,
+                resetCount,
+                evidence,
+                ...(volume.headerDigest === null && { format: true }),
+              }),
+          );
+          if (typeof delivered === 'string') {
+            const text =
+              delivered === 'lease_consumed'
+                ? 'this boot has said that its disks are open'
+                : `this boot has asked ${mostDeliveries} times`;
+            return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
+          }
+          latest.delete(node.name);
+          report.released(node.name);
+          return { release: sealed.frame(delivered.leaseId) };
+        },
+      };
+    },
+
+    async unlocked({ name, ekDigest }, { leaseId, headerDigest }) {
+      const entry = audited(name, 'key.unlock', null, { lease: leaseId, header: headerDigest });
+      await store.consume({ leaseId, ekDigest, at: now() }, entry);
+    },
+
+    formatting: new Formatting(parts),
+    volumes: new Volumes(parts),
+
+    async [Symbol.asyncDispose]() {
+      await rewrapping.end();
+    },
+  };
+}
