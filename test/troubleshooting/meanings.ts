@@ -13,6 +13,7 @@ export const findingPlaces = [
     'disk',
     'firewall',
     'host',
+    'keys',
     'server',
   ] as const),
   // No part of this version gives it.
@@ -253,14 +254,26 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   evidence_erased: ['server', 'Evidence was erased; the audit log keeps its digests.'],
 
   expired: ['later', 'A value with a limited lifetime has expired.'],
-  root_unmeasured: ['later', 'The root file system was not measured.'],
+  root_unmeasured: [
+    'later',
+    'Nothing measured or appraises the root file system, so that the node gets no disk key.',
+  ],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
-  escrow_missing: ['later', 'No copy of a volume’s key is kept elsewhere.'],
-  key_cycle: ['later', 'The key of a volume depends on the node that needs it.'],
-  key_subject_mismatch: ['later', 'A key was requested under a name other than the node’s.'],
-  key_withheld: ['later', 'A key was not released.'],
-  lease_consumed: ['later', 'The lease of a key was used already.'],
-  lease_exhausted: ['later', 'The lease of a key is used up.'],
-  cap_missing: ['later', 'The PCR that ends the use of keys was not extended.'],
-  cap_reverted: ['later', 'The PCR that ends the use of keys has its earlier value.'],
+  escrow_missing: ['later', 'The policy names no recipient who could recover the volume.'],
+  key_cycle: ['later', 'The server stands on the volume whose key it would have to release.'],
+  key_subject_mismatch: [
+    'later',
+    'A node asked for the key of a volume that belongs to another node or TPM.',
+  ],
+  key_withheld: ['keys', 'The server releases no key, for a reason that has no code of its own.'],
+  lease_consumed: [
+    'later',
+    'A key was asked for after this boot had been capped: it was told to get no more keys.',
+  ],
+  lease_exhausted: ['later', 'This boot got the key of the volume as often as one boot may.'],
+  cap_missing: [
+    'later',
+    'The boot was not capped, so that its disk keys can still be asked for: PCR 15 was not extended in each bank.',
+  ],
+  cap_reverted: ['later', 'The boot was capped, and its PCR 15 no longer shows it.'],
 };
