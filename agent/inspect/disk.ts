@@ -7,7 +7,7 @@ import { deviceOf, type InspectedDevice, isNodeOf, readBlockDevices } from './bl
 import { insideRoot, readHeaderPaths } from './detached-headers.ts';
 import type { InspectedFile } from './inspected-file.ts';
 import { parseKeyResidue, readKeyFiles } from './key-residue.ts';
-import { type ByteRange, type HeaderChunk, type HeaderFound, parseLuksHeader } from './luks-header.ts';
+import { type ByteRange, type HeaderChunk, type HeaderFound, parseLuksHeader } from '../../attest-server/wire/luks-header.ts';
 import { parseMappingTables } from './mapping-tables.ts';
 import { type DevicePiece, endingWithin, readPiece } from './read-device.ts';
 import { parseSwaps } from './swaps.ts';

@@ -24,6 +24,7 @@ import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { roles } from '../wire/roles.ts';
 import type { AnsweredSupplements } from '../wire/supplements.ts';
+import type { UnlockedMessage } from '../wire/unlocked.ts';
 import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';
@@ -38,7 +39,10 @@ export interface ShownTokens {
 
 /** The listener's next action. */
 export type Action =
-  | { readonly do: 'send'; readonly message: ServerMessage }
+  /** `then`: a binary frame that follows. */
+  | { readonly do: 'send'; readonly message: ServerMessage; readonly then?: Buffer }
+  /** A volume is open, and its boot is capped. */
+  | { readonly do: 'unlocked'; readonly report: UnlockedMessage }
   /** Find out who this is; answer with `identified`, or refuse. */
   | { readonly do: 'identify'; readonly hello: Hello; readonly tokens: ShownTokens }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
@@ -233,7 +237,8 @@ export class Session {
       case 'opened':
         return this.#onOpened(message);
       case 'unlocked':
-        throw outOfOrder('unlocked');
+        if (this.#phase !== 'open') throw unprovenReport();
+        return { do: 'unlocked', report: message };
     }
   }
 

@@ -15,13 +15,20 @@ const keyBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
 
+export interface WrappingConfig {
+  readonly file: string;
+  /** Folders that are copied with the database, or are copies of it: a key there would protect nothing. */
+  readonly beside: readonly string[];
+}
+
 /**
  * The wrapping keys in a file of this user alone: one a line, 32 bytes in base64, the newest first. That one wraps, the others
- * unwrap what they wrapped.
- * @param beside folders that are copied with the database, or are copies of it: a key there would protect nothing
+ * unwrap what they wrapped. Null if no file is named: then there are no keys of disks.
  * @throws Error naming the file, and what to do
  */
-export function openWrappingKeys(path: string, beside: readonly string[]): WrappingKeys {
+export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | null {
+  if (config === null) return null;
+  const { file: path, beside } = config;
   checkApart(path, beside);
   const keys = keysIn(path);
   const [newest] = keys;
@@ -83,7 +90,9 @@ function keysIn(path: string): readonly WrappingKey[] {
     if (line === '' || line.startsWith('#')) return [];
     const bytes = Buffer.from(line, 'base64');
     if (bytes.length !== keyBytes || bytes.toString('base64') !== line)
-      throw new Error(`${path}, line ${index + 1}: not ${keyBytes} bytes of base64 (openssl rand -base64 32)`);
+      throw new Error(
+        `${path}, line ${index + 1}: not ${keyBytes} bytes of base64 (openssl rand -base64 32)`,
+      );
     return [{ id: idOf(bytes), bytes }];
   });
 }

@@ -6,50 +6,25 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import type { AttestedNode } from '../attest/answer.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import type { Proven } from '../verify/proven.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
-import type { ReasonCode } from '../wire/reasons.ts';
 import type { UnlockedMessage } from '../wire/unlocked.ts';
-import type { Verdict } from '../wire/verdict.ts';
 import { Formatting } from './formatting.ts';
-import type { LeaseStore, WrappingKeys } from './ports.ts';
+import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
 import { sealRelease } from './release.ts';
 import { Rewrapping } from './rewrapping.ts';
 import { Volumes } from './volumes.ts';
 
-/** An answer that asks for a key, as it was proven and judged. */
-export interface KeyQuestion {
-  readonly node: Pick<AttestedNode, 'name' | 'ekDigest' | 'ekPublicArea' | 'bound'>;
-  /** The exact bytes of the request, which its quote signs. */
-  readonly keyRequest: Buffer;
-  readonly nonce: Buffer;
-  /** Where its connection comes from. */
-  readonly address: string | null;
-  readonly proven: Proven;
-  readonly verdict: Verdict;
-  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
-}
-
-/** The frame of a release, or why there is none. */
-export type KeyAnswer = { readonly release: Buffer } | { readonly refusal: ReasonCode };
-
-/** A decision that is not carried out yet. */
-export interface KeyDecision {
-  /** Whether its evidence must be kept: all but a refusal that repeats the one before. */
-  readonly isNews: boolean;
-  /** Counts, and then gives. @param evidence digest of what it rests on, which is on disk. */
-  carryOut(evidence: string): Promise<KeyAnswer>;
-}
-
 export interface KeysParts {
   readonly store: LeaseStore;
   /** Null: this server holds no keys of disks. */
   readonly wrapping: WrappingKeys | null;
-  isExempt(node: string): boolean;
+  /** Decisions of people to let nodes work untrusted, until a time. */
+  exemptions(): Promise<readonly { readonly node: string; readonly until: number }[]>;
+  /** The group of a node at present. */
+  groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
   /** Milliseconds since the epoch. */
   now(): number;
   readonly report: KeysReport;
@@ -57,9 +32,8 @@ export interface KeysParts {
 
 export interface KeysReport {
   released(node: string): void;
-  /** @param isNews false: it repeats the one before */
-  refused(node: string, refusal: KeyRefusal, isNews: boolean): void;
-  audit(event: AuditEvent): void;
+  /** @param evidence digest of what the request came with; null: it repeats the one before */
+  refused(node: string, volume: string, refusal: KeyRefusal, evidence: string | null): void;
   rewrapped(volumes: number): void;
   fault(error: unknown, where: string): void;
 }
@@ -67,7 +41,7 @@ export interface KeysReport {
 export interface Keys extends AsyncDisposable {
   decide(question: KeyQuestion): Promise<KeyDecision>;
   /** A proven `unlock` of this node says that its disk is open and its boot is capped. */
-  unlocked(node: Pick<AttestedNode, 'name' | 'ekDigest'>, report: UnlockedMessage): Promise<void>;
+  unlocked(node: KeyHolder, report: UnlockedMessage): Promise<void>;
   readonly formatting: Formatting;
   readonly volumes: Volumes;
 }
@@ -80,12 +54,17 @@ export function openKeys(parts: KeysParts): Keys {
   /** The latest refusal of each node. */
   const latest = new Map<string, string>();
   const rewrapping = new Rewrapping(parts);
-  const audited = (
-    node: string,
-    action: AuditEvent['action'],
-    code: ReasonCode | null,
-    detail: AuditEvent['detail'],
-  ): AuditEvent => ({ at: now(), actor: 'server', action, subject: node, code, detail });
+  const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
+    at: now(),
+    actor: 'server',
+    action,
+    subject: node,
+    code: null,
+    detail,
+  });
+
+  const isExempt = async (name: string) =>
+    (await parts.exemptions()).some(({ node, until }) => node === name && until > now());
 
   const refuse = ({ node, proven }: KeyQuestion, uuid: string, refusal: KeyRefusal): KeyDecision => {
     const mark = `${uuid} ${proven.clock.resetCount} ${refusal.code} ${refusal.text}`;
@@ -94,11 +73,7 @@ export function openKeys(parts: KeysParts): Keys {
       isNews,
       async carryOut(evidence) {
         latest.set(node.name, mark);
-        report.refused(node.name, refusal, isNews);
-        if (isNews)
-          report.audit(
-            audited(node.name, 'key.refuse', refusal.code, { volume: uuid, text: refusal.text, evidence }),
-          );
+        report.refused(node.name, uuid, refusal, isNews ? evidence : null);
         return { refusal: refusal.code };
       },
     };
@@ -114,7 +89,7 @@ export function openKeys(parts: KeysParts): Keys {
           text: 'this server holds no keys of disks: keys.wrappingKeyFile names no wrapping key',
         });
       const volume = await store.volume(uuid);
-      const refusal = refusalOf(question, volume, parts.isExempt(node.name));
+      const refusal = refusalOf(question, volume, await isExempt(node.name));
       if (refusal !== null || volume === null)
         return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
       return {
@@ -123,17 +98,23 @@ export function openKeys(parts: KeysParts): Keys {
           const { resetCount } = proven.clock;
           // First: a key that cannot be unwrapped is not counted.
           using sealed = sealRelease(question, volume, wrapping);
-          const asked = { ekDigest: node.ekDigest, volume: uuid, resetCount, at: now(), most: mostDeliveries };
+          const asked = {
+            ekDigest: node.ekDigest,
+            volume: uuid,
+            resetCount,
+            at: now(),
+            most: mostDeliveries,
+          };
           const delivered = await store.deliver(
             { ...asked, leaseId: randomBytes(16).toString('hex') },
             ({ leaseId, deliveries }) =>
-              audited(node.name, 'key.release', null, {
+              audited(node.name, 'key.release', {
                 volume: uuid,
                 lease: leaseId,
                 deliveries,
                 resetCount,
                 evidence,
-                ...(volume.headerDigest === null && { format: true }),
+                ...(volume.formattedAt === null && { format: true }),
               }),
           );
           if (typeof delivered === 'string') {
@@ -151,7 +132,7 @@ export function openKeys(parts: KeysParts): Keys {
     },
 
     async unlocked({ name, ekDigest }, { leaseId, headerDigest }) {
-      const entry = audited(name, 'key.unlock', null, { lease: leaseId, header: headerDigest });
+      const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
       await store.consume({ leaseId, ekDigest, at: now() }, entry);
     },
 

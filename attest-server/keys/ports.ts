@@ -1,4 +1,17 @@
 import type { AuditEvent } from '../formats/audit.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Verdict } from '../wire/verdict.ts';
+
+/** A TPM that is a node. */
+export interface KeyHolder {
+  readonly name: string;
+  readonly ekDigest: string;
+  /** Absent: nobody vouches for it. */
+  readonly bound?: EnrolmentMethod;
+}
 
 /** A secret as it is stored: under which wrapping key, and its ciphertext. */
 export interface WrappedSecret {
@@ -39,7 +52,7 @@ export interface Volume {
   readonly name: string;
   /** Where it is mounted. */
   readonly path: string;
-  /** Digest of its header (wire/luks-header.ts); null until its node has formatted it. */
+  /** Digest of its header (wire/luks-header.ts); null before its node made one. */
   readonly headerDigest: string | null;
   readonly formattedAt: number | null;
   readonly createdAt: number;
@@ -58,7 +71,10 @@ export interface StoredVolume extends Volume {
 
 /** A volume as it is made. */
 export interface NewVolume
-  extends Pick<StoredVolume, 'node' | 'ekDigest' | 'uuid' | 'name' | 'path' | 'createdAt' | 'createdBy' | 'key'> {
+  extends Pick<
+    StoredVolume,
+    'node' | 'ekDigest' | 'uuid' | 'name' | 'path' | 'createdAt' | 'createdBy' | 'key'
+  > {
   readonly recovery: WrappedSecret;
   /** The recovery passphrase, encrypted by age to the recipients of the policy. */
   readonly recoveryEscrow: Buffer;
@@ -99,15 +115,50 @@ export interface LeaseStore {
   remove(volume: Pick<Volume, 'node' | 'name'>, audit: AuditEvent): Promise<boolean>;
   escrow(uuid: string): Promise<Escrow | null>;
   /** Counts one delivery, if the boot may have one more; nothing is counted or said otherwise. */
-  deliver(delivery: Delivery, audit: (delivered: Exclude<Delivered, string>) => AuditEvent): Promise<Delivered>;
+  deliver(
+    delivery: Delivery,
+    audit: (delivered: Exclude<Delivered, string>) => AuditEvent,
+  ): Promise<Delivered>;
   /** Ends the lease; false if this TPM has none of that id, or it has ended. */
-  consume(lease: { readonly leaseId: string; readonly ekDigest: string; readonly at: number }, audit: AuditEvent): Promise<boolean>;
+  consume(
+    lease: { readonly leaseId: string; readonly ekDigest: string; readonly at: number },
+    audit: AuditEvent,
+  ): Promise<boolean>;
+  /** The volume that this lease of this TPM is for; null if it has none. */
+  leased(lease: { readonly leaseId: string; readonly ekDigest: string }): Promise<StoredVolume | null>;
   /** Keeps the header of a volume that is being formatted; false if it is formatted already. */
-  keepHeader(uuid: string, escrow: Buffer): Promise<boolean>;
-  /** Ends the formatting; false if that has ended before. */
-  formatted(volume: Pick<Volume, 'uuid' | 'headerDigest' | 'formattedAt'>, audit: AuditEvent): Promise<boolean>;
+  keepHeader(header: Pick<Volume, 'uuid' | 'headerDigest'> & { readonly escrow: Buffer }): Promise<boolean>;
+  /** Ends the formatting; false if that has ended before, or another header is kept. */
+  formatted(
+    volume: Pick<Volume, 'uuid' | 'headerDigest' | 'formattedAt'>,
+    audit: AuditEvent,
+  ): Promise<boolean>;
   /** Secrets that another wrapping key holds: at most so many volumes. */
   wrappedByOthers(current: string, most: number): Promise<readonly StoredVolume[]>;
   /** Replaces the secrets of a volume, unless they changed since they were read. */
   rewrap(read: StoredVolume, by: Pick<StoredVolume, 'key' | 'recovery'>): Promise<boolean>;
+}
+
+/** An answer that asks for a key, as it was proven and judged. */
+export interface KeyQuestion {
+  readonly node: KeyHolder & { readonly ekPublicArea: Buffer };
+  /** The exact bytes of the request, which its quote signs. */
+  readonly keyRequest: Buffer;
+  readonly nonce: Buffer;
+  /** Where its connection comes from. */
+  readonly address: string | null;
+  readonly proven: Proven;
+  readonly verdict: Verdict;
+  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
+}
+
+/** The frame of a release, or why there is none. */
+export type KeyAnswer = { readonly release: Buffer } | { readonly refusal: ReasonCode };
+
+/** A decision that is not carried out yet. */
+export interface KeyDecision {
+  /** Whether its evidence must be kept: all but a refusal that repeats the one before. */
+  readonly isNews: boolean;
+  /** Counts, and then gives. @param evidence digest of what it rests on, which is on disk. */
+  carryOut(evidence: string): Promise<KeyAnswer>;
 }

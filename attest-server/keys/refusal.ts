@@ -1,8 +1,7 @@
 import { isWithin } from '../policy/keys.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { roles } from '../wire/roles.ts';
-import type { KeyQuestion } from './open.ts';
-import type { StoredVolume } from './ports.ts';
+import type { KeyQuestion, StoredVolume } from './ports.ts';
 
 /** Why a boot gets no key. */
 export interface KeyRefusal {
@@ -46,7 +45,7 @@ export function refusalOf(
       code: 'root_unmeasured',
       text: 'nothing that was measured vouches for the root file system: no dm-verity root hash in the command line',
     };
-  const states = Object.values(proven.cap);
+  const states = [...proven.cap.values()].map(({ state }) => state);
   if (states.includes('capped'))
     return { code: 'lease_consumed', text: 'this boot has opened its disks: PCR 15 is capped' };
   if (states.length === 0 || states.some((state) => state !== 'open'))

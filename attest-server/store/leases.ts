@@ -126,11 +126,21 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         return true;
       }),
 
-    async keepHeader(uuid, escrow) {
+    async leased({ leaseId, ekDigest }) {
+      const row = await volumes
+        .innerJoin('leases as own', 'own.volume', 'volumes.uuid')
+        .where('own.lease_id', '=', leaseId)
+        .where('own.ek_digest', '=', ekDigest)
+        .whereRef('volumes.ek_digest', '=', 'own.ek_digest')
+        .executeTakeFirst();
+      return row === undefined ? null : storedOf(row);
+    },
+
+    async keepHeader({ uuid, headerDigest, escrow }) {
       const { numUpdatedRows } = await forMachines((transaction) =>
         transaction
           .updateTable('volumes')
-          .set({ header_escrow: escrow })
+          .set({ header_escrow: escrow, header_digest: headerDigest })
           .where('uuid', '=', uuid)
           .where('formatted_at', 'is', null)
           .executeTakeFirstOrThrow(),
@@ -142,15 +152,10 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       forMachines(async (transaction) => {
         const { numUpdatedRows } = await transaction
           .updateTable('volumes')
-          .set({
-            header_digest: headerDigest,
-            formatted_at: formattedAt,
-            recovery_key_id: null,
-            wrapped_recovery: null,
-          })
+          .set({ formatted_at: formattedAt, recovery_key_id: null, wrapped_recovery: null })
           .where('uuid', '=', uuid)
           .where('formatted_at', 'is', null)
-          .where('header_escrow', 'is not', null)
+          .where('header_digest', '=', headerDigest)
           .executeTakeFirstOrThrow();
         if (numUpdatedRows === 0n) return false;
         await append(transaction, event);

@@ -8,3 +8,4 @@ export const unlocked = z.strictObject({
   /** SHA-256 of the header that was read from the open volume, hex. */
   headerDigest: z.string().regex(/^[0-9a-f]{64}$/),
 });
+export type UnlockedMessage = z.infer<typeof unlocked>;

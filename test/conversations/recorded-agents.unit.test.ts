@@ -110,6 +110,7 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
       case 'note':
       case 'opened':
       case 'trusts':
+      case 'unlocked':
         return null;
     }
   };
