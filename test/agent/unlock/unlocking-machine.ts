@@ -126,7 +126,8 @@ export async function unlockingMachine(
           socket.end();
           const chunks: Buffer[] = [];
           socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-          await once(socket, 'close');
+          // `once` would fail where the other side resets it.
+          await new Promise((resolve) => socket.once('close', resolve));
           return Buffer.concat(chunks);
         },
         ended,
