@@ -64,7 +64,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   cap_missing: [
     'Until PCR 15 is extended, whoever is root on the node can ask for its disk keys. On the node, see whether the unit that does it ran:',
     '  systemctl status assay-cap',
-    'If it is not installed, install it (docs/disk.md), or leave lease out of the policy. It runs at the next boot:',
+    'If it is not installed, install it, or leave lease out of the policy. It runs at the next boot:',
     '  systemctl reboot',
     'If it ran, take the node out of service, and find out what answers in its name.',
   ].join('\n'),
