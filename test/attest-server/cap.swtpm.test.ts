@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { type Bank, openTpm } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
+import { simulateAnswer } from '../../attest-server/api/policy-api.ts';
+import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { capDigest, capPcr } from '../../attest-server/wire/cap.ts';
 import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
@@ -65,7 +67,13 @@ describe('the cap of a TPM', function () {
     );
     return capsIn(verdict);
   }
-  const capsIn = ({ reasons }: Verdict) =>
+  /** The same by who has its evidence alone. */
+  async function offline(): Promise<readonly string[]> {
+    const bundle = JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`));
+    return capsIn(verifyBundle(bundle, { now: Date.now() }).verdict);
+  }
+
+  const capsIn = ({ reasons }: Pick<Verdict, 'reasons'>) =>
     reasons.flatMap(({ code, actual }) => (code.startsWith('cap_') ? [`${code}: ${actual}`] : []));
 
   it('is not missed in a boot that began before the node was capped once', async () => {
@@ -78,7 +86,14 @@ describe('the cap of a TPM', function () {
     await machine.powerCycle(log);
     assert.deepEqual(await found(), []);
     await tool('tpm2_setclock', '-c', 'p', String((await clock()) + 61_000));
-    assert.deepEqual(await found(), ['cap_missing: sha256 open, sha384 open, sha512 open']);
+    const missing = ['cap_missing: sha256 open, sha384 open, sha512 open'];
+    assert.deepEqual(await found(), missing);
+    assert.deepEqual(await offline(), missing);
+    const { items } = simulateAnswer.parse(
+      await world.call('POST', '/v1/policy/simulate', { policy: policy.replace('required', 'none') }),
+    );
+    const sides = items.map(({ before, after }) => [before, after].map((side) => side && capsIn(side)));
+    assert.deepEqual(sides, [[missing, []]]);
     await extend('sha256');
     assert.deepEqual(await found(), ['cap_missing: sha384 open, sha512 open']);
     await extend('sha384', 'sha512');
@@ -92,6 +107,7 @@ describe('the cap of a TPM', function () {
     assert.equal(await resetCount(), before);
     const gone = 'cap_reverted: without the cap in sha256, sha384, sha512';
     assert.deepEqual(await found(), [gone, 'cap_missing: sha256 open, sha384 open, sha512 open']);
+    assert.deepEqual(await offline(), [gone, 'cap_missing: sha256 open, sha384 open, sha512 open']);
     await extend(...banks);
     assert.deepEqual(await found(), [gone]);
   });
