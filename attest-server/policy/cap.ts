@@ -63,18 +63,20 @@ export function judgeCap(
   const given = memory[key];
   // Only this file writes it; a bundle may hold anything.
   const known = given === undefined ? null : (kept.safeParse(given).data ?? null);
-  const capped = pcrBanks.filter((bank) => cap.get(bank)?.state === 'capped');
-  if (known === null && !hasLease && capped.length === 0) return neverCapped;
+  if (known === null && !hasLease && !isCapped(cap)) return neverCapped;
   const now = Number(clock);
   const before = known?.boot === resetCount ? known : null;
   const began: CapMemory = { ...newBoot, boot: resetCount, isDue: known !== null, first: now };
   const { isDue, first, ...last } = before ?? began;
+  const stateIn = (bank: PcrBank) => cap.get(bank)?.state;
   // What was quoted before the boot was capped shows no more than that.
   const isEarlier = concurrent && (known?.boot !== resetCount ? known !== null : now < last.cappedAt);
-  const seen = isEarlier ? [] : capped.filter((bank) => !last.capped.includes(bank));
+  const seen = isEarlier
+    ? []
+    : pcrBanks.filter((bank) => stateIn(bank) === 'capped' && !last.capped.includes(bank));
   const lost = isEarlier
     ? []
-    : last.capped.filter((bank) => cap.get(bank)?.state === 'open' && !last.reverted.includes(bank));
+    : last.capped.filter((bank) => stateIn(bank) === 'open' && !last.reverted.includes(bank));
   const next: CapMemory = {
     boot: resetCount,
     isDue,
@@ -95,6 +97,11 @@ export function judgeCap(
 const newBoot = { capped: [], cappedAt: 0, reverted: [] };
 /** Of a node that was never capped and has no lease, nothing is said and nothing remembered. */
 export const neverCapped: CapJudgement = { uncapped: [], due: 'never', reverted: [], next: null };
+
+function isCapped(cap: Proven['cap']): boolean {
+  for (const { state } of cap.values()) if (state === 'capped') return true;
+  return false;
+}
 
 /** @param since banks that were capped since */
 function uncappedIn(cap: Proven['cap'], since: readonly PcrBank[]): readonly UncappedBank[] {
