@@ -66,35 +66,32 @@ export function judgeCap(
   if (known === null && !hasLease && !isCapped(cap)) return neverCapped;
   const now = Number(clock);
   const before = known?.boot === resetCount ? known : null;
-  const began: CapMemory = { ...newBoot, boot: resetCount, isDue: known !== null, first: now };
-  const { isDue, first, ...last } = before ?? began;
-  const stateIn = (bank: PcrBank) => cap.get(bank)?.state;
+  const { isDue, first, ...last } = before ?? { ...newBoot, isDue: known !== null, first: now };
+  const due = !isDue ? 'never' : now - first < timeToCap ? 'soon' : 'now';
   // What was quoted before the boot was capped shows no more than that.
-  const isEarlier = concurrent && (known?.boot !== resetCount ? known !== null : now < last.cappedAt);
-  const seen = isEarlier
-    ? []
-    : pcrBanks.filter((bank) => stateIn(bank) === 'capped' && !last.capped.includes(bank));
-  const lost = isEarlier
-    ? []
-    : last.capped.filter((bank) => stateIn(bank) === 'open' && !last.reverted.includes(bank));
+  if (concurrent && (known?.boot !== resetCount ? known !== null : now < last.cappedAt))
+    return { uncapped: uncappedIn(cap, last.capped), due, reverted: last.reverted, next: null };
+  const stateIn = (bank: PcrBank) => cap.get(bank)?.state;
+  const seen = pcrBanks.filter((bank) => stateIn(bank) === 'capped' && !last.capped.includes(bank));
+  const lost = last.capped.filter((bank) => stateIn(bank) === 'open' && !last.reverted.includes(bank));
+  const reverted = [...last.reverted, ...lost];
   const next: CapMemory = {
     boot: resetCount,
     isDue,
     first,
     capped: [...last.capped, ...seen],
     cappedAt: seen.length > 0 ? now : last.cappedAt,
-    reverted: [...last.reverted, ...lost],
+    reverted,
   };
   const isNew = before === null || seen.length + lost.length > 0;
-  return {
-    uncapped: uncappedIn(cap, isEarlier ? last.capped : []),
-    due: !isDue ? 'never' : now - first < timeToCap ? 'soon' : 'now',
-    reverted: next.reverted,
-    next: isNew && !isEarlier ? next : null,
-  };
+  return { uncapped: uncappedIn(cap), due, reverted, next: isNew ? next : null };
 }
 
-const newBoot = { capped: [], cappedAt: 0, reverted: [] };
+const newBoot: Pick<CapMemory, 'capped' | 'cappedAt' | 'reverted'> = {
+  capped: [],
+  cappedAt: 0,
+  reverted: [],
+};
 /** Of a node that was never capped and has no lease, nothing is said and nothing remembered. */
 export const neverCapped: CapJudgement = { uncapped: [], due: 'never', reverted: [], next: null };
 
@@ -104,7 +101,7 @@ function isCapped(cap: Proven['cap']): boolean {
 }
 
 /** @param since banks that were capped since */
-function uncappedIn(cap: Proven['cap'], since: readonly PcrBank[]): readonly UncappedBank[] {
+function uncappedIn(cap: Proven['cap'], since: readonly PcrBank[] = []): readonly UncappedBank[] {
   return [...cap].flatMap(([bank, { state }]) =>
     state === 'capped' || since.includes(bank) ? [] : [{ bank, state }],
   );
