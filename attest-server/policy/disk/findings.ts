@@ -268,7 +268,7 @@ export function capMissing(uncapped: readonly UncappedBank[]): Finding {
 
 export function capReverted(banks: readonly PcrBank[]): Finding {
   const names = banks.join(', ');
-  const text = `PCR 15 was capped in this boot (${names}), and the TPM has quoted it without the cap since: it was put back to an earlier state.`;
+  const text = `PCR 15 was capped in this boot (${names}), and the TPM quotes it without the cap now: it restarted without a reset, or was put back to an earlier state.`;
   const values = { expected: 'the cap until the TPM is reset', actual: `without the cap in ${names}` };
   return { ...diskFinding('cap_reverted', text, values), source: 'tpm' };
 }
