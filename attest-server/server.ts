@@ -20,6 +20,7 @@ import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/telemetry.ts';
 import type { ServerConfig } from './config.ts';
 import { openCustody } from './custody/open.ts';
+import { openWrappingKeys } from './custody/wrapping-keys.ts';
 import { openDeclared } from './declared/open.ts';
 import { declaredReport } from './declared/telemetry.ts';
 import { openAdmissions } from './door/open.ts';
@@ -35,6 +36,8 @@ import { openHttp } from './http/open.ts';
 import { httpReport } from './http/telemetry.ts';
 import { openInForce } from './in-force/open.ts';
 import { inForceFigures, inForceReport } from './in-force/telemetry.ts';
+import { openKeys } from './keys/open.ts';
+import { keysReport } from './keys/telemetry.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { kubernetesReport } from './kubernetes/telemetry.ts';
 import { openMarking } from './marking/open.ts';
@@ -216,6 +219,16 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   inForceFigures(figures, inForce);
+  const diskKeys = rooms.use(
+    openKeys({
+      store: store.leases,
+      wrapping: openWrappingKeys(config.wrapping),
+      exemptions: store.marking.exemptions,
+      groupOf: inForce.groups.of,
+      now,
+      report: keysReport(reporting),
+    }),
+  );
   const outcomes = attestReport(reporting, { recorded, failed: faults.failed });
   const attest = rooms.use(
     await openAttest(config, {
@@ -233,6 +246,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       alive: state,
       ...outcomes,
       storageFault: health.fault,
+      decideKey: diskKeys.decide,
       presence,
       fault,
     }),
@@ -328,6 +342,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ask: attest.ask,
       waits: attest.waits,
       judge: attest.judge,
+      leaseReported: ({ record }, report) => diskKeys.reported(record, report),
+      keepHeader: ({ record }, leaseId, header) => diskKeys.keepHeader(record, leaseId, header),
       checkpoint: audit.shown,
       announce: tls.announce,
       trusts: tls.trusts,

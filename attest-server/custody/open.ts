@@ -1,6 +1,6 @@
 /**
  * Signs with the keys of an installation (`audit-key`, `authority-files`), in a folder that servers may share
- * (`key-folder`). See docs/backup.md, *Keys in a folder of their own*.
+ * (`key-folder`), and wraps the keys of disks by a key that lies elsewhere (`wrapping-keys`). See docs/backup.md, *Keys in a folder of their own*.
  */
 
 import type { AuditKeys } from '../audit/ports.ts';

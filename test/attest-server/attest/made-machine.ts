@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
@@ -71,6 +72,7 @@ export function madePorts(
     answerWithin: timings.answerWithin,
     challengeEvery: timings.challengeEvery,
     askAgain: () => {},
+    decideKey: () => assert.fail('no key is asked for'),
     silenceOf: () => null,
     inForce: () => inForce,
     earlier: { known: () => null, read: async () => null, pathsOf: () => [] },

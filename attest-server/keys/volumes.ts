@@ -1,0 +1,90 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { PolicyGroup } from '../policy/policy.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { sealForRecovery } from './escrow.ts';
+import type { KeysParts } from './open.ts';
+import type { Escrow, KeyHolder, Volume } from './ports.ts';
+import { recoveryPassphrase } from './recovery-passphrase.ts';
+
+/** The volume that a person wants for a node. */
+export interface WantedVolume {
+  readonly node: KeyHolder;
+  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
+  /** As the node calls it, in crypttab. */
+  readonly name: string;
+  readonly path: string;
+  readonly by: string;
+}
+
+/** Volumes of nodes, as people make and remove them. */
+export class Volumes {
+  readonly #parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>;
+
+  constructor(parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>) {
+    this.#parts = parts;
+  }
+
+  list(): Promise<readonly Volume[]> {
+    return this.#parts.store.volumes();
+  }
+
+  escrow(uuid: string): Promise<Escrow | null> {
+    return this.#parts.store.escrow(uuid);
+  }
+
+  /**
+   * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
+   * @returns null if the node has a volume of that name
+   * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients
+   */
+  async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
+    const { store, wrapping, now } = this.#parts;
+    if (wrapping === null)
+      throw new Rejection('key_withheld', 'this server holds no keys of disks: set keys.wrappingKeyFile');
+    if (group.keys === undefined)
+      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`);
+    if (group.keys.recoveryRecipients.length === 0)
+      throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
+    if (node.bound === 'first-use')
+      throw new Rejection(
+        'key_withheld',
+        `nobody vouches for the TPM of ${node.name}: it is bound by first use`,
+      );
+    const [uuid, createdAt] = [randomUUID(), now()];
+    const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
+    const key = randomBytes(32);
+    const passphrase = recoveryPassphrase(randomBytes);
+    try {
+      const volume = { node: node.name, ekDigest: node.ekDigest, uuid, name, path, createdAt, createdBy: by };
+      const isNew = await store.add(
+        {
+          ...volume,
+          key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
+          recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
+          recoveryEscrow: await sealForRecovery(passphrase, group.keys.recoveryRecipients),
+        },
+        {
+          at: createdAt,
+          actor: by,
+          action: 'volume.add',
+          subject: node.name,
+          code: null,
+          detail: { volume: uuid, name, path },
+        },
+      );
+      if (!isNew) return null;
+      return { ...volume, headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
+    } finally {
+      for (const secret of [key, passphrase]) secret.fill(0);
+    }
+  }
+
+  /** Destroys the key; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
+  remove(node: string, name: string, by: string): Promise<boolean> {
+    const { store, now } = this.#parts;
+    return store.remove(
+      { node, name },
+      { at: now(), actor: by, action: 'volume.remove', subject: node, code: null, detail: { name } },
+    );
+  }
+}
