@@ -40,7 +40,7 @@ export interface ShownTokens {
 /** The listener's next action. */
 export type Action =
   /** `then`: a binary frame that follows. */
-  | { readonly do: 'send'; readonly message: ServerMessage; readonly then?: Buffer }
+  | { readonly do: 'send'; readonly message: ServerMessage; readonly frame?: Buffer }
   /** A volume is open, and its boot is capped. */
   | { readonly do: 'unlocked'; readonly report: UnlockedMessage }
   /** Find out who this is; answer with `identified`, or refuse. */

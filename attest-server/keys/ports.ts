@@ -80,7 +80,7 @@ export interface NewVolume
   readonly recoveryEscrow: Buffer;
 }
 
-/** What a person needs to open a volume without the server; each encrypted by age. */
+/** The way into a volume without the server; each part encrypted by age. */
 export interface Escrow {
   readonly recovery: Buffer;
   /** The header as the node made it; null until it did. */

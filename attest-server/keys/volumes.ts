@@ -2,8 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { sealForRecovery } from './escrow.ts';
-import type { KeysParts } from './open.ts';
-import type { Escrow, KeyHolder, Volume } from './ports.ts';
+import type { Escrow, KeyHolder, LeaseStore, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
 
 /** The volume that a person wants for a node. */
@@ -16,11 +15,18 @@ export interface WantedVolume {
   readonly by: string;
 }
 
+interface VolumesParts {
+  readonly store: LeaseStore;
+  readonly wrapping: WrappingKeys | null;
+  /** Milliseconds since the epoch. */
+  now(): number;
+}
+
 /** Volumes of nodes, as people make and remove them. */
 export class Volumes {
-  readonly #parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>;
+  readonly #parts: VolumesParts;
 
-  constructor(parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>) {
+  constructor(parts: VolumesParts) {
     this.#parts = parts;
   }
 
