@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { ToolError } from 'node-tpm2/run';
+import type { KeptMessage } from '../attest-server/wire/disk-messages.ts';
 import type { OpenedByItself } from '../attest-server/wire/gate.ts';
 import type { LastWords } from '../attest-server/wire/last-words.ts';
 import { limits } from '../attest-server/wire/limits.ts';
@@ -53,6 +54,8 @@ export interface ConversationEvents {
   readonly verdict: (verdict: VerdictMessage) => void;
   /** The first challenge came: the hello was taken, and the server hears what changed. */
   readonly accepted: () => void;
+  /** The server has on its disk what was said of a lease. */
+  readonly kept?: (message: KeptMessage) => void;
   /** A code that the server gave before it closes. */
   readonly refused: (message: RefusalMessage) => void;
   /** An answer that could not be given. */
@@ -129,6 +132,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   channel.listen((message: ServerMessage) => {
     if (message.type === 'verdict') on.verdict(message);
     else if (message.type === 'error') on.refused(message);
+    else if (message.type === 'kept') on.kept?.(message);
     else {
       waiting = message;
       if (!isBusy) void work();

@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
 import type { EndedConnection } from '../formats/silence.ts';
 import type { KeyAnswer } from '../keys/ports.ts';
+import type { KeptMessage } from '../wire/disk-messages.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import { spentText } from '../wire/judging-share.ts';
@@ -235,13 +236,15 @@ export class Connection<Node> {
         if (this.#probation !== null) this.#refuseReport();
         else if (this.name !== null) this.#ports.gateOpened(this.name, action.opened);
         break;
-      case 'unlocked':
-        if (this.#probation !== null) this.#refuseReport();
-        else
-          this.#attempt(async () => {
-            if (this.#node !== null) await this.#ports.unlocked(this.#node, action.report);
-            return null;
-          });
+      case 'header':
+        this.#keep('header', action.leaseId, (node) =>
+          this.#ports.keepHeader(node, action.leaseId, action.header),
+        );
+        break;
+      case 'lease':
+        this.#keep(action.report.type, action.report.leaseId, (node) =>
+          this.#ports.leaseReported(node, action.report),
+        );
         break;
       case 'note':
         if (this.#probation !== null) {
@@ -256,6 +259,19 @@ export class Connection<Node> {
         if (this.#wanted) this.challenge();
     }
     this.#socket.uncork();
+  }
+
+  /** Says that it is kept once it is. */
+  #keep(what: KeptMessage['what'], leaseId: string, keep: (node: Node) => Promise<void>): void {
+    const node = this.#node;
+    if (this.#probation !== null || node === null) {
+      this.#refuseReport();
+      return;
+    }
+    this.#attempt(async () => {
+      await keep(node);
+      return { do: 'send', message: { type: 'kept', what, leaseId } };
+    });
   }
 
   #refuseReport(): void {

@@ -3,12 +3,12 @@ import type { WebSocket } from 'ws';
 import type { Visitor } from '../door/admission.ts';
 import type { KeyAnswer } from '../keys/ports.ts';
 import type { AnnouncedAuthority } from '../wire/authority.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../wire/gate.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { SupplementPlaces } from '../wire/supplements.ts';
-import type { UnlockedMessage } from '../wire/unlocked.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import type { LongAnswers } from './long-answers.ts';
 import type { OpenAnswers } from './open-answers.ts';
@@ -145,8 +145,10 @@ export interface ChannelPorts<Node> {
   gateOf(name: string): GateOrder;
   /** A proven gate says that it opened by itself. */
   gateOpened(name: string, opened: OpenedByItself): void;
-  /** A proven `unlock` says that the disk of its node is open, and that its boot is capped. */
-  unlocked(node: Node, report: UnlockedMessage): Promise<void>;
+  /** A proven `unlock` reports what became of a lease. @throws Rejection */
+  leaseReported(node: Node, report: UnlockedMessage | FormattedMessage): Promise<void>;
+  /** A proven `unlock` is to format a volume, and this is its header. @throws Rejection */
+  keepHeader(node: Node, leaseId: string, header: Buffer): Promise<void>;
   /** Something was refused; `ek` is the digest of the endorsement key that was shown, `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,

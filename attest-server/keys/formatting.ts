@@ -23,10 +23,9 @@ export class Formatting {
   /**
    * Keeps a header that a proven node made for a volume that it may format, encrypted for those who may recover it.
    * @param header the bytes from the start of the device up to its data
-   * @returns the header's digest, once it is on disk
    * @throws Rejection for a header that is not of this volume, or a volume that is formatted
    */
-  async keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<string> {
+  async keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void> {
     const volume = await this.#leased(node, leaseId);
     if (volume.formattedAt !== null) throw refused('lease_consumed', 'the volume is formatted');
     const headerDigest = digestOf(header, volume);
@@ -35,7 +34,6 @@ export class Formatting {
     const escrow = await sealForRecovery(header, recipients);
     if (!(await this.#parts.store.keepHeader({ uuid: volume.uuid, headerDigest, escrow })))
       throw refused('lease_consumed', 'the volume is formatted');
-    return headerDigest;
   }
 
   /** The header is on the disk: from now on the volume is unlocked with it. @throws Rejection if it is not the one that is kept */

@@ -8,8 +8,8 @@
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
-import type { UnlockedMessage } from '../wire/unlocked.ts';
 import { Formatting } from './formatting.ts';
 import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
@@ -40,9 +40,10 @@ export interface KeysReport {
 
 export interface Keys extends AsyncDisposable {
   decide(question: KeyQuestion): Promise<KeyDecision>;
-  /** A proven `unlock` of this node says that its disk is open and its boot is capped. */
-  unlocked(node: KeyHolder, report: UnlockedMessage): Promise<void>;
-  readonly formatting: Formatting;
+  /** A proven `unlock` of this node reports what became of a lease. @throws Rejection */
+  reported(node: KeyHolder, report: UnlockedMessage | FormattedMessage): Promise<void>;
+  /** It is to format a volume, and this is its header. @throws Rejection */
+  keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void>;
   readonly volumes: Volumes;
 }
 
@@ -53,6 +54,7 @@ export function openKeys(parts: KeysParts): Keys {
   const { store, wrapping, now, report } = parts;
   /** The latest refusal of each node. */
   const latest = new Map<string, string>();
+  const formatting = new Formatting(parts);
   const rewrapping = new Rewrapping(parts);
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
     at: now(),
@@ -131,12 +133,14 @@ export function openKeys(parts: KeysParts): Keys {
       };
     },
 
-    async unlocked({ name, ekDigest }, { leaseId, headerDigest }) {
+    async reported(node, { type, leaseId, headerDigest }) {
+      if (type === 'formatted') return formatting.formatted(node, leaseId, headerDigest);
+      const { name, ekDigest } = node;
       const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
       await store.consume({ leaseId, ekDigest, at: now() }, entry);
     },
 
-    formatting: new Formatting(parts),
+    keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
     volumes: new Volumes(parts),
 
     async [Symbol.asyncDispose]() {

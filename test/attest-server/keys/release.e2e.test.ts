@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { hash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { hash, randomBytes, randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
@@ -12,7 +13,8 @@ import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { capDigest, capPcr } from '../../../attest-server/wire/cap.ts';
 import { keyReleaseKind, parseKeyRelease } from '../../../attest-server/wire/key-release.ts';
 import { keyRequestOf } from '../../../attest-server/wire/key-request.ts';
-import { binaryFrame } from '../../../attest-server/wire/messages.ts';
+import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
+import { binaryFrame, headerFrame } from '../../../attest-server/wire/messages.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../attacker.ts';
@@ -41,12 +43,15 @@ describe('the key of a disk', () => {
   let folder: string;
   let world: TestServer;
   let volumes: Volumes;
+  let identity: string;
   const tpms: Readonly<Record<string, ForgedTpm>> = {
     'node-1': forgedTpm(),
     'node-2': forgedTpm(),
     'stock-1': forgedTpm(),
     'far-1': forgedTpm(),
     'plain-1': forgedTpm(),
+    'node-3': forgedTpm(),
+    'node-4': forgedTpm(),
   };
   const tpmOf = (node: string) => tpms[node] ?? assert.fail();
 
@@ -54,7 +59,8 @@ describe('the key of a disk', () => {
     folder = mkdtempSync(join(tmpdir(), 'assay-disk-keys-'));
     const wrappingKeyFile = join(folder, 'wrapping-key');
     writeFileSync(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-    const recipient = await identityToRecipient(await generateIdentity());
+    identity = await generateIdentity();
+    const recipient = await identityToRecipient(identity);
     const keys = (rules: string) => `{recoveryRecipients: [${recipient}], ${rules}}`;
     const group = (name: string, nodes: string, rules: string | null) =>
       `  - {name: ${name}, nodes: ["${nodes}"], mode: enforce, require: [identity, boot]${rules === null ? '' : `, keys: ${keys(rules)}`}}\n`;
@@ -76,7 +82,8 @@ describe('the key of a disk', () => {
       const parsed = groupOf(parsePolicy(text, 'keys'), node);
       if (parsed.keys !== undefined) await volume(node, parsed);
     }
-    await world.call('POST', '/v1/references', { nodes: ['node-1'], name: 'workers' });
+    for (const node of ['node-1', 'stock-1', 'far-1'])
+      await world.call('POST', '/v1/references', { nodes: [node], name: `like-${node}` });
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
@@ -168,8 +175,8 @@ describe('the key of a disk', () => {
       [entry.subject, lease, deliveries, uuid],
       ['node-1', release.leaseId, 1, release.volume],
     );
-    const kept = JSON.stringify(await world.call('GET', `/v1/nodes/node-1/evidence/${evidence}`));
-    assert.match(kept, /keyRequest/);
+    const bundle = await world.call('GET', `/v1/nodes/node-1/bundle?evidence=${evidence}`);
+    assert.match(JSON.stringify(bundle), /"keyRequest":"[^"]{100,}/);
     assert.equal(await world.metric('assay_key_releases_total'), 1);
   });
 
@@ -255,5 +262,92 @@ describe('the key of a disk', () => {
       );
     await world.until(async () => (await entries('key.refuse')).length > before);
     assert.equal((await entries('key.refuse')).length, before + 1);
+  });
+
+  describe('whose volume is formatted', () => {
+    /** As a node makes it: key and passphrase do not matter here. */
+    function header(uuid: string): Buffer {
+      const file = join(folder, `${uuid}.img`);
+      writeFileSync(file, '');
+      truncateSync(file, 32 * 1024 * 1024);
+      execFileSync(
+        'cryptsetup',
+        [
+          ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
+          ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
+        ],
+        { input: randomBytes(32) },
+      );
+      return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
+    }
+
+    async function formatting(node: string, send: (leaseId: string) => readonly (object | Buffer)[]) {
+      const peer = await unlocking(node);
+      const volume = named.get(node) ?? assert.fail();
+      await answer(peer, { node }, keyRequestOf({ ...madeKeyRequest(), volume }));
+      assert.equal((await peer.verdict()).keyRefusal, undefined);
+      const frame = (await peer.receive())?.binary;
+      assert(Buffer.isBuffer(frame));
+      const { leaseId, expectedHeaders } = parseKeyRelease(frame.subarray(1));
+      const answers = [];
+      for (const one of send(leaseId)) {
+        peer.send(one);
+        const said = await peer.receive();
+        answers.push(said?.type === 'kept' ? said.what : said?.code);
+      }
+      await peer.close();
+      return { leaseId, expectedHeaders, answers };
+    }
+
+    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on', async () => {
+      const uuid = named.get('node-3') ?? assert.fail();
+      const [made, other] = [header(uuid), header(randomUUID())];
+      const digest = parseLuksHeader([{ at: 0, asked: made.length, bytes: made }], true).header?.digest ?? '';
+      const say = (leaseId: string, headerDigest = digest) => ({ type: 'formatted', leaseId, headerDigest });
+      const foreign = await formatting('node-3', (lease) => [headerFrame(lease, other)]);
+      assert.deepEqual(foreign.answers, ['key_subject_mismatch']);
+      const early = await formatting('node-3', (lease) => [say(lease)]);
+      assert.deepEqual(early.answers, ['luks_header_changed']);
+      const another = await formatting('node-3', (lease) => [
+        headerFrame(lease, made),
+        say(lease, 'ab'.repeat(32)),
+      ]);
+      assert.deepEqual(another.answers, ['header', 'luks_header_changed']);
+      const done = await formatting('node-3', (lease) => [headerFrame(lease, made), say(lease), say(lease)]);
+      assert.deepEqual([done.expectedHeaders, done.answers], [[], ['header', 'formatted', 'formatted']]);
+
+      const escrow = await world.store.leases.escrow(uuid);
+      assert(escrow?.header != null);
+      const decrypter = new Decrypter();
+      decrypter.addIdentity(identity);
+      assert.deepEqual(Buffer.from(await decrypter.decrypt(escrow.header)), made);
+      const passphrase = Buffer.from(await decrypter.decrypt(escrow.recovery)).toString('latin1');
+      assert.match(passphrase, /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
+      const stored = readFileSync(join(world.stateDir, 'assay.db'));
+      assert.equal(stored.includes(passphrase), false);
+      const [entry] = await entries('volume.format');
+      assert.deepEqual([entry?.subject, entry?.detail.header], ['node-3', digest]);
+
+      const release = await ask({ node: 'node-3', resetCount: 8 });
+      assert(typeof release !== 'string');
+      assert.deepEqual(release.expectedHeaders, [digest]);
+      const again = await unlocking('node-3');
+      await answer(again, { node: 'node-3', resetCount: 8 });
+      await again.verdict();
+      again.send(headerFrame(release.leaseId, made));
+      assert.equal(await again.refusal(), 'lease_consumed');
+    });
+
+    it('takes no header of a lease that is another node’s, nor what is no header', async () => {
+      const peer = await unlocking('node-2');
+      await answer(peer, { node: 'node-2' });
+      await peer.verdict();
+      const release = await ask({ node: 'node-4' });
+      assert(typeof release !== 'string');
+      peer.send(headerFrame(release.leaseId, header(release.volume)));
+      assert.equal(await peer.refusal(), 'key_subject_mismatch');
+      const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
+      assert.deepEqual(none.answers, ['malformed']);
+    });
   });
 });
