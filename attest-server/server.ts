@@ -377,6 +377,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       cluster: marking?.control ?? null,
       clusterRights: kubernetes?.readRights ?? null,
       references,
+      volumes: diskKeys.volumes,
+      groupOf: inForce.groups.of,
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,
