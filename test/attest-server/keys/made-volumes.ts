@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
-import { openKeys } from '../../../attest-server/keys/open.ts';
-import type { Volumes } from '../../../attest-server/keys/volumes.ts';
+import { type Keys, openKeys } from '../../../attest-server/keys/open.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf, type PolicyGroup } from '../../../attest-server/policy/policy.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
@@ -15,7 +14,8 @@ import { openMadeStore } from '../store/made-store.ts';
 
 /** The room of disk keys over a store in a folder of its own. */
 export interface MadeVolumes extends AsyncDisposable {
-  readonly volumes: Volumes;
+  readonly decide: Keys['decide'];
+  readonly volumes: Keys['volumes'];
   readonly store: Store;
   /** Opens all that was encrypted for recovery; age's own form. */
   readonly identity: string;
@@ -55,6 +55,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     },
   });
   return {
+    decide: keys.decide,
     volumes: keys.volumes,
     store,
     identity,
