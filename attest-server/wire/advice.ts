@@ -173,7 +173,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     `If nobody tried to open one, whoever asked is root on the node. Take it out of service. ${refusals}`,
   ].join('\n'),
   lease_exhausted: [
-    'This boot got the key five times, and did not open the volume. See on the node why not, and reboot it: each boot counts anew.',
+    'This boot got the key five times, and did not open the volume. See on the node why not, and reboot it: each boot may ask five times.',
     "  journalctl --boot --unit 'systemd-cryptsetup@*'",
     'Until then the volume opens with its recovery passphrase.',
   ].join('\n'),

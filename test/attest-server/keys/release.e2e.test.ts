@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
@@ -176,7 +177,10 @@ describe('the key of a disk', () => {
       ['node-1', release.leaseId, 1, release.volume],
     );
     const bundle = await world.call('GET', `/v1/nodes/node-1/bundle?evidence=${evidence}`);
-    assert.match(JSON.stringify(bundle), /"keyRequest":"[^"]{100,}/);
+    const { verdict, rejected } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+    const { identity, boot } = verdict.aspects;
+    assert.deepEqual([rejected, verdict.keyRequest], [false, { volume: uuid }]);
+    assert.deepEqual([identity?.status, boot?.status], ['affirming', 'affirming']);
     assert.equal(await world.metric('assay_key_releases_total'), 1);
   });
 
