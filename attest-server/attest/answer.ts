@@ -1,4 +1,5 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
@@ -17,6 +18,8 @@ export interface AttestedNode {
   /** As a root says; absent if none is known. */
   readonly tpmClass?: TpmClass;
   readonly ekPublicArea: Buffer;
+  /** How its key became a node; absent: nobody vouches for it. */
+  readonly bound?: EnrolmentMethod;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;
   /** How a root vouches for the certificate with which it is enrolled; asked once an answer is proven. */
@@ -40,6 +43,8 @@ export interface Answer {
   readonly parts: Parts;
   /** The bytes of the key request that its quote signs. */
   readonly keyRequest?: Buffer | undefined;
+  /** Where its connection comes from. */
+  readonly address?: string;
   /** Supplements that were asked for and came. */
   readonly supplements?: AnsweredSupplements;
 }

@@ -1,5 +1,6 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../wire/binding.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import type { Parts } from '../wire/evidence.ts';
 import type { OpenedByItself } from '../wire/gate.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
@@ -16,6 +17,7 @@ import {
   knownWords,
   parseAgentMessage,
   parseBinaryFrame,
+  parseHeaderFrame,
   parseSupplementFrame,
   type ServerMessage,
 } from '../wire/messages.ts';
@@ -38,7 +40,12 @@ export interface ShownTokens {
 
 /** The listener's next action. */
 export type Action =
-  | { readonly do: 'send'; readonly message: ServerMessage }
+  /** `frame`: a binary frame that follows. */
+  | { readonly do: 'send'; readonly message: ServerMessage; readonly frame?: Buffer }
+  /** Keep the header of a volume that the node formats, if the connection is proven. */
+  | { readonly do: 'header'; readonly leaseId: string; readonly header: Buffer }
+  /** Write down, if the connection is proven, that a volume is formatted, or open in a capped boot. */
+  | { readonly do: 'lease'; readonly report: UnlockedMessage | FormattedMessage }
   /** Find out who this is; answer with `identified`, or refuse. */
   | { readonly do: 'identify'; readonly hello: Hello; readonly tokens: ShownTokens }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
@@ -186,8 +193,17 @@ export class Session {
   #onBinary(frame: Buffer): Action | null {
     const { kind, payload } = parseBinaryFrame(frame);
     if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
+    if (kind === 'header') return this.#onHeader(payload);
     this.#onPart(kind, payload);
     return null;
+  }
+
+  #onHeader(payload: Buffer): Action {
+    const role = this.#hello?.role;
+    if (role === undefined || !roles[role].gets.includes('keyRelease'))
+      throw new Rejection('role_denied', `the role ${role} may not send a header`, { field: 'kind' });
+    if (this.#phase !== 'open') throw unprovenReport();
+    return { do: 'header', ...parseHeaderFrame(payload) };
   }
 
   /** Each that the hello announces comes once. */
@@ -199,7 +215,7 @@ export class Session {
     return this.#identify(hello, { ...tokens, [which]: payload.toString('latin1') });
   }
 
-  #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken'>, payload: Buffer): void {
+  #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken' | 'header'>, payload: Buffer): void {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
     if (kind === 'file' || kind === 'supplement') {
@@ -233,7 +249,9 @@ export class Session {
       case 'opened':
         return this.#onOpened(message);
       case 'unlocked':
-        throw outOfOrder('unlocked');
+      case 'formatted':
+        if (this.#phase !== 'open') throw unprovenReport();
+        return { do: 'lease', report: message };
     }
   }
 

@@ -4,12 +4,16 @@ import { keyRequestDigest } from './key-request.ts';
 import { Rejection } from './rejection.ts';
 
 /** Bytes of the key of a volume. */
-const volumeKeyBytes = 32;
+export const volumeKeyBytes = 32;
+/** Bytes of a recovery passphrase, which follows the key while its volume is to be formatted. */
+export const recoveryBytes = 47;
 /** Bytes of the secret that only the TPM unseals. */
 const sealedBytes = 32;
 const tagBytes = 16;
 /** Bytes of an encrypted key, its tag included. */
 export const encryptedKeyBytes = volumeKeyBytes + tagBytes;
+/** The same with a recovery passphrase. */
+export const encryptedBothBytes = volumeKeyBytes + recoveryBytes + tagBytes;
 
 /** The secrets of one release: both are needed, and neither is used again. The caller wipes `sealed`. */
 export interface ReleaseSecrets {
@@ -37,9 +41,10 @@ export interface ReleaseContext {
   readonly keyRequest: Buffer;
 }
 
-/** Ciphertext, then the tag. */
+/** Ciphertext, then the tag. @param key of the volume, which a recovery passphrase may follow */
 export function encryptVolumeKey(secrets: ReleaseSecrets, context: ReleaseContext, key: Buffer): Buffer {
-  if (key.length !== volumeKeyBytes) throw new RangeError(`a volume key of ${key.length} bytes`);
+  if (key.length !== volumeKeyBytes && key.length !== volumeKeyBytes + recoveryBytes)
+    throw new RangeError(`a volume key of ${key.length} bytes`);
   return withReleaseKey(secrets, (releaseKey) => {
     const cipher = createCipheriv('aes-256-gcm', releaseKey, usedOnce).setAAD(additionalData(context));
     return Buffer.concat([cipher.update(key), cipher.final(), cipher.getAuthTag()]);
@@ -47,7 +52,7 @@ export function encryptVolumeKey(secrets: ReleaseSecrets, context: ReleaseContex
 }
 
 /**
- * The key, in memory of its own, which the caller wipes.
+ * The key, and the recovery passphrase if one follows, in memory of its own, which the caller wipes.
  * @throws Rejection `malformed` for what was not encrypted for these secrets and this context
  */
 export function decryptVolumeKey(
@@ -55,16 +60,16 @@ export function decryptVolumeKey(
   context: ReleaseContext,
   ciphertext: Buffer,
 ): Buffer {
-  if (ciphertext.length !== encryptedKeyBytes)
+  if (ciphertext.length !== encryptedKeyBytes && ciphertext.length !== encryptedBothBytes)
     throw new Rejection('malformed', `an encrypted key of ${ciphertext.length} bytes`, {
       field: 'ciphertext',
     });
   return withReleaseKey(secrets, (releaseKey) => {
     const decipher = createDecipheriv('aes-256-gcm', releaseKey, usedOnce)
       .setAAD(additionalData(context))
-      .setAuthTag(ciphertext.subarray(volumeKeyBytes));
-    const key = Buffer.allocUnsafeSlow(volumeKeyBytes);
-    const plain = decipher.update(ciphertext.subarray(0, volumeKeyBytes));
+      .setAuthTag(ciphertext.subarray(-tagBytes));
+    const plain = decipher.update(ciphertext.subarray(0, -tagBytes));
+    const key = Buffer.allocUnsafeSlow(plain.length);
     plain.copy(key);
     plain.fill(0);
     try {

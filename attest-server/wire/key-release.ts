@@ -1,5 +1,5 @@
 import { lengthPrefixed } from './binding.ts';
-import { encryptedKeyBytes } from './key-derivation.ts';
+import { encryptedBothBytes, encryptedKeyBytes } from './key-derivation.ts';
 import { checkPoint, checkVolume } from './key-request.ts';
 import { type PcrBank, type PcrSelection, pcrBanks } from './messages.ts';
 import { pcrsOf } from './pcr-values.ts';
@@ -25,9 +25,9 @@ export interface KeyRelease {
   readonly importDuplicate: Buffer;
   /** TPM2B_ENCRYPTED_SECRET. */
   readonly importSeed: Buffer;
-  /** SHA-256 of each header that the volume may have, hex. */
+  /** Digest of each header that the volume may have, hex; none while the node is to format it. */
   readonly expectedHeaders: readonly string[];
-  /** key-derivation.ts */
+  /** key-derivation.ts; the recovery passphrase is in it where no header is expected. */
   readonly ciphertext: Buffer;
 }
 
@@ -80,9 +80,10 @@ export function parseKeyRelease(payload: Buffer): KeyRelease {
   const importPublic = next('importPublic', 3, mostImport);
   const importDuplicate = next('importDuplicate', 3, mostImport);
   const importSeed = next('importSeed', 3, mostImport);
-  const headers = next('expectedHeaders', 32, mostHeaders * 32);
+  const headers = next('expectedHeaders', 0, mostHeaders * 32);
   if (headers.length % 32 !== 0) throw fault('expectedHeaders', `${headers.length} bytes`);
-  const ciphertext = next('ciphertext', encryptedKeyBytes, encryptedKeyBytes);
+  const bytes = headers.length === 0 ? encryptedBothBytes : encryptedKeyBytes;
+  const ciphertext = next('ciphertext', bytes, bytes);
   next.end();
   for (const [name, sized] of Object.entries({ importPublic, importDuplicate, importSeed }))
     if (sized.readUInt16BE() !== sized.length - 2) throw fault(name, 'another size than it says');

@@ -9,7 +9,8 @@ export type SentType =
   | 'trusts'
   | 'error'
   | 'opened'
-  | 'unlocked';
+  | 'unlocked'
+  | 'formatted';
 
 /** The rights of one role: each program that connects is in one. */
 interface RoleRow {
@@ -47,7 +48,7 @@ const rows = {
   },
   // It runs before the disks are open: all that it proves is who asks, and what was booted.
   unlock: {
-    sends: ['hello', 'activated', 'evidence', 'error', 'unlocked'],
+    sends: ['hello', 'activated', 'evidence', 'error', 'unlocked', 'formatted'],
     proves: ['identity', 'boot'],
     gets: ['keyRelease'],
     makesTrusted: false,

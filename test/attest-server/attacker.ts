@@ -25,7 +25,7 @@ export interface Peer {
   /** The TLS exporter value of this connection. */
   readonly channel: Buffer;
   send(frame: object | string | Buffer): void;
-  /** The next message of the server; null once the connection is over. */
+  /** The next message of the server, a binary frame as `{ binary }`; null once the connection is over. */
   receive(): Promise<Readonly<Record<string, unknown>> | null>;
   /** The next message, left where it is. */
   peek(): Promise<Readonly<Record<string, unknown>> | null>;
@@ -69,7 +69,9 @@ export async function dial({ ca, server }: Dialled, how: Dialling = {}): Promise
     inbox.push(message);
     wake();
   };
-  socket.on('message', (data: Buffer) => put(JSON.parse(data.toString('utf8')) as Record<string, unknown>));
+  socket.on('message', (data: Buffer, isBinary: boolean) =>
+    put(isBinary ? { binary: data } : (JSON.parse(data.toString('utf8')) as Record<string, unknown>)),
+  );
   socket.on('close', () => put(null));
   socket.on('error', () => {});
   const upgraded = once(socket, 'upgrade');
