@@ -26,27 +26,17 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
   readonly fstab: string;
   readonly next: string;
 } {
-  const crypttab = [
-    name,
-    `UUID=${uuid}`,
-    `/run/cryptsetup-keys.d/${name}.key`,
-    // Without tries systemd would not ask for the recovery passphrase once the key is refused.
-    'luks,_netdev,nofail,x-systemd.device-timeout=0,tries=3',
-  ].join(' ');
-  const fstab = [
-    `/dev/mapper/${name}`,
-    path,
-    'ext4',
-    '_netdev,nofail,x-systemd.makefs,x-systemd.requires=assay-cap.service,x-systemd.after=assay-cap.service',
-    '0 2',
-  ].join(' ');
+  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,nofail`;
+  // It makes the file system, once the boot is capped.
+  const options = `_netdev,nofail,x-systemd.requires=assay-volume@${name}.service`;
+  const fstab = `/dev/mapper/${name} ${path} ext4 ${options} 0 2`;
   const next = [
     `On ${node}, as root, install the units of disk keys (docs/disk-keys.md), and add this line to /etc/crypttab:`,
     `  ${crypttab}`,
     'and this one to /etc/fstab:',
     `  ${fstab}`,
     'Then format a blank disk or partition, once. Name yours (lsblk --paths --fs):',
-    `  assay-agent format --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
   ].join('\n');
   return { crypttab, fstab, next };
 }
