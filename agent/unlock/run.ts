@@ -5,6 +5,7 @@
  * makes a volume, once. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
  */
 
+import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm } from 'node-tpm2';
@@ -43,6 +44,8 @@ const final: ReadonlySet<string> = new Set([
   'key_subject_mismatch',
   'identity_claim_mismatch',
 ]);
+/** Standard input: systemd opens the device for this program, which may open no disk. */
+const header = 0;
 /** How long a server that is connected may take for the whole answer, in milliseconds. */
 const answeredWithin = 60_000;
 
@@ -56,12 +59,12 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
   const { signal, environment, print } = dependencies;
   const { volume, node, timeout } = config;
   if (volume === null) throw refused('no volume is named: set volume (ASSAY_UNLOCK_VOLUME) to its LUKS UUID');
-  const given = handedOver(environment, process.pid);
-  const [key, header] = ['key', 'header'].map((name) => given.find((one) => one.name === name)?.fd);
+  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
   if (key === undefined)
     throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
-  if (header === undefined)
-    throw refused('systemd handed over no descriptor named header: OpenFile= in the unit names the volume');
+  const stats = fstatSync(header);
+  if (!stats.isBlockDevice() && !stats.isFile())
+    throw refused('standard input is no device: StandardInput=file: in the unit names that of the volume');
   await checkMemory();
   const server = await listenOn(key, refused, { allowHalfOpen: true });
   const over = new AbortController();
@@ -85,7 +88,7 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
     });
     const found = await findKey({ ...config, volume }, { ...dependencies, signal: until }, screen);
     if (found === null) return 1;
-    await handOver(reader, found, header, config.runtimeDir);
+    await handOver(reader, found, config.runtimeDir);
     screen.opened();
     return 0;
   } catch (error) {
@@ -153,7 +156,6 @@ async function asked(
 async function handOver(
   reader: Socket,
   { release: { leaseId, volume, expectedHeaders }, secret }: ReleasedKey,
-  device: number,
   runtimeDir: string,
 ): Promise<void> {
   try {
@@ -162,11 +164,11 @@ async function handOver(
         'luks_header',
         `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
       );
-    const header = readHeader(device);
-    if (header === null || !expectedHeaders.includes(header.digest))
+    const found = readHeader(header);
+    if (found === null || !expectedHeaders.includes(found.digest))
       throw new AgentError(
         'luks_header',
-        header === null
+        found === null
           ? 'the device has no LUKS header that can be read: it gets no key'
           : `the device has another header than the one that is known of volume ${volume}: it gets no key`,
       );

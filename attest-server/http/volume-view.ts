@@ -30,14 +30,15 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     name,
     `UUID=${uuid}`,
     `/run/cryptsetup-keys.d/${name}.key`,
-    // Without tries systemd would not ask for the recovery passphrase once the key is refused.
-    'luks,_netdev,nofail,x-systemd.device-timeout=0,tries=3',
+    // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
+    'luks,_netdev,timeout=5min',
   ].join(' ');
   const fstab = [
     `/dev/mapper/${name}`,
     path,
     'ext4',
-    '_netdev,nofail,x-systemd.makefs,x-systemd.requires=assay-cap.service,x-systemd.after=assay-cap.service',
+    // x-systemd.makefs would wait without end for a blank mapping. An instance has its name as systemd-escape writes it.
+    `_netdev,nofail,x-systemd.requires=assay-volume@${name.replaceAll('-', '\\x2d')}.service`,
     '0 2',
   ].join(' ');
   const next = [

@@ -170,13 +170,13 @@ groups:
     assert.match(said, /another header than the one that is known/);
   });
 
-  it('hands nothing to a second reader, nor by descriptors of other names', async () => {
+  it('hands nothing to a second reader, nor by a descriptor of another name', async () => {
     await using program = disk.unlock(uuid);
     const first = program.read();
     const second = await program.read();
     assert.equal(second.length, 0);
     assert.equal((await first).length, 32);
-    await using unnamed = disk.unlock(uuid, { names: 'other:header' });
+    await using unnamed = disk.unlock(uuid, { name: 'other' });
     assert.equal((await unnamed.read()).length, 0);
     const { code, said } = await unnamed.ended;
     assert.equal(code, 1);

@@ -56,9 +56,12 @@ describe('the API of volumes', () => {
     const { uuid } = view;
     assert.equal(
       crypttab,
-      `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,nofail,x-systemd.device-timeout=0,tries=3`,
+      `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`,
     );
-    assert.match(fstab, /^\/dev\/mapper\/docker \/var\/lib\/docker ext4 \S+ 0 2$/);
+    assert.equal(
+      fstab,
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
+    );
     for (const line of [crypttab, fstab, `assay-agent format --volume ${uuid} --device `])
       assert.ok(
         next.split('\n').some((each) => each.startsWith(`  ${line}`)),
