@@ -54,10 +54,7 @@ describe('the API of volumes', () => {
     assert.equal(answered.status, 201);
     const { crypttab, fstab, next, ...view } = volumeMade.parse(JSON.parse(answered.text));
     const { uuid } = view;
-    assert.equal(
-      crypttab,
-      `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`,
-    );
+    assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
     assert.equal(
       fstab,
       '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',

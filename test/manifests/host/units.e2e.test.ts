@@ -383,7 +383,12 @@ describe('the unit assay-gate.service', () => {
 });
 
 describe('the units of disk keys', () => {
-  const names = ['assay-unlock@.service', 'assay-unlock@.socket', 'assay-cap.service', 'assay-volume@.service'];
+  const names = [
+    'assay-unlock@.service',
+    'assay-unlock@.socket',
+    'assay-cap.service',
+    'assay-volume@.service',
+  ];
   let folder = '';
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
