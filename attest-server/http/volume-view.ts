@@ -26,10 +26,21 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
   readonly fstab: string;
   readonly next: string;
 } {
-  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,nofail`;
-  // It makes the file system, once the boot is capped.
-  const options = `_netdev,nofail,x-systemd.requires=assay-volume@${name}.service`;
-  const fstab = `/dev/mapper/${name} ${path} ext4 ${options} 0 2`;
+  const crypttab = [
+    name,
+    `UUID=${uuid}`,
+    `/run/cryptsetup-keys.d/${name}.key`,
+    // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
+    'luks,_netdev,timeout=5min',
+  ].join(' ');
+  const fstab = [
+    `/dev/mapper/${name}`,
+    path,
+    'ext4',
+    // x-systemd.makefs would wait without end for a blank mapping.
+    `_netdev,nofail,x-systemd.requires=assay-volume@${name}.service`,
+    '0 2',
+  ].join(' ');
   const next = [
     `On ${node}, as root, install the units of disk keys (docs/disk-keys.md), and add this line to /etc/crypttab:`,
     `  ${crypttab}`,

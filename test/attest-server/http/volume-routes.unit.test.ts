@@ -54,13 +54,12 @@ describe('the API of volumes', () => {
     assert.equal(answered.status, 201);
     const { crypttab, fstab, next, ...view } = volumeMade.parse(JSON.parse(answered.text));
     const { uuid } = view;
-    assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,nofail`);
-    assert.match(fstab, /^\/dev\/mapper\/docker \/var\/lib\/docker ext4 \S+ 0 2$/);
-    for (const line of [
-      crypttab,
+    assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
+    assert.equal(
       fstab,
-      `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device `,
-    ])
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
+    );
+    for (const line of [crypttab, fstab, `assay-agent format --volume ${uuid} --device `])
       assert.ok(
         next.split('\n').some((each) => each.startsWith(`  ${line}`)),
         line,
