@@ -261,20 +261,17 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
 
   expired: ['later', 'A value with a limited lifetime has expired.'],
   root_unmeasured: [
-    'later',
+    'keys',
     'Nothing measured or appraises the root file system, so that the node gets no disk key.',
   ],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
-  escrow_missing: ['later', 'The policy names no recipient who could recover the volume.'],
+  escrow_missing: ['keys', 'The policy names no recipient who could recover the volume.'],
   key_cycle: ['later', 'The server stands on the volume whose key it would have to release.'],
-  key_subject_mismatch: [
-    'later',
-    'A node asked for the key of a volume that belongs to another node or TPM.',
-  ],
+  key_subject_mismatch: ['keys', 'A node asked for the key of a volume that belongs to another node or TPM.'],
   key_withheld: ['keys', 'The server releases no key, for a reason that has no code of its own.'],
   lease_consumed: [
-    'later',
+    'keys',
     'A key was asked for after this boot had been capped: it was told to get no more keys.',
   ],
-  lease_exhausted: ['later', 'This boot got the key of the volume as often as one boot may.'],
+  lease_exhausted: ['keys', 'This boot got the key of the volume as often as one boot may.'],
 };
