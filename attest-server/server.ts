@@ -20,7 +20,6 @@ import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/telemetry.ts';
 import type { ServerConfig } from './config.ts';
 import { openCustody } from './custody/open.ts';
-import { openWrappingKeys } from './custody/wrapping-keys.ts';
 import { openDeclared } from './declared/open.ts';
 import { declaredReport } from './declared/telemetry.ts';
 import { openAdmissions } from './door/open.ts';
@@ -104,7 +103,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { stateWasOpened } = stateReport(reporting);
   if (state.wasOpened !== null) stateWasOpened(state.wasOpened);
   stateFigures(figures, state);
-  const keys = rooms.use(openCustody(keysDir, stateDir));
+  const keys = rooms.use(openCustody(keysDir, stateDir, config.wrapping));
   if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
   // Also outside a cluster: there its figures are 0, as are those of marks.
   const metrics = kubernetesReport(figures);
@@ -222,7 +221,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const diskKeys = rooms.use(
     openKeys({
       store: store.leases,
-      wrapping: openWrappingKeys(config.wrapping),
+      wrapping: keys.wrapping,
       exemptions: store.marking.exemptions,
       groupOf: inForce.groups.of,
       now,
@@ -378,6 +377,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       cluster: marking?.control ?? null,
       clusterRights: kubernetes?.readRights ?? null,
       references,
+      volumes: diskKeys.volumes,
+      groupOf: inForce.groups.of,
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,

@@ -130,7 +130,7 @@ async function findKey(
 }
 
 /** @throws AgentError, ToolError */
-export async function asked(
+async function asked(
   server: Parameters<typeof LeaseConversation.open>[0],
   parts: LeaseParts,
 ): Promise<ReleasedKey | RefusedKey> {

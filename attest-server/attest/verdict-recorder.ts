@@ -200,7 +200,7 @@ export class VerdictRecorder {
     }
   }
 
-  /** What is asked again for another part of the evidence is not decided yet. */
+  /** Null for an answer without a key request, and for one that is asked for another part of its evidence. */
   async #decideKey(
     { peer, answer, proven, place, asks }: RecordedAnswer,
     verdict: Verdict,

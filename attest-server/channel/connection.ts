@@ -194,7 +194,7 @@ export class Connection<Node> {
         if (action.message.type === 'activate')
           this.#timers.within(this.#timings.activateWithin, 'not activated in time');
         this.#send(action.message);
-        if (action.then !== undefined) this.#webSocket.send(action.then);
+        if (action.frame !== undefined) this.#webSocket.send(action.frame);
         break;
       case 'identify':
         this.#identify(action.hello, action.tokens);
@@ -361,7 +361,7 @@ export class Connection<Node> {
             ...(gate !== undefined && { gate }),
             ...(answer.keyRequest !== undefined && refusalIn(key)),
           },
-          ...(key !== undefined && 'release' in key && { then: key.release }),
+          ...(key !== undefined && 'release' in key && { frame: key.release }),
         };
       } finally {
         this.#judging = false;

@@ -40,8 +40,8 @@ export interface ShownTokens {
 
 /** The listener's next action. */
 export type Action =
-  /** `then`: a binary frame that follows. */
-  | { readonly do: 'send'; readonly message: ServerMessage; readonly then?: Buffer }
+  /** `frame`: a binary frame that follows. */
+  | { readonly do: 'send'; readonly message: ServerMessage; readonly frame?: Buffer }
   /** Keep the header of a volume that the node formats, if the connection is proven. */
   | { readonly do: 'header'; readonly leaseId: string; readonly header: Buffer }
   /** Write down, if the connection is proven, that a volume is formatted, or open in a capped boot. */

@@ -1,15 +1,22 @@
+import type { PolicyGroup } from '../policy/policy.ts';
 import { parseLuksHeader } from '../wire/luks-header.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { sealForRecovery } from './escrow.ts';
-import type { KeysParts } from './open.ts';
-import type { KeyHolder, StoredVolume } from './ports.ts';
+import type { KeyHolder, LeaseStore, StoredVolume } from './ports.ts';
+
+interface FormattingParts {
+  readonly store: LeaseStore;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  groupOf(node: string): Pick<PolicyGroup, 'keys'>;
+}
 
 /** A node formats its volume, once: the server has the header before the disk has. */
 export class Formatting {
-  readonly #parts: Pick<KeysParts, 'store' | 'now' | 'groupOf'>;
+  readonly #parts: FormattingParts;
 
-  constructor(parts: Pick<KeysParts, 'store' | 'now' | 'groupOf'>) {
+  constructor(parts: FormattingParts) {
     this.#parts = parts;
   }
 

@@ -80,7 +80,7 @@ export interface NewVolume
   readonly recoveryEscrow: Buffer;
 }
 
-/** What a person needs to open a volume without the server; each encrypted by age. */
+/** The way into a volume without the server; each part encrypted by age. */
 export interface Escrow {
   readonly recovery: Buffer;
   /** The header as the node made it; null until it did. */
@@ -112,7 +112,7 @@ export interface LeaseStore {
   /** False, with nothing written, if the node has a volume of that name, or the UUID is another volume's. */
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
-  remove(volume: Pick<Volume, 'node' | 'name'>, audit: AuditEvent): Promise<boolean>;
+  remove(uuid: string, audit: AuditEvent): Promise<boolean>;
   escrow(uuid: string): Promise<Escrow | null>;
   /** Counts one delivery, if the boot may have one more; nothing is counted or said otherwise. */
   deliver(

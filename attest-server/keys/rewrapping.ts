@@ -1,16 +1,24 @@
-import type { KeysParts } from './open.ts';
-import type { StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
+import type { LeaseStore, StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
 
-/** Volumes that are wrapped anew at a time. */
+interface RewrappingParts {
+  readonly store: LeaseStore;
+  readonly wrapping: WrappingKeys | null;
+  readonly report: {
+    rewrapped(volumes: number): void;
+    fault(error: unknown, where: string): void;
+  };
+}
+
+/** How many volumes are wrapped again at a time. */
 const step = 64;
 
 /** Wraps by the newest wrapping key what an earlier one holds, in steps: whatever stops it, the next start goes on. */
 export class Rewrapping {
-  readonly #parts: KeysParts;
+  readonly #parts: RewrappingParts;
   readonly #ending = new AbortController();
   readonly #done: Promise<void>;
 
-  constructor(parts: KeysParts) {
+  constructor(parts: RewrappingParts) {
     this.#parts = parts;
     this.#done = this.#run().catch((error: unknown) => parts.report.fault(error, 'wrapping keys'));
   }

@@ -3,7 +3,7 @@ import type { ReasonCode } from '../wire/reasons.ts';
 import type { KeysReport } from './open.ts';
 
 /** Codes with which a boot gets no key. */
-export const keyRefusals = [
+const keyRefusals = [
   'key_withheld',
   'key_subject_mismatch',
   'lease_consumed',

@@ -1,9 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { Rejection } from '../wire/rejection.ts';
-import { sealForRecovery } from './escrow.ts';
-import type { KeysParts } from './open.ts';
-import type { Escrow, KeyHolder, Volume } from './ports.ts';
+import { armoured, sealForRecovery } from './escrow.ts';
+import type { KeyHolder, LeaseStore, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
 
 /** The volume that a person wants for a node. */
@@ -16,11 +15,18 @@ export interface WantedVolume {
   readonly by: string;
 }
 
+interface VolumesParts {
+  readonly store: LeaseStore;
+  readonly wrapping: WrappingKeys | null;
+  /** Milliseconds since the epoch. */
+  now(): number;
+}
+
 /** Volumes of nodes, as people make and remove them. */
 export class Volumes {
-  readonly #parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>;
+  readonly #parts: VolumesParts;
 
-  constructor(parts: Pick<KeysParts, 'store' | 'wrapping' | 'now'>) {
+  constructor(parts: VolumesParts) {
     this.#parts = parts;
   }
 
@@ -28,8 +34,12 @@ export class Volumes {
     return this.#parts.store.volumes();
   }
 
-  escrow(uuid: string): Promise<Escrow | null> {
-    return this.#parts.store.escrow(uuid);
+  /** The way into a volume without the server, encrypted by age, as text; null if there is no such volume. */
+  async escrow(uuid: string): Promise<{ readonly recovery: string; readonly header: string | null } | null> {
+    const escrow = await this.#parts.store.escrow(uuid);
+    if (escrow === null) return null;
+    const { recovery, header } = escrow;
+    return { recovery: armoured(recovery), header: header && armoured(header) };
   }
 
   /**
@@ -40,15 +50,22 @@ export class Volumes {
   async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
     const { store, wrapping, now } = this.#parts;
     if (wrapping === null)
-      throw new Rejection('key_withheld', 'this server holds no keys of disks: set keys.wrappingKeyFile');
+      throw new Rejection('key_withheld', 'this server holds no keys of disks', {
+        next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
+      });
     if (group.keys === undefined)
-      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`);
+      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`, {
+        next: 'Write keys with recoveryRecipients into that group of the policy (docs/disk-keys.md), and check the file:\n  assay policy check policy.yaml',
+      });
     if (group.keys.recoveryRecipients.length === 0)
       throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
-    if (node.bound === 'first-use')
+    if (node.bound === undefined || node.bound === 'first-use')
       throw new Rejection(
         'key_withheld',
         `nobody vouches for the TPM of ${node.name}: it is bound by first use`,
+        {
+          next: 'See the digest of its endorsement key, compare it on the machine, and approve it:\n  assay enrol approve --all --dry-run\n  assay enrol approve --all',
+        },
       );
     const [uuid, createdAt] = [randomUUID(), now()];
     const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
@@ -79,12 +96,13 @@ export class Volumes {
     }
   }
 
-  /** Destroys the key; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
-  remove(node: string, name: string, by: string): Promise<boolean> {
+  /** Destroys the key and its escrow; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
+  async remove(uuid: string, by: string): Promise<boolean> {
     const { store, now } = this.#parts;
-    return store.remove(
-      { node, name },
-      { at: now(), actor: by, action: 'volume.remove', subject: node, code: null, detail: { name } },
-    );
+    const volume = await store.volume(uuid);
+    if (volume === null) return false;
+    const { node: subject, name } = volume;
+    const detail = { volume: uuid, name };
+    return store.remove(uuid, { at: now(), actor: by, action: 'volume.remove', subject, code: null, detail });
   }
 }

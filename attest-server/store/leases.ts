@@ -59,15 +59,13 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         return true;
       }),
 
-    remove: ({ node, name }, event) =>
+    remove: (uuid, event) =>
       db.transaction().execute(async (transaction) => {
-        const gone = await transaction
+        const { numDeletedRows } = await transaction
           .deleteFrom('volumes')
-          .where('node', '=', node)
-          .where('name', '=', name)
-          .returning('uuid')
-          .execute();
-        if (gone.length === 0) return false;
+          .where('uuid', '=', uuid)
+          .executeTakeFirstOrThrow();
+        if (numDeletedRows === 0n) return false;
         await append(transaction, event);
         return true;
       }),

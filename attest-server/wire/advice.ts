@@ -173,12 +173,12 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     `If nobody tried to open one, whoever asked is root on the node. Take it out of service. ${refusals}`,
   ].join('\n'),
   lease_exhausted: [
-    'This boot got the key five times, and did not open the volume. See on the node why not, and reboot it: each boot has a count of its own.',
+    'This boot got the key five times, and did not open the volume. See on the node why not, and reboot it: each boot may ask five times.',
     "  journalctl --boot --unit 'systemd-cryptsetup@*'",
     'Until then the volume opens with its recovery passphrase.',
   ].join('\n'),
   root_unmeasured: [
-    'Boot from a root file system that dm-verity checks, with its root hash (roothash=) on the command line that is measured.',
+    'Boot from a root file system that dm-verity checks, with its root hash on the command line that is measured.',
     'If whoever can write to the disk offline may get this node’s keys, write keys: {allowUnmeasuredRoot: true} into its group of the policy. Check the file:',
     '  assay policy check policy.yaml',
   ].join('\n'),

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { hash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
@@ -176,11 +177,14 @@ describe('the key of a disk', () => {
       ['node-1', release.leaseId, 1, release.volume],
     );
     const bundle = await world.call('GET', `/v1/nodes/node-1/bundle?evidence=${evidence}`);
-    assert.match(JSON.stringify(bundle), /"keyRequest":"[^"]{100,}/);
+    const { verdict, rejected } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+    const { identity, boot } = verdict.aspects;
+    assert.deepEqual([rejected, verdict.keyRequest], [false, { volume: uuid }]);
+    assert.deepEqual([identity?.status, boot?.status], ['affirming', 'affirming']);
     assert.equal(await world.metric('assay_key_releases_total'), 1);
   });
 
-  it('goes five times to one boot and no more, also where nothing else is new, and again to the next one', async () => {
+  it('goes five times to one boot and no more, also where nothing else is new, and again to the next one (row 419)', async () => {
     const boot = { resetCount: 20 };
     const leases = new Set<string>();
     for (let asked = 0; asked < 5; asked++) {
@@ -193,7 +197,7 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
   });
 
-  it('goes to no boot that says that its disk is open, nor to one that is capped', async () => {
+  it('goes to no boot that says that its disk is open, nor to one that is capped (row 58)', async () => {
     const boot = { resetCount: 30 };
     const release = await ask(boot);
     assert(typeof release !== 'string');
@@ -209,7 +213,7 @@ describe('the key of a disk', () => {
     assert.equal(await ask({ resetCount: 32, pcr15: randomBytes(32) }), 'key_withheld');
   });
 
-  it('is not ended by another node that says so, nor before anything is proven', async () => {
+  it('is not ended by another node that says so, nor before anything is proven (row 420)', async () => {
     const boot = { resetCount: 40 };
     const release = await ask(boot);
     assert(typeof release !== 'string');
@@ -228,9 +232,20 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask(boot)), 'string');
   });
 
-  it('is of no other node, and of no volume that nobody made', async () => {
+  it('is of no other node, and of no volume that nobody made (row 57)', async () => {
     assert.equal(await ask({ node: 'node-2', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
     assert.equal(await ask({ volume: madeKeyRequest().volume }), 'key_subject_mismatch');
+  });
+
+  it('goes to no agent, which runs in a pod, and no delivery is spent (row 94)', async () => {
+    const boot = { resetCount: 45 };
+    const peer = await introduce(world, tpmOf('node-1'), 'node-1');
+    await answer(peer, boot, keyRequestOf({ ...madeKeyRequest(), volume: named.get('node-1') ?? '' }));
+    assert.equal(await peer.refusal(), 'role_denied');
+    const release = await ask(boot);
+    assert(typeof release !== 'string');
+    const last = await world.until(async () => (await entries('key.release')).at(-1));
+    assert.deepEqual([last.detail.lease, last.detail.deliveries], [release.leaseId, 1]);
   });
 
   it('goes to no kernel that nobody knows, and says so', async () => {
@@ -240,11 +255,11 @@ describe('the key of a disk', () => {
     assert.equal(entry.code, 'key_withheld');
   });
 
-  it('goes to no root file system that nothing measured, unless the policy allows it', async () => {
+  it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
     assert.equal(await ask({ node: 'stock-1' }), 'root_unmeasured');
   });
 
-  it('goes to the networks of the policy alone', async () => {
+  it('goes to the networks of the policy alone (row 421)', async () => {
     assert.equal(await ask({ node: 'far-1', from: '127.0.0.3' }), 'key_withheld');
     assert.notEqual(typeof (await ask({ node: 'far-1', from: '127.0.0.2' })), 'string');
   });
@@ -253,7 +268,7 @@ describe('the key of a disk', () => {
     assert.equal(await ask({ node: 'plain-1', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
   });
 
-  it('fills neither log nor disk by asking again and again', async () => {
+  it('fills neither log nor disk by asking again and again (row 422)', async () => {
     const before = (await entries('key.refuse')).length;
     for (let asked = 0; asked < 4; asked++)
       assert.equal(
@@ -266,17 +281,17 @@ describe('the key of a disk', () => {
 
   describe('whose volume is formatted', () => {
     /** As a node makes it: key and passphrase do not matter here. */
-    function header(uuid: string): Buffer {
+    async function header(uuid: string): Promise<Buffer> {
       const file = join(folder, `${uuid}.img`);
       writeFileSync(file, '');
       truncateSync(file, 32 * 1024 * 1024);
-      execFileSync(
+      await run(
         'cryptsetup',
         [
           ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
           ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
         ],
-        { input: randomBytes(32) },
+        { input: randomBytes(32), timeoutMs: 20_000, maxOutputBytes: 65_536 },
       );
       return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
     }
@@ -299,9 +314,9 @@ describe('the key of a disk', () => {
       return { leaseId, expectedHeaders, answers };
     }
 
-    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on', async () => {
+    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on (row 423)', async () => {
       const uuid = named.get('node-3') ?? assert.fail();
-      const [made, other] = [header(uuid), header(randomUUID())];
+      const [made, other] = [await header(uuid), await header(randomUUID())];
       const digest = parseLuksHeader([{ at: 0, asked: made.length, bytes: made }], true).header?.digest ?? '';
       const say = (leaseId: string, headerDigest = digest) => ({ type: 'formatted', leaseId, headerDigest });
       const foreign = await formatting('node-3', (lease) => [headerFrame(lease, other)]);
@@ -344,7 +359,7 @@ describe('the key of a disk', () => {
       await peer.verdict();
       const release = await ask({ node: 'node-4' });
       assert(typeof release !== 'string');
-      peer.send(headerFrame(release.leaseId, header(release.volume)));
+      peer.send(headerFrame(release.leaseId, await header(release.volume)));
       assert.equal(await peer.refusal(), 'key_subject_mismatch');
       const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
       assert.deepEqual(none.answers, ['malformed']);

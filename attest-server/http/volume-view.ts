@@ -1,0 +1,56 @@
+import type { VolumeView } from '../api/volume-api.ts';
+import type { Volume } from '../keys/ports.ts';
+
+/** @param ekDigest the TPM that is the node of that name at present; null if none is */
+export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView {
+  const { node, name, path, uuid, headerDigest, createdBy } = volume;
+  return {
+    node,
+    name,
+    path,
+    uuid,
+    ek: volume.ekDigest,
+    enrolled: volume.ekDigest === ekDigest,
+    header: headerDigest,
+    createdAt: new Date(volume.createdAt).toISOString(),
+    createdBy,
+    formattedAt: momentOf(volume.formattedAt),
+    releasedAt: momentOf(volume.releasedAt),
+    unlockedAt: momentOf(volume.cappedAt),
+  };
+}
+
+/** The lines and steps by which its node gets a volume that was just made. */
+export function setUpVolume({ node, name, path, uuid }: Volume): {
+  readonly crypttab: string;
+  readonly fstab: string;
+  readonly next: string;
+} {
+  const crypttab = [
+    name,
+    `UUID=${uuid}`,
+    `/run/cryptsetup-keys.d/${name}.key`,
+    // Without tries systemd would not ask for the recovery passphrase once the key is refused.
+    'luks,_netdev,nofail,x-systemd.device-timeout=0,tries=3',
+  ].join(' ');
+  const fstab = [
+    `/dev/mapper/${name}`,
+    path,
+    'ext4',
+    '_netdev,nofail,x-systemd.makefs,x-systemd.requires=assay-cap.service,x-systemd.after=assay-cap.service',
+    '0 2',
+  ].join(' ');
+  const next = [
+    `On ${node}, as root, install the units of disk keys (docs/disk-keys.md), and add this line to /etc/crypttab:`,
+    `  ${crypttab}`,
+    'and this one to /etc/fstab:',
+    `  ${fstab}`,
+    'Then format a blank disk or partition, once. Name yours (lsblk --paths --fs):',
+    `  assay-agent format --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+  ].join('\n');
+  return { crypttab, fstab, next };
+}
+
+function momentOf(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}
