@@ -169,9 +169,14 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${settings}/settings`,
-      ...['agent-error', 'guarded-socket', 'health/health-socket', 'logger', 'tcti-setting'].map(
-        (file) => `agent/${file}`,
-      ),
+      ...[
+        'agent-error',
+        'guarded-socket',
+        'handed-over',
+        'health/health-socket',
+        'logger',
+        'tcti-setting',
+      ].map((file) => `agent/${file}`),
     ],
     packages: ['zod', 'node:net', 'node:path', 'node:timers/promises'],
   },

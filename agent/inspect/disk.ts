@@ -104,7 +104,7 @@ async function readHeaders(
   return order.flatMap((one) => found.get(one) ?? []);
 }
 
-async function readHeader(
+export async function readHeader(
   sysroot: string,
   device: InspectedDevice,
   isOpen: boolean,

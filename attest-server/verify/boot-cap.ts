@@ -53,8 +53,11 @@ function bankCap(log: ParsedLog | null, quoted: PcrValues, userSpace: UserSpaceL
 const unexplained: BankCap = { state: 'unexplained', before: null, userSpace: [] };
 
 /** The digests of the firmware's events. */
-function firmwareDigests({ bytes, raw }: ParsedLog, bank: PcrBank): readonly string[] {
+function firmwareDigests(log: ParsedLog, bank: PcrBank): readonly string[] {
   const digests: string[] = [];
+  // Nearly all firmware leaves it alone.
+  if ((((log.replay(bank)?.extended ?? 0) >>> capPcr) & 1) === 0) return digests;
+  const { bytes, raw } = log;
   for (let event = 0; event < raw.count; event++) {
     const at = raw.digestOffsets[bank]?.[event] ?? 0;
     if (raw.pcrs[event] === capPcr && at !== 0 && extendsPcr(raw, event))

@@ -227,6 +227,12 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'Keys are left where other programs can find them, or memory is swapped out unencrypted.',
   ],
 
+  cap_missing: [
+    'disk',
+    'The boot was not capped in time: PCR 15 does not show in each bank that its right to disk keys has ended.',
+  ],
+  cap_reverted: ['disk', 'The boot was capped, and PCR 15 does not show it any more.'],
+
   fw_drift: ['firewall', 'The firewall rules differ from the reference.'],
   fw_missing_chain: ['firewall', 'A chain that the reference or the policy requires is missing.'],
   fw_policy_open: ['firewall', 'The rules let in what the reference keeps out or the policy forbids.'],
@@ -268,9 +274,4 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'A key was asked for after this boot had been capped: it was told to get no more keys.',
   ],
   lease_exhausted: ['keys', 'This boot got the key of the volume as often as one boot may.'],
-  cap_missing: [
-    'later',
-    'The boot was not capped, so that its disk keys can still be asked for: PCR 15 was not extended in each bank.',
-  ],
-  cap_reverted: ['later', 'The boot was capped, and its PCR 15 no longer shows it.'],
 };

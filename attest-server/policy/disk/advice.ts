@@ -64,14 +64,15 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   cap_missing: [
     'Until PCR 15 is extended, whoever is root on the node can ask for its disk keys. On the node, see whether the unit that does it ran:',
     '  systemctl status assay-cap',
-    'If it is not installed, install it (docs/disk.md), or leave lease out of the policy. It runs at the next boot:',
+    'If it is not installed, install it, or leave lease out of the policy. It runs at the next boot:',
     '  systemctl reboot',
     'If it ran, take the node out of service, and find out what answers in its name.',
   ].join('\n'),
   cap_reverted: [
-    'No TPM takes an extend back within one boot: it was reset and its log replayed, or its state was replaced. Keep the evidence, and take the node out of service:',
+    'If the machine hibernated, that restarted its TPM without a reset. Reboot it, and add nohibernate to its command line.',
+    'If not, somebody put its TPM back to an earlier state, and could ask for the keys of its volumes. Keep the evidence, and take the node out of service:',
     '  assay bundle NODE -f NODE.json',
-    'Whoever did it can ask for the keys of its volumes. Re-encrypt them before they are used again.',
+    'Re-encrypt its volumes before they are used again.',
   ].join('\n'),
 };
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { hash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
@@ -270,17 +270,17 @@ describe('the key of a disk', () => {
 
   describe('whose volume is formatted', () => {
     /** As a node makes it: key and passphrase do not matter here. */
-    function header(uuid: string): Buffer {
+    async function header(uuid: string): Promise<Buffer> {
       const file = join(folder, `${uuid}.img`);
       writeFileSync(file, '');
       truncateSync(file, 32 * 1024 * 1024);
-      execFileSync(
+      await run(
         'cryptsetup',
         [
           ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
           ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
         ],
-        { input: randomBytes(32) },
+        { input: randomBytes(32), timeoutMs: 20_000, maxOutputBytes: 65_536 },
       );
       return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
     }
@@ -305,7 +305,7 @@ describe('the key of a disk', () => {
 
     it('once: the header is kept before, encrypted for those who may recover it, and expected from then on', async () => {
       const uuid = named.get('node-3') ?? assert.fail();
-      const [made, other] = [header(uuid), header(randomUUID())];
+      const [made, other] = [await header(uuid), await header(randomUUID())];
       const digest = parseLuksHeader([{ at: 0, asked: made.length, bytes: made }], true).header?.digest ?? '';
       const say = (leaseId: string, headerDigest = digest) => ({ type: 'formatted', leaseId, headerDigest });
       const foreign = await formatting('node-3', (lease) => [headerFrame(lease, other)]);
@@ -348,7 +348,7 @@ describe('the key of a disk', () => {
       await peer.verdict();
       const release = await ask({ node: 'node-4' });
       assert(typeof release !== 'string');
-      peer.send(headerFrame(release.leaseId, header(release.volume)));
+      peer.send(headerFrame(release.leaseId, await header(release.volume)));
       assert.equal(await peer.refusal(), 'key_subject_mismatch');
       const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
       assert.deepEqual(none.answers, ['malformed']);

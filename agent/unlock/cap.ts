@@ -1,0 +1,117 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openTpm, type Tpm } from 'node-tpm2';
+import { run } from 'node-tpm2/run';
+import { capDigest, capPcr } from '../../attest-server/wire/cap.ts';
+import { AgentError } from '../agent-error.ts';
+import { describeFault } from '../describe-fault.ts';
+import { readIdentity } from '../identity.ts';
+import { type DiskTools, diskTools } from '../inspect/disk.ts';
+import type { Logger } from '../logger.ts';
+import { openStateDir } from '../state-dir.ts';
+import type { UnlockConfig } from './config.ts';
+import { LeaseConversation } from './lease-conversation.ts';
+import { readNotes, removeNote, type UnlockNote } from './note.ts';
+import { lookAtVolume } from './opened-volume.ts';
+
+export interface CapDependencies {
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Prints on the console. */
+  readonly print: (line: string) => void;
+  /** The access to devices; a test puts its own in place. */
+  readonly tools?: DiskTools & { close(mapping: string): Promise<void> };
+}
+
+/** How long it tries to tell a server, in milliseconds: the next quote tells it, too. */
+const toldWithin = 10_000;
+
+const usualTools: NonNullable<CapDependencies['tools']> = {
+  ...diskTools,
+  close: async (mapping) =>
+    void (await run('cryptsetup', ['close', mapping], { timeoutMs: 10_000, maxOutputBytes: 65_536 })),
+};
+
+/**
+ * Ends the right of this boot to disk keys, once the disks are open: PCR 15 is extended by a known constant in each bank. Before,
+ * each volume is looked at again; one that is not what the server knows is closed, and stays so.
+ * @returns the exit code: 1 if a volume was closed
+ * @throws AgentError `cap` where a bank cannot be capped; ToolError
+ */
+export async function runCap(config: UnlockConfig, dependencies: CapDependencies): Promise<number> {
+  const { logger, print, signal, tools = usualTools } = dependencies;
+  const opened: { readonly note: UnlockNote; readonly headerDigest: string }[] = [];
+  let closed = 0;
+  for (const note of await readNotes(config.runtimeDir)) {
+    const found = await lookAtVolume(note, config.sysroot, tools);
+    if (found.is === 'open') opened.push({ note, headerDigest: found.headerDigest });
+    else if (found.is === 'wrong') {
+      closed += 1;
+      print(
+        `assay-cap: volume ${note.volume} is not what it was: ${found.why}. It is closed, and nothing is mounted\n`,
+      );
+      logger.error({ code: 'luks_header', volume: note.volume, text: found.why }, 'a volume is closed');
+      await tools.close(found.mapping);
+    }
+  }
+  await using tpm = await openTpm({ tcti: config.tcti, signal });
+  await cap(tpm, config.runtimeDir, logger);
+  print('assay-cap: this boot is capped: no key is given to it any more\n');
+  await tell(config, tpm, opened, dependencies).catch((error: unknown) =>
+    logger.warn(describeFault(error), 'no server was told; the next answer of the agent shows it'),
+  );
+  // Of one that was closed it stays: whoever starts this again must not take the disk for good.
+  for (const { note } of opened) await removeNote(config.runtimeDir, note);
+  return closed === 0 ? 0 : 1;
+}
+
+/** Extends each bank once a boot, and reads back: a bank that is not allocated takes an extension and does nothing. */
+async function cap(tpm: Tpm, folder: string, logger: Logger): Promise<void> {
+  const { banks } = await tpm.readCapabilities();
+  const selection = Object.fromEntries(banks.map((bank) => [bank, [capPcr]] as const));
+  const read = async () => {
+    const values = await tpm.readPcrs(selection);
+    return Object.fromEntries(banks.map((bank) => [bank, values[bank]?.toString('hex') ?? ''] as const));
+  };
+  const before = await read();
+  const kept = join(folder, 'capped.json');
+  const capped = await readFile(kept, 'utf8').catch(() => null);
+  if (capped === JSON.stringify(before)) {
+    logger.info({ code: 'capped' }, 'this boot was capped before');
+    return;
+  }
+  await tpm.extend(capPcr, Object.fromEntries(banks.map((bank) => [bank, capDigest(bank)] as const)));
+  const after = await read();
+  // Others may extend it between the two readings: that it moved is what counts.
+  for (const bank of banks)
+    if (after[bank] === before[bank])
+      throw new AgentError('cap', `PCR ${capPcr} of bank ${bank} did not move: this TPM cannot be capped`);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFile(kept, JSON.stringify(after), { mode: 0o600 });
+}
+
+/** @throws AgentError, ToolError if none of the servers takes it in time */
+async function tell(
+  config: UnlockConfig,
+  tpm: Tpm,
+  opened: readonly { readonly note: UnlockNote; readonly headerDigest: string }[],
+  { logger, signal }: CapDependencies,
+): Promise<void> {
+  if (opened.length === 0) return;
+  const within = AbortSignal.any([signal, AbortSignal.timeout(toldWithin)]);
+  const [state, identity] = [await openStateDir(config.stateDir), await readIdentity(tpm)];
+  let last: unknown;
+  for (const server of config.servers)
+    try {
+      const parts = { config, volume: null, tpm, identity, state, logger, signal: within };
+      await using conversation = await LeaseConversation.open(server, parts);
+      await conversation.proven;
+      for (const { note, headerDigest } of opened)
+        await conversation.report({ type: 'unlocked', leaseId: note.leaseId, headerDigest });
+      return;
+    } catch (error) {
+      last = error;
+      if (within.aborted) break;
+    }
+  throw last;
+}
