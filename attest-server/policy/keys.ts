@@ -23,7 +23,7 @@ export function isWithin(address: string, from: readonly string[]): boolean {
   return isIP(plain) !== 0 && networks.check(plain, familyOf(plain));
 }
 
-/** Whether a text is a recipient of age's own kind (X25519): 32 bytes in Bech32, whose checksum shows what was mistyped. */
+/** Whether a text is a recipient of age's own kind (X25519): 32 bytes in Bech32 (BIP 173), whose checksum shows what was mistyped. */
 export function isRecipient(text: string): boolean {
   const decoded = bech32.decodeUnsafe(text) ?? null;
   if (decoded === null || decoded.prefix !== 'age' || text !== text.toLowerCase()) return false;
