@@ -20,33 +20,29 @@ export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView
   };
 }
 
-/** The lines and steps by which its node gets a volume that was just made. */
+/** The lines and steps by which its node gets a volume that was just made (docs/disk-keys.md). */
 export function setUpVolume({ node, name, path, uuid }: Volume): {
   readonly crypttab: string;
   readonly fstab: string;
   readonly next: string;
 } {
-  const crypttab = [
-    name,
-    `UUID=${uuid}`,
-    `/run/cryptsetup-keys.d/${name}.key`,
-    // Without tries systemd would not ask for the recovery passphrase once the key is refused.
-    'luks,_netdev,nofail,x-systemd.device-timeout=0,tries=3',
-  ].join(' ');
-  const fstab = [
-    `/dev/mapper/${name}`,
-    path,
-    'ext4',
-    '_netdev,nofail,x-systemd.makefs,x-systemd.requires=assay-cap.service,x-systemd.after=assay-cap.service',
-    '0 2',
-  ].join(' ');
+  // As systemd-escape does it.
+  const instance = name.replaceAll('-', '\\x2d');
+  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,nofail`;
+  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${instance}.service 0 2`;
+  const units = [`assay-unlock@${instance}.socket`, `assay-volume@${instance}.service`].map((unit) =>
+    unit.includes('\\') ? `'${unit}'` : unit,
+  );
   const next = [
-    `On ${node}, as root, install the units of disk keys (docs/disk-keys.md), and add this line to /etc/crypttab:`,
+    `On ${node}, as root, format a blank partition or disk, once. Name yours, by a link that stays:`,
+    `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    'Add this line to /etc/crypttab:',
     `  ${crypttab}`,
     'and this one to /etc/fstab:',
     `  ${fstab}`,
-    'Then format a blank disk or partition, once. Name yours (lsblk --paths --fs):',
-    `  assay-agent format --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    'Say which volume it is, and enable its units. It opens at the next boot:',
+    `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
+    `  systemctl daemon-reload && systemctl enable ${units.join(' ')} assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

@@ -95,10 +95,7 @@ async function bootGuest(
     ]),
     ...(port === undefined ? [] : network(port)),
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
-    ...[
-      '-chardev',
-      `socket,id=console,path=${keyboard},server=on,wait=off,logfile=${own}.console`,
-    ],
+    ...['-chardev', `socket,id=console,path=${keyboard},server=on,wait=off,logfile=${own}.console`],
     ...['-serial', 'chardev:console', '-serial', `unix:${serial},server=on,wait=off`],
   ]);
   const consoleText = () => readFile(`${own}.console`, 'latin1');
