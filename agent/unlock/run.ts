@@ -5,6 +5,7 @@
  * makes a volume, once. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
  */
 
+import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm } from 'node-tpm2';
@@ -36,6 +37,8 @@ export interface UnlockDependencies {
   readonly environment: NodeJS.ProcessEnv;
 }
 
+/** The volume, which systemd opens as standard input: this program may read no other disk. */
+const device = 0;
 /** Refusals of this boot that no waiting heals. */
 const final: ReadonlySet<string> = new Set([
   'lease_consumed',
@@ -56,12 +59,12 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
   const { signal, environment, print } = dependencies;
   const { volume, node, timeout } = config;
   if (volume === null) throw refused('no volume is named: set volume (ASSAY_UNLOCK_VOLUME) to its LUKS UUID');
-  const given = handedOver(environment, process.pid);
-  const [key, header] = ['key', 'header'].map((name) => given.find((one) => one.name === name)?.fd);
+  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
   if (key === undefined)
     throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
-  if (header === undefined)
-    throw refused('systemd handed over no descriptor named header: OpenFile= in the unit names the volume');
+  const input = fstatSync(device);
+  if (!input.isBlockDevice() && !input.isFile())
+    throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
   await checkMemory();
   const server = await listenOn(key, refused, { allowHalfOpen: true });
   const over = new AbortController();
@@ -85,7 +88,7 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
     });
     const found = await findKey({ ...config, volume }, { ...dependencies, signal: until }, screen);
     if (found === null) return 1;
-    await handOver(reader, found, header, config.runtimeDir);
+    await handOver(reader, found, config.runtimeDir);
     screen.opened();
     return 0;
   } catch (error) {
@@ -153,7 +156,6 @@ async function asked(
 async function handOver(
   reader: Socket,
   { release: { leaseId, volume, expectedHeaders }, secret }: ReleasedKey,
-  device: number,
   runtimeDir: string,
 ): Promise<void> {
   try {

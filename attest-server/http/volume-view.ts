@@ -29,6 +29,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
   // As systemd-escape does it.
   const instance = name.replaceAll('-', '\\x2d');
   const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,nofail`;
+  // That unit makes the file system, once the boot is capped.
   const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${instance}.service 0 2`;
   const units = [`assay-unlock@${instance}.socket`, `assay-volume@${instance}.service`].map((unit) =>
     unit.includes('\\') ? `'${unit}'` : unit,
@@ -40,7 +41,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     `  ${crypttab}`,
     'and this one to /etc/fstab:',
     `  ${fstab}`,
-    'Say which volume it is, and enable its units. It opens at the next boot:',
+    'Name the volume for its unit, and enable the units. It is opened at the next boot:',
     `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
     `  systemctl daemon-reload && systemctl enable ${units.join(' ')} assay-cap.service`,
   ].join('\n');

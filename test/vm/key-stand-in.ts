@@ -29,7 +29,7 @@ if (verb === 'cap') {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     console.log('assay-unlock: waits for the key');
     setTimeout(() => {
-      socket.end(script.key === null ? undefined : Buffer.from(script.key, 'hex'));
+      socket.end(Buffer.from(script.key ?? '', 'hex'));
       server.close();
     }, script.afterSeconds * 1000);
   });

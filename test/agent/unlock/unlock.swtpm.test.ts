@@ -176,7 +176,7 @@ groups:
     const second = await program.read();
     assert.equal(second.length, 0);
     assert.equal((await first).length, 32);
-    await using unnamed = disk.unlock(uuid, { names: 'other:header' });
+    await using unnamed = disk.unlock(uuid, { name: 'other' });
     assert.equal((await unnamed.read()).length, 0);
     const { code, said } = await unnamed.ended;
     assert.equal(code, 1);

@@ -24,7 +24,7 @@ export interface UnlockingMachine extends AsyncDisposable {
   /** Starts `assay-agent unlock` as systemd does, in a process of its own. */
   unlock(
     volume: string,
-    change?: { readonly timeout?: number; readonly device?: string; readonly names?: string },
+    change?: { readonly timeout?: number; readonly device?: string; readonly name?: string },
   ): UnlockProgram;
   /** Runs `assay-agent cap` in this process. */
   cap(): Promise<number>;
@@ -58,6 +58,7 @@ export async function unlockingMachine(
     volume: null,
     stateDir: join(dir, 'state'),
     runtimeDir: join(dir, 'run'),
+    capDir: join(dir, 'cap'),
     timeout: 20_000,
     sysroot: machine.sysroot,
     logLevel: 'silent',
@@ -73,7 +74,7 @@ export async function unlockingMachine(
       await formatVolume({ ...config, volume }, on, { logger, signal: new AbortController().signal, print });
       return lines;
     },
-    unlock(volume, { timeout = 20, device: on = device, names = 'key:header' } = {}) {
+    unlock(volume, { timeout = 20, device: on = device, name = 'key' } = {}) {
       const path = join(dir, `key-${sockets++}`);
       const settings = {
         ASSAY_UNLOCK_SERVERS: `127.0.0.1:${server.port}`,
@@ -87,12 +88,12 @@ export async function unlockingMachine(
         ASSAY_UNLOCK_TIMEOUT: String(timeout),
       };
       const variables = Object.entries(settings).flatMap(([name, value]) => ['-E', `${name}=${value}`]);
-      // systemd itself hands the socket over; it opens no files by OpenFile= here, so that a shell does.
-      const script = `ulimit -c 0; exec env LISTEN_FDS=2 LISTEN_FDNAMES=${names} "$@" 4<"$0"`;
+      // systemd itself hands the socket over; for the unit's StandardInput= and LimitCORE= a shell does it here.
+      const script = 'ulimit -c 0; exec "$@" <"$0"';
       const child = start(
         'systemd-socket-activate',
         [
-          ...['-l', path, '--fdname=key'],
+          ...['-l', path, `--fdname=${name}`],
           ...variables,
           'sh',
           '-c',

@@ -81,7 +81,7 @@ for (const [name, settings] of [
 describe('the units of all services', () => {
   it('leave no core dump, which would hold keys, tokens and secrets of the TPM', async () => {
     const names = (await readdir(host)).filter((name) => name.endsWith('.service'));
-    assert.equal(names.length, 6);
+    assert.equal(names.length, 9);
     for (const name of names)
       assert.deepEqual(
         [name, valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE')],
