@@ -38,7 +38,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     path,
     'ext4',
     // x-systemd.makefs would wait without end for a blank mapping. An instance has its name as systemd-escape writes it.
-    `_netdev,nofail,x-systemd.requires=assay-volume@${name.replaceAll('-', '\\x2d')}.service`,
+    `_netdev,nofail,x-systemd.device-timeout=0,x-systemd.requires=assay-volume@${name.replaceAll('-', '\\x2d')}.service`,
     '0 2',
   ].join(' ');
   const next = [

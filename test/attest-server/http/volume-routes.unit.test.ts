@@ -57,7 +57,7 @@ describe('the API of volumes', () => {
     assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
     assert.equal(
       fstab,
-      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.device-timeout=0,x-systemd.requires=assay-volume@docker.service 0 2',
     );
     for (const line of [crypttab, fstab, `assay-agent format --volume ${uuid} --device `])
       assert.ok(
