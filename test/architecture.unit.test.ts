@@ -87,8 +87,8 @@ const rules: readonly Rule[] = [
   },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
-  // Networks, as texts: nothing of it connects.
-  { room: `${server}/policy/keys`, values: [], packages: ['node:net'], pure: true },
+  // Networks and recipients, as texts: nothing of it connects.
+  { room: `${server}/policy/keys`, values: [], packages: ['node:net', '@scure/base'], pure: true },
   {
     room: `${server}/policy`,
     values: [wire, formats, `${server}/policy/keys`],

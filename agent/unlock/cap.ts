@@ -8,10 +8,10 @@ import { describeFault } from '../describe-fault.ts';
 import { readIdentity } from '../identity.ts';
 import { type DiskTools, diskTools } from '../inspect/disk.ts';
 import type { Logger } from '../logger.ts';
-import { openStateDir } from '../state-dir.ts';
+import type { StateDir } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { LeaseConversation } from './lease-conversation.ts';
-import { readNotes, removeNote, type UnlockNote } from './note.ts';
+import { readNotes, type UnlockNote } from './note.ts';
 import { lookAtVolume } from './opened-volume.ts';
 
 export interface CapDependencies {
@@ -55,13 +55,11 @@ export async function runCap(config: UnlockConfig, dependencies: CapDependencies
     }
   }
   await using tpm = await openTpm({ tcti: config.tcti, signal });
-  await cap(tpm, config.runtimeDir, logger);
+  await cap(tpm, config.capDir, logger);
   print('assay-cap: this boot is capped: no key is given to it any more\n');
   await tell(config, tpm, opened, dependencies).catch((error: unknown) =>
     logger.warn(describeFault(error), 'no server was told; the next answer of the agent shows it'),
   );
-  // Of one that was closed it stays: whoever starts this again must not take the disk for good.
-  for (const { note } of opened) await removeNote(config.runtimeDir, note);
   return closed === 0 ? 0 : 1;
 }
 
@@ -90,6 +88,14 @@ async function cap(tpm: Tpm, folder: string, logger: Logger): Promise<void> {
   await writeFile(kept, JSON.stringify(after), { mode: 0o600 });
 }
 
+/** That of `unlock` is another user's: the file of the authority must do. */
+const noState: StateDir = {
+  wasOpened: null,
+  read: async () => null,
+  async write() {},
+  async remove() {},
+};
+
 /** @throws AgentError, ToolError if none of the servers takes it in time */
 async function tell(
   config: UnlockConfig,
@@ -99,11 +105,11 @@ async function tell(
 ): Promise<void> {
   if (opened.length === 0) return;
   const within = AbortSignal.any([signal, AbortSignal.timeout(toldWithin)]);
-  const [state, identity] = [await openStateDir(config.stateDir), await readIdentity(tpm)];
+  const identity = await readIdentity(tpm);
   let last: unknown;
   for (const server of config.servers)
     try {
-      const parts = { config, volume: null, tpm, identity, state, logger, signal: within };
+      const parts = { config, volume: null, tpm, identity, state: noState, logger, signal: within };
       await using conversation = await LeaseConversation.open(server, parts);
       await conversation.proven;
       for (const { note, headerDigest } of opened)

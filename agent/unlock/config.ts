@@ -49,6 +49,12 @@ export const unlockSettings = {
       .default('/run/assay-unlock')
       .describe('folder of mode 0700 in which `unlock` leaves, for `cap`, which volumes it opened'),
   },
+  capDir: {
+    variable: 'ASSAY_UNLOCK_CAP_DIR',
+    schema: path
+      .default('/run/assay-cap')
+      .describe('folder of mode 0700 in which `cap` keeps that this boot is capped'),
+  },
   timeout: {
     variable: 'ASSAY_UNLOCK_TIMEOUT',
     flag: '--timeout',
@@ -87,6 +93,7 @@ export function unlockConfigOf(values: UnlockValues) {
     caFile: resolve(values.caFile),
     stateDir: resolve(values.stateDir),
     runtimeDir: resolve(values.runtimeDir),
+    capDir: resolve(values.capDir),
     sysroot: resolve(values.sysroot),
   };
 }

@@ -63,7 +63,7 @@ interface AskedKey {
 
 /** A server that does not answer holds up the next one no longer, in milliseconds. */
 const openWithinMs = 5_000;
-/** How often it unseals anew where a PCR moves meanwhile. */
+/** Attempts to unseal where a PCR moves meanwhile. */
 const attempts = 5;
 /** For how long a refusal may be followed by another challenge, whose answer shows more, in milliseconds. */
 const challengedAgainWithin = 3_000;
@@ -155,7 +155,7 @@ export class LeaseConversation implements AsyncDisposable {
     await kept.promise;
   }
 
-  /** The same. */
+  /** Resolves once the server has written it down. @throws AgentError `channel_closed` */
   async report(message: UnlockedMessage | FormattedMessage): Promise<void> {
     const kept = this.#waitingFor(message.type);
     this.#conversation.lease(message);

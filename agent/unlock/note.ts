@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AgentError } from '../agent-error.ts';
@@ -42,8 +42,4 @@ export async function readNotes(folder: string): Promise<readonly UnlockNote[]> 
         }
       }),
   );
-}
-
-export async function removeNote(folder: string, { volume }: UnlockNote): Promise<void> {
-  await rm(join(folder, `${volume}${ending}`), { force: true });
 }

@@ -11,10 +11,10 @@ export type OpenedVolume =
   /** The recovery passphrase was not needed either: nothing maps it. */
   | { readonly is: 'closed' }
   | { readonly is: 'open'; readonly mapping: string; readonly headerDigest: string }
-  /** What is mapped is not what the server knows: it must not be used. */
+  /** The mapping is not what the server knows: it must not be used. */
   | { readonly is: 'wrong'; readonly mapping: string; readonly why: string };
 
-/** Reads the live table and, past the page cache, the header below it. @throws where sysfs or the device mapper cannot be read */
+/** Reads the live table and, past the page cache, the header below it. @throws if sysfs or the device mapper cannot be read */
 export async function lookAtVolume(
   { volume, expectedHeaders }: UnlockNote,
   sysroot: string,

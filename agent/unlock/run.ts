@@ -37,6 +37,8 @@ export interface UnlockDependencies {
   readonly environment: NodeJS.ProcessEnv;
 }
 
+/** The volume, which systemd opens as standard input: this program may read no other disk. */
+const device = 0;
 /** Refusals of this boot that no waiting heals. */
 const final: ReadonlySet<string> = new Set([
   'lease_consumed',
@@ -44,8 +46,6 @@ const final: ReadonlySet<string> = new Set([
   'key_subject_mismatch',
   'identity_claim_mismatch',
 ]);
-/** Standard input: systemd opens the device for this program, which may open no disk. */
-const header = 0;
 /** How long a server that is connected may take for the whole answer, in milliseconds. */
 const answeredWithin = 60_000;
 
@@ -62,9 +62,9 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
   const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
   if (key === undefined)
     throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
-  const stats = fstatSync(header);
-  if (!stats.isBlockDevice() && !stats.isFile())
-    throw refused('standard input is no device: StandardInput=file: in the unit names that of the volume');
+  const input = fstatSync(device);
+  if (!input.isBlockDevice() && !input.isFile())
+    throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
   await checkMemory();
   const server = await listenOn(key, refused, { allowHalfOpen: true });
   const over = new AbortController();
@@ -164,7 +164,7 @@ async function handOver(
         'luks_header',
         `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
       );
-    const found = readHeader(header);
+    const found = readHeader(device);
     if (found === null || !expectedHeaders.includes(found.digest))
       throw new AgentError(
         'luks_header',

@@ -8,8 +8,9 @@ const moment = z.iso.datetime().nullable();
 export const volumeName = z
   .string()
   .regex(
-    /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/,
-    'not the name of a volume: letters, digits, _ and -, at most 64',
+    // It is the instance of units, in which a dash would stand for a slash.
+    /^[A-Za-z0-9_]{1,64}$/,
+    'not the name of a volume: letters, digits and _, at most 64',
   )
   // The device mapper's own file in /dev/mapper.
   .refine((name) => name !== 'control', 'control is no name of a volume');

@@ -20,34 +20,26 @@ export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView
   };
 }
 
-/** The lines and steps by which its node gets a volume that was just made. */
+/** The lines and steps by which its node gets a volume that was just made (docs/disk-keys.md). */
 export function setUpVolume({ node, name, path, uuid }: Volume): {
   readonly crypttab: string;
   readonly fstab: string;
   readonly next: string;
 } {
-  const crypttab = [
-    name,
-    `UUID=${uuid}`,
-    `/run/cryptsetup-keys.d/${name}.key`,
-    // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
-    'luks,_netdev,timeout=5min',
-  ].join(' ');
-  const fstab = [
-    `/dev/mapper/${name}`,
-    path,
-    'ext4',
-    // x-systemd.makefs would wait without end for a blank mapping. An instance has its name as systemd-escape writes it.
-    `_netdev,nofail,x-systemd.device-timeout=0,x-systemd.requires=assay-volume@${name.replaceAll('-', '\\x2d')}.service`,
-    '0 2',
-  ].join(' ');
+  // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
+  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,timeout=5min`;
+  // That unit makes the file system, once the boot is capped.
+  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${name}.service 0 2`;
   const next = [
-    `On ${node}, as root, install the units of disk keys (docs/disk-keys.md), and add this line to /etc/crypttab:`,
+    `On ${node}, as root, format a blank partition or disk, once. Name yours, by a link that stays:`,
+    `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    'Add this line to /etc/crypttab:',
     `  ${crypttab}`,
     'and this one to /etc/fstab:',
     `  ${fstab}`,
-    'Then format a blank disk or partition, once. Name yours (lsblk --paths --fs):',
-    `  assay-agent format --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    'Name the volume for its unit, and enable the units. It is opened at the next boot:',
+    `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

@@ -34,7 +34,7 @@ export class Volumes {
     return this.#parts.store.volumes();
   }
 
-  /** What opens a volume without the server, encrypted by age, as text; null if there is no such volume. */
+  /** The way into a volume without the server, encrypted by age, as text; null if there is no such volume. */
   async escrow(uuid: string): Promise<{ readonly recovery: string; readonly header: string | null } | null> {
     const escrow = await this.#parts.store.escrow(uuid);
     if (escrow === null) return null;

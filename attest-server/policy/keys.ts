@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { bech32 } from '@scure/base';
 
 /** The rules by which nodes of a group get the keys of their disks. */
 export interface KeyRules {
@@ -20,6 +21,13 @@ export function isWithin(address: string, from: readonly string[]): boolean {
   // An address of IPv4 as a socket of both families shows it.
   const plain = address.replace(/^::ffff:(?=\d+\.)/, '');
   return isIP(plain) !== 0 && networks.check(plain, familyOf(plain));
+}
+
+/** Whether a text is a recipient of age's own kind (X25519): 32 bytes in Bech32 (BIP 173), whose checksum shows what was mistyped. */
+export function isRecipient(text: string): boolean {
+  const decoded = bech32.decodeUnsafe(text) ?? null;
+  if (decoded === null || decoded.prefix !== 'age' || text !== text.toLowerCase()) return false;
+  return (bech32.fromWordsUnsafe(decoded.words) ?? []).length === 32;
 }
 
 /** Whether a text is a network: address, slash, bits. */

@@ -96,7 +96,7 @@ export async function removeVolume(
   await ask(`Remove ${named(found)}?`);
   const path = `/v1/volumes/${encodeURIComponent(found.uuid)}`;
   const { removed } = await client.delete(path, volumeRemoved);
-  io.out(`${named(found)} removed: no server has the key of ${printable(removed)} any more\n`);
+  io.out(`${named(found)} removed: the server no longer has the key of ${printable(removed)}\n`);
 }
 
 export interface EscrowOptions {
@@ -175,6 +175,7 @@ function removalText(volume: VolumeView, now: number): string {
     `${what} was formatted ${relative(formattedAt, now)}`,
     'once it is removed, its node gets no key, and the escrow of this server is gone: from then on only the recovery passphrase opens the disk. Keep that first:',
     `  assay disk escrow ${of} -f ${file}.age --header ${file}-header.age`,
+    'Backups of the database that were made before still have the key, wrapped by the wrapping key.',
   ]
     .map((line) => `${line}\n`)
     .join('');

@@ -4,7 +4,7 @@ import { gateActions, longestGateTimeout } from '../../wire/gate.ts';
 import { reasonCodes } from '../../wire/reasons.ts';
 import { modes, severities } from '../../wire/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
-import { isNetwork } from '../keys.ts';
+import { isNetwork, isRecipient } from '../keys.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
 /** The fault of a field or value that the grammar knows and this version does not build. */
@@ -35,8 +35,6 @@ export function requiredAspect(entry: z.output<typeof required>): {
   if (name === undefined) throw new Error('the schema of require lets an aspect through that is none');
   return { name, byTpm: true };
 }
-
-const ageRecipient = /^age1[02-9ac-hj-np-z]{58}$/;
 
 const labelName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 
@@ -101,7 +99,7 @@ const groupBase = z.strictObject({
   keys: z
     .strictObject({
       recoveryRecipients: z
-        .array(z.string().regex(ageRecipient, 'not an age recipient (age1…)'))
+        .array(z.string().max(128).refine(isRecipient, 'not an age recipient (age1…), or mistyped'))
         .min(1, 'empty, so that nobody could open a disk without the server')
         .max(16)
         .describe('age recipients, each of whom can open every disk of these nodes without the server'),

@@ -111,12 +111,12 @@ groups:
     assert.deepEqual((await readdir(disk.config.runtimeDir)).length, 1, 'for cap');
   });
 
-  it('asks again after a crash between key and disk, and gets it', async () => {
+  it('asks again after a crash between key and disk, and gets it (row 87)', async () => {
     await using program = disk.unlock(uuid);
     assert.equal((await program.read()).length, 32);
   });
 
-  it('gets none once it is capped, of server and TPM, until it boots again', async () => {
+  it('gets none once it is capped, until it boots again (row 88)', async () => {
     assert.equal(await disk.cap(), 0);
     assert.equal(await disk.cap(), 0, 'a second time does nothing');
     await using program = disk.unlock(uuid);
@@ -170,7 +170,7 @@ groups:
     assert.match(said, /another header than the one that is known/);
   });
 
-  it('hands nothing to a second reader, nor by a descriptor of another name', async () => {
+  it('hands nothing to a second reader, nor by descriptors of other names (row 425)', async () => {
     await using program = disk.unlock(uuid);
     const first = program.read();
     const second = await program.read();

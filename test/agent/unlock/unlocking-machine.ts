@@ -58,6 +58,7 @@ export async function unlockingMachine(
     volume: null,
     stateDir: join(dir, 'state'),
     runtimeDir: join(dir, 'run'),
+    capDir: join(dir, 'cap'),
     timeout: 20_000,
     sysroot: machine.sysroot,
     logLevel: 'silent',
@@ -87,7 +88,7 @@ export async function unlockingMachine(
         ASSAY_UNLOCK_TIMEOUT: String(timeout),
       };
       const variables = Object.entries(settings).flatMap(([name, value]) => ['-E', `${name}=${value}`]);
-      // systemd itself hands the socket over; a shell opens what StandardInput= of the unit does.
+      // systemd itself hands the socket over; for the unit's StandardInput= and LimitCORE= a shell does it here.
       const script = 'ulimit -c 0; exec "$@" <"$0"';
       const child = start(
         'systemd-socket-activate',

@@ -194,7 +194,7 @@ describe('connections of one node in two roles', () => {
     await peer.close();
   });
 
-  it('get no key by a request that another quote signs', async () => {
+  it('get no key by a request that another quote signs (row 59)', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const tpm = forgedTpm();
     await enrolledNode(world, tpm, node);

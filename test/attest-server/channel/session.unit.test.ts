@@ -432,9 +432,10 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     ...openUnlock,
     say('key request', evidence(1, { keyRequest: 'AAAA' }), 0, 'refuse malformed'),
   ],
-  'nobody has unlocked what was not released': [
-    ...openUnlock,
-    say('unlocked', unlocked, 0, 'refuse malformed'),
+  'what became of a lease is passed on': [...openUnlock, say('unlocked', unlocked, 0, 'lease')],
+  'nobody says that before the node is known': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+    say('unlocked', unlocked, 0, 'refuse identity_unproven'),
   ],
   'an agent has unlocked nothing': [...open, say('unlocked', unlocked, 0, 'refuse role_denied')],
   'an agent opens no gate': [...open, say('opened', opened, 0, 'refuse role_denied')],

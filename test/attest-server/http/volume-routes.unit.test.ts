@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { armor, Decrypter } from 'age-encryption';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { listOf } from '../../../attest-server/api/list.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import { volumeEscrow, volumeMade, volumeView } from '../../../attest-server/api/volume-api.ts';
@@ -10,6 +11,7 @@ import { madeEvent, madeNode } from '../store/made-records.ts';
 import { type ApiServer, ask, emptyWorld, now, startApi, type World } from './api-fixture.ts';
 
 const docker = { node: 'node-1', name: 'docker', path: '/var/lib/docker' };
+const bounds = { timeoutMs: 30_000, maxOutputBytes: 65_536 };
 const noKeys = 'other-1';
 const unvouched = 'node-2';
 
@@ -57,9 +59,10 @@ describe('the API of volumes', () => {
     assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
     assert.equal(
       fstab,
-      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.device-timeout=0,x-systemd.requires=assay-volume@docker.service 0 2',
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
     );
-    for (const line of [crypttab, fstab, `assay-agent format --volume ${uuid} --device `])
+    const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
+    for (const line of [crypttab, fstab, format])
       assert.ok(
         next.split('\n').some((each) => each.startsWith(`  ${line}`)),
         line,
@@ -75,6 +78,20 @@ describe('the API of volumes', () => {
         detail: { volume: uuid, name: 'docker', path: '/var/lib/docker' },
       },
     ]);
+  });
+
+  it('names units as systemd escapes the name of the volume', async () => {
+    const { fstab, next } = volumeMade.parse(JSON.parse((await create({ name: 'kube-let_1' })).text));
+    const units = ['unlock', 'volume'].map((unit) => `assay-${unit}@.service`);
+    const escaped = await Promise.all(
+      units.map(async (template) =>
+        (await run('systemd-escape', ['--template', template, 'kube-let_1'], bounds)).stdout
+          .toString()
+          .trim(),
+      ),
+    );
+    assert.ok(fstab.includes(`x-systemd.requires=${escaped[1]} `), fstab);
+    assert.ok(next.includes(` '${escaped[0]?.replace('.service', '.socket')}' '${escaped[1]}' `), next);
   });
 
   it('lists those of one node, and says of a node that there is none', async () => {

@@ -184,7 +184,7 @@ describe('the key of a disk', () => {
     assert.equal(await world.metric('assay_key_releases_total'), 1);
   });
 
-  it('goes five times to one boot and no more, also where nothing else is new, and again to the next one', async () => {
+  it('goes five times to one boot and no more, also where nothing else is new, and again to the next one (row 419)', async () => {
     const boot = { resetCount: 20 };
     const leases = new Set<string>();
     for (let asked = 0; asked < 5; asked++) {
@@ -197,7 +197,7 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
   });
 
-  it('goes to no boot that says that its disk is open, nor to one that is capped', async () => {
+  it('goes to no boot that says that its disk is open, nor to one that is capped (row 58)', async () => {
     const boot = { resetCount: 30 };
     const release = await ask(boot);
     assert(typeof release !== 'string');
@@ -213,7 +213,7 @@ describe('the key of a disk', () => {
     assert.equal(await ask({ resetCount: 32, pcr15: randomBytes(32) }), 'key_withheld');
   });
 
-  it('is not ended by another node that says so, nor before anything is proven', async () => {
+  it('is not ended by another node that says so, nor before anything is proven (row 420)', async () => {
     const boot = { resetCount: 40 };
     const release = await ask(boot);
     assert(typeof release !== 'string');
@@ -232,9 +232,20 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask(boot)), 'string');
   });
 
-  it('is of no other node, and of no volume that nobody made', async () => {
+  it('is of no other node, and of no volume that nobody made (row 57)', async () => {
     assert.equal(await ask({ node: 'node-2', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
     assert.equal(await ask({ volume: madeKeyRequest().volume }), 'key_subject_mismatch');
+  });
+
+  it('goes to no agent, which runs in a pod, and no delivery is spent (row 94)', async () => {
+    const boot = { resetCount: 45 };
+    const peer = await introduce(world, tpmOf('node-1'), 'node-1');
+    await answer(peer, boot, keyRequestOf({ ...madeKeyRequest(), volume: named.get('node-1') ?? '' }));
+    assert.equal(await peer.refusal(), 'role_denied');
+    const release = await ask(boot);
+    assert(typeof release !== 'string');
+    const last = await world.until(async () => (await entries('key.release')).at(-1));
+    assert.deepEqual([last.detail.lease, last.detail.deliveries], [release.leaseId, 1]);
   });
 
   it('goes to no kernel that nobody knows, and says so', async () => {
@@ -244,11 +255,11 @@ describe('the key of a disk', () => {
     assert.equal(entry.code, 'key_withheld');
   });
 
-  it('goes to no root file system that nothing measured, unless the policy allows it', async () => {
+  it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
     assert.equal(await ask({ node: 'stock-1' }), 'root_unmeasured');
   });
 
-  it('goes to the networks of the policy alone', async () => {
+  it('goes to the networks of the policy alone (row 421)', async () => {
     assert.equal(await ask({ node: 'far-1', from: '127.0.0.3' }), 'key_withheld');
     assert.notEqual(typeof (await ask({ node: 'far-1', from: '127.0.0.2' })), 'string');
   });
@@ -257,7 +268,7 @@ describe('the key of a disk', () => {
     assert.equal(await ask({ node: 'plain-1', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
   });
 
-  it('fills neither log nor disk by asking again and again', async () => {
+  it('fills neither log nor disk by asking again and again (row 422)', async () => {
     const before = (await entries('key.refuse')).length;
     for (let asked = 0; asked < 4; asked++)
       assert.equal(
@@ -303,7 +314,7 @@ describe('the key of a disk', () => {
       return { leaseId, expectedHeaders, answers };
     }
 
-    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on', async () => {
+    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on (row 423)', async () => {
       const uuid = named.get('node-3') ?? assert.fail();
       const [made, other] = [await header(uuid), await header(randomUUID())];
       const digest = parseLuksHeader([{ at: 0, asked: made.length, bytes: made }], true).header?.digest ?? '';

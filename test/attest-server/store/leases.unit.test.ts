@@ -71,7 +71,7 @@ describe('the store of disk keys', () => {
     assert.deepEqual((await actions()).filter((action) => action === 'volume.add').length, 1);
   });
 
-  it('gives five deliveries to a boot, however many ask at once, each with its entry', async () => {
+  it('gives five deliveries to a boot, however many ask at once, each with its entry (row 419)', async () => {
     const given = await Promise.all(
       Array.from({ length: 10 }, (_, index) => deliver({ leaseId: lease(index) })),
     );

@@ -96,7 +96,7 @@ describe('a secret that is sealed to an endorsement key', () => {
     await opens('ecc');
   });
 
-  it('stays closed once a PCR of any bank has moved', async () => {
+  it('stays closed once a PCR of any bank has moved (row 90)', async () => {
     const { object, policy } = await sealed(randomBytes(32));
     await tpm.extend(15, { sha384: hash('sha384', 'assay/cap/1', 'buffer') });
     await assert.rejects(tpm.unsealDuplicate(object, policy), {
@@ -113,7 +113,7 @@ describe('a secret that is sealed to an endorsement key', () => {
     assert.deepEqual(await tpm.unsealDuplicate(object, policy), secret);
   });
 
-  it('stays closed after its time', async () => {
+  it('stays closed after its time (row 89)', async () => {
     const { object, policy } = await sealed(randomBytes(32), { forMs: 1 });
     await assert.rejects(tpm.unsealDuplicate(object, policy), {
       tool: 'tpm2_policycountertimer',
@@ -124,7 +124,7 @@ describe('a secret that is sealed to an endorsement key', () => {
     await assert.rejects(tpm.unsealDuplicate(object, later), { responseName: 'TPM_RC_POLICY_FAIL' });
   });
 
-  it('stays closed in the next boot, although its PCRs are the same', async () => {
+  it('stays closed in the next boot, although its PCRs are the same (row 89)', async () => {
     const { object, policy } = await sealed(randomBytes(32));
     await software.powerCycle();
     await assert.rejects(tpm.unsealDuplicate(object, policy), {
@@ -135,7 +135,7 @@ describe('a secret that is sealed to an endorsement key', () => {
     await assert.rejects(tpm.unsealDuplicate(object, next), { responseName: 'TPM_RC_POLICY_FAIL' });
   });
 
-  it('cannot be imported by another TPM, nor where a byte of it is another', async () => {
+  it('cannot be imported by another TPM, nor where a byte of it is another (row 424)', async () => {
     const { object, policy } = await sealed(randomBytes(32));
     await using stranger = await launchTpm();
     await using other = await openTpm({ tcti: stranger.tcti, runtimeDir: folder });
@@ -153,7 +153,7 @@ describe('a secret that is sealed to an endorsement key', () => {
     }
   });
 
-  it('may be tried again where a PCR was extended in between', async () => {
+  it('may be tried again where a PCR was extended in between (row 90)', async () => {
     const { object, policy } = await sealed(randomBytes(32));
     const programs = join(folder, 'programs');
     await mkdir(programs);
