@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
@@ -93,8 +93,11 @@ groups:
   });
 
   it('is formatted once, and the server has the header before', async () => {
+    await chmod(disk.config.stateDir, 0o755);
     const lines = await disk.format(uuid);
     assert.match(lines.join(''), /is formatted on/);
+    // Root formats, and the state is that of the user who unlocks.
+    await chmod(disk.config.stateDir, 0o700);
     const [volume] = await world.store.leases.volumes();
     assert.match(volume?.headerDigest ?? '', /^[0-9a-f]{64}$/);
     await assert.rejects(disk.format(uuid), /is formatted: nothing was written/);
