@@ -219,7 +219,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   inForceFigures(figures, inForce);
   const diskKeys = rooms.use(
-    openKeys({
+    await openKeys({
       store: store.leases,
       wrapping: keys.wrapping,
       exemptions: store.marking.exemptions,
@@ -246,6 +246,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ...outcomes,
       storageFault: health.fault,
       decideKey: diskKeys.decide,
+      hasLease: diskKeys.hasLease,
       presence,
       fault,
     }),

@@ -77,6 +77,8 @@ export interface AttestPorts {
   recorded(entry: HistoryEntry, from: NodeState | null): void;
   /** Decides on the request for a key that came with an answer. */
   decideKey(question: KeyQuestion): Promise<KeyDecision>;
+  /** Whether the key of a disk is kept for the node with this endorsement key. */
+  hasLease(ekDigest: string): boolean;
   /** A gate is told to let its node go on. */
   gateOpened(opened: OpenedGate): void;
   /** Why nothing can be stored at present; null if all works. */

@@ -4,6 +4,7 @@ import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { KeyAnswer, KeyDecision } from '../keys/ports.ts';
 import type { AppraisedNode, BootTransition } from '../policy/appraise.ts';
+import { wasCapped } from '../policy/cap.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/kept-unknown.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
@@ -107,6 +108,7 @@ export class VerdictRecorder {
       ...claimed,
       sentParts,
       memory,
+      hasLease: this.#ports.hasLease(peer.ekDigest),
       ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...seen, past };
@@ -150,7 +152,7 @@ export class VerdictRecorder {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const key = await this.#decideKey(whole, verdict);
+    const key = await this.#decideKey(whole, verdict, wasCapped(status.memory, proven));
     const isNew = key?.isNews === true;
     const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = !isNew && previous !== null && begun === null && saysTheSame(previous, status);
@@ -204,11 +206,21 @@ export class VerdictRecorder {
   async #decideKey(
     { peer, answer, proven, place, asks }: RecordedAnswer,
     verdict: Verdict,
+    capped: boolean,
   ): Promise<KeyDecision | null> {
     const { keyRequest, nonce, address = null } = answer;
     if (keyRequest === undefined || asks) return null;
     const { group } = place;
-    return this.#ports.decideKey({ node: peer, keyRequest, nonce, address, proven, verdict, group });
+    return this.#ports.decideKey({
+      node: peer,
+      keyRequest,
+      nonce,
+      address,
+      proven,
+      verdict,
+      group,
+      wasCapped: capped,
+    });
   }
 
   /** Registers this answer's claims of shared facts, and returns what all nodes claim of them. */

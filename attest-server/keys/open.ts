@@ -40,6 +40,8 @@ export interface KeysReport {
 
 export interface Keys extends AsyncDisposable {
   decide(question: KeyQuestion): Promise<KeyDecision>;
+  /** Whether the node with this endorsement key has formatted a volume. */
+  hasLease(ekDigest: string): boolean;
   /** A proven `unlock` of this node reports what became of a lease. @throws Rejection */
   reported(node: KeyHolder, report: UnlockedMessage | FormattedMessage): Promise<void>;
   /** It is to format a volume, and this is its header. @throws Rejection */
@@ -50,10 +52,13 @@ export interface Keys extends AsyncDisposable {
 /** How often one boot may ask for one key: a crash between release and open asks again. */
 const mostDeliveries = 5;
 
-export function openKeys(parts: KeysParts): Keys {
+export async function openKeys(parts: KeysParts): Promise<Keys> {
   const { store, wrapping, now, report } = parts;
   /** The latest refusal of each node. */
   const latest = new Map<string, string>();
+  const leased = new Set(
+    (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
+  );
   const formatting = new Formatting(parts);
   const rewrapping = new Rewrapping(parts);
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
@@ -134,11 +139,17 @@ export function openKeys(parts: KeysParts): Keys {
     },
 
     async reported(node, { type, leaseId, headerDigest }) {
-      if (type === 'formatted') return formatting.formatted(node, leaseId, headerDigest);
       const { name, ekDigest } = node;
+      if (type === 'formatted') {
+        await formatting.formatted(node, leaseId, headerDigest);
+        leased.add(ekDigest);
+        return;
+      }
       const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
       await store.consume({ leaseId, ekDigest, at: now() }, entry);
     },
+
+    hasLease: (ekDigest) => leased.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
     volumes: new Volumes(parts),

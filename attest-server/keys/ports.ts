@@ -148,6 +148,8 @@ export interface KeyQuestion {
   /** Where its connection comes from. */
   readonly address: string | null;
   readonly proven: Proven;
+  /** This boot was seen capped, by this answer or an earlier one. */
+  readonly wasCapped: boolean;
   readonly verdict: Verdict;
   readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
 }

@@ -18,7 +18,7 @@ const withholding: ReadonlySet<ReasonCode> = new Set(['kexec_detected', 'change_
  * @param isExempt whether a person let the node work although it is not trusted
  */
 export function refusalOf(
-  { node, verdict, group, proven, address }: KeyQuestion,
+  { node, verdict, group, proven, wasCapped, address }: KeyQuestion,
   volume: StoredVolume | null,
   isExempt: boolean,
 ): KeyRefusal | null {
@@ -46,7 +46,7 @@ export function refusalOf(
       text: 'nothing that was measured vouches for the root file system: no dm-verity root hash in the command line',
     };
   const states = [...proven.cap.values()].map(({ state }) => state);
-  if (states.includes('capped'))
+  if (wasCapped || states.includes('capped'))
     return { code: 'lease_consumed', text: 'this boot has opened its disks: PCR 15 is capped' };
   if (states.length === 0 || states.some((state) => state !== 'open'))
     return withheld('PCR 15 is not explained by the logs: this boot may have been capped');

@@ -87,6 +87,15 @@ export function judgeCap(
   return { uncapped: uncappedIn(cap), due, reverted, next: isNew ? next : null };
 }
 
+/** Whether a bank was capped in this boot, whatever its PCR 15 shows now: a TPM that restarts may keep its reset count. */
+export function wasCapped(
+  memory: Readonly<Record<string, unknown>>,
+  { clock: { resetCount } }: Pick<Proven, 'clock'>,
+): boolean {
+  const known = kept.safeParse(memory[key]).data;
+  return known !== undefined && known.boot === resetCount && known.capped.length > 0;
+}
+
 const newBoot: Pick<CapMemory, 'capped' | 'cappedAt' | 'reverted'> = {
   capped: [],
   cappedAt: 0,

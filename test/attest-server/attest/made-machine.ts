@@ -75,6 +75,7 @@ export function madePorts(
     challengeEvery: timings.challengeEvery,
     askAgain: () => {},
     decideKey: () => assert.fail('no key is asked for'),
+    hasLease: () => false,
     silenceOf: () => null,
     inForce: () => inForce,
     earlier: { known: () => null, read: async () => null, pathsOf: () => [] },

@@ -39,7 +39,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     'keys',
   );
   const store = await openMadeStore(join(folder, 'state', 'assay.db'));
-  const keys = openKeys({
+  const keys = await openKeys({
     store: store.leases,
     wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
     exemptions: async () => [],
