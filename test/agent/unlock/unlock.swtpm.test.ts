@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -184,5 +185,15 @@ groups:
     const { code, said } = await unnamed.ended;
     assert.equal(code, 1);
     assert.match(said, /no socket named key/);
+  });
+
+  it('ends the connection where something is wrong here, so that the passphrase is asked for', async () => {
+    await using program = disk.unlock(uuid, { device: '/dev/null' });
+    const socket = await program.connect();
+    // One that nobody takes is reset.
+    await once(socket.resume(), 'end');
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /^assay-unlock: node-1 got no key .*standard input is no device/m);
   });
 });
