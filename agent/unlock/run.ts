@@ -164,11 +164,11 @@ async function handOver(
         'luks_header',
         `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
       );
-    const header = readHeader(device);
-    if (header === null || !expectedHeaders.includes(header.digest))
+    const found = readHeader(device);
+    if (found === null || !expectedHeaders.includes(found.digest))
       throw new AgentError(
         'luks_header',
-        header === null
+        found === null
           ? 'the device has no LUKS header that can be read: it gets no key'
           : `the device has another header than the one that is known of volume ${volume}: it gets no key`,
       );

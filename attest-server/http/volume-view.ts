@@ -26,14 +26,10 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
   readonly fstab: string;
   readonly next: string;
 } {
-  // As systemd-escape does it.
-  const instance = name.replaceAll('-', '\\x2d');
-  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,nofail`;
+  // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
+  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,timeout=5min`;
   // That unit makes the file system, once the boot is capped.
-  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${instance}.service 0 2`;
-  const units = [`assay-unlock@${instance}.socket`, `assay-volume@${instance}.service`].map((unit) =>
-    unit.includes('\\') ? `'${unit}'` : unit,
-  );
+  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${name}.service 0 2`;
   const next = [
     `On ${node}, as root, format a blank partition or disk, once. Name yours, by a link that stays:`,
     `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
@@ -43,7 +39,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     `  ${fstab}`,
     'Name the volume for its unit, and enable the units. It is opened at the next boot:',
     `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
-    `  systemctl daemon-reload && systemctl enable ${units.join(' ')} assay-cap.service`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

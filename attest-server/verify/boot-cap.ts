@@ -42,6 +42,7 @@ function bankCap(log: ParsedLog | null, quoted: PcrValues, userSpace: UserSpaceL
   if (value === null) return unexplained;
   const { bank } = quoted;
   const firmware = log === null ? [] : firmwareDigests(log, bank);
+  if (firmware.length === 0 && value.every((byte) => byte === 0)) return untouched;
   const after = (userSpace?.events ?? []).filter(({ pcr, digests }) => pcr === capPcr && digests[bank]);
   const digests = [
     ...firmware,
@@ -50,6 +51,7 @@ function bankCap(log: ParsedLog | null, quoted: PcrValues, userSpace: UserSpaceL
   return new Pcr15(bank, digests, firmware.length).explain(binary(value), after);
 }
 
+const untouched: BankCap = { state: 'open', before: null, userSpace: [] };
 const unexplained: BankCap = { state: 'unexplained', before: null, userSpace: [] };
 
 /** The digests of the firmware's events. */

@@ -178,7 +178,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Until then the volume opens with its recovery passphrase.',
   ].join('\n'),
   root_unmeasured: [
-    'Have the root file system vouched for: by dm-verity with its root hash on the measured command line, by IMA appraisal, or by an initrd that is measured and opens the volumes itself.',
+    'Boot from a root file system that dm-verity checks, with its root hash on the command line that is measured.',
     'If whoever can write to the disk offline may get this node’s keys, write keys: {allowUnmeasuredRoot: true} into its group of the policy. Check the file:',
     '  assay policy check policy.yaml',
   ].join('\n'),

@@ -6,7 +6,7 @@ import { replayBoot } from '../../../attest-server/verify/measured-boot.ts';
 import { bankBytes } from '../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { replayedValues } from '../policy/made-proof.ts';
-import { banks, cap, capOf, type Extended, pcr15, quotedWith, stateOf, userSpaceLog } from './made-cap.ts';
+import { banks, cap, capOf, type Extended, pcr15, stateOf, userSpaceLog } from './made-cap.ts';
 
 const firmware = ['of the firmware', 'of its loader'];
 const userSpace = ['machine-id:1', 'file-system:/', 'cryptsetup:docker'];

@@ -26,7 +26,7 @@ function digestOf(bank: PcrBank, one: Extended): Buffer {
 }
 
 /** All 24 PCRs of which 15 has this value, and the others none. */
-export function quotedWith(bank: PcrBank, value: Buffer): PcrValues {
+function quotedWith(bank: PcrBank, value: Buffer): PcrValues {
   const values = Buffer.alloc(24 * bankBytes[bank]);
   value.copy(values, capPcr * bankBytes[bank]);
   return { bank, mask: 0xffffff, values };
