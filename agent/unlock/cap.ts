@@ -8,7 +8,7 @@ import { describeFault } from '../describe-fault.ts';
 import { readIdentity } from '../identity.ts';
 import { type DiskTools, diskTools } from '../inspect/disk.ts';
 import type { Logger } from '../logger.ts';
-import type { StateDir } from '../state-dir.ts';
+import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { LeaseConversation } from './lease-conversation.ts';
 import { readNotes, type UnlockNote } from './note.ts';
@@ -87,14 +87,6 @@ async function cap(tpm: Tpm, folder: string, logger: Logger): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeFile(kept, JSON.stringify(after), { mode: 0o600 });
 }
-
-/** That of `unlock` is another user's: the file of the authority must do. */
-const noState: StateDir = {
-  wasOpened: null,
-  read: async () => null,
-  async write() {},
-  async remove() {},
-};
 
 /** @throws AgentError, ToolError if none of the servers takes it in time */
 async function tell(

@@ -9,7 +9,7 @@ import { parseLuksHeader } from '../../attest-server/wire/luks-header.ts';
 import { AgentError } from '../agent-error.ts';
 import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
-import { openStateDir } from '../state-dir.ts';
+import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { readHeader } from './header.ts';
 import { LeaseConversation, type ReleasedKey } from './lease-conversation.ts';
@@ -48,12 +48,12 @@ export async function formatVolume(
   const bytes = await sizeOf(disk, device);
   await checkBlank(disk, device, volume, bytes);
   print(`assay-format: ${device} is blank: asking for the key of volume ${volume}\n`);
-  const state = await openStateDir(config.stateDir);
   await using tpm = await openTpm({ tcti: config.tcti, signal });
   const identity = await readIdentity(tpm);
   const [server] = config.servers;
   if (server === undefined) throw fault('no server is named');
-  const parts = { config, volume, tpm, identity, state, logger, signal };
+  // The folder of unlock is another user's.
+  const parts = { config, volume, tpm, identity, state: noState, logger, signal };
   await using conversation = await LeaseConversation.open(server, parts);
   const answer = await Promise.race([
     conversation.answer,

@@ -58,18 +58,13 @@ const answeredWithin = 60_000;
 export async function runUnlock(config: UnlockConfig, dependencies: UnlockDependencies): Promise<number> {
   const { signal, environment, print } = dependencies;
   const { volume, node, timeout } = config;
-  if (volume === null) throw refused('no volume is named: set volume (ASSAY_UNLOCK_VOLUME) to its LUKS UUID');
   const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
   if (key === undefined)
     throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
-  const input = fstatSync(device);
-  if (!input.isBlockDevice() && !input.isFile())
-    throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
-  await checkMemory();
   const server = await listenOn(key, refused, { allowHalfOpen: true });
   const over = new AbortController();
   const until = AbortSignal.any([signal, over.signal, AbortSignal.timeout(timeout)]);
-  const screen = new UnlockConsole(node, volume, print);
+  const screen = new UnlockConsole(node, volume ?? 'unknown', print);
   let reader: Socket | null = null;
   try {
     reader = await new Promise<Socket>((resolve, reject) => {
@@ -86,13 +81,24 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
         }
       });
     });
+    // Not before: a connection that nobody took is reset, and then systemd asks for no passphrase.
+    if (volume === null)
+      throw refused('no volume is named: set volume (ASSAY_UNLOCK_VOLUME) to its LUKS UUID');
+    const input = fstatSync(device);
+    if (!input.isBlockDevice() && !input.isFile())
+      throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
+    await checkMemory();
     const found = await findKey({ ...config, volume }, { ...dependencies, signal: until }, screen);
     if (found === null) return 1;
     await handOver(reader, found, config.runtimeDir);
     screen.opened();
     return 0;
   } catch (error) {
-    if (!until.aborted || signal.aborted) throw error;
+    if (signal.aborted) throw error;
+    if (!until.aborted) {
+      screen.gaveUp(describeFault(error).text);
+      throw error;
+    }
     screen.gaveUp(over.signal.aborted ? 'the other side of the socket went away' : 'its time is over');
     return 1;
   } finally {

@@ -50,7 +50,7 @@ cat >/etc/systemd/system/docker.service <<'END'
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=ls -A /run/cryptsetup-keys.d
+ExecStart=sh -c 'echo "keys: $(ls -A /run/cryptsetup-keys.d)"'
 [Install]
 WantedBy=multi-user.target
 END

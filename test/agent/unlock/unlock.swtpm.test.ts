@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
@@ -93,8 +94,11 @@ groups:
   });
 
   it('is formatted once, and the server has the header before', async () => {
+    await chmod(disk.config.stateDir, 0o755);
     const lines = await disk.format(uuid);
     assert.match(lines.join(''), /is formatted on/);
+    // Root formats, and the state is that of the user who unlocks.
+    await chmod(disk.config.stateDir, 0o700);
     const [volume] = await world.store.leases.volumes();
     assert.match(volume?.headerDigest ?? '', /^[0-9a-f]{64}$/);
     await assert.rejects(disk.format(uuid), /is formatted: nothing was written/);
@@ -181,5 +185,15 @@ groups:
     const { code, said } = await unnamed.ended;
     assert.equal(code, 1);
     assert.match(said, /no socket named key/);
+  });
+
+  it('ends the connection where something is wrong here, so that the passphrase is asked for', async () => {
+    await using program = disk.unlock(uuid, { device: '/dev/null' });
+    const socket = await program.connect();
+    // One that nobody takes is reset.
+    await once(socket.resume(), 'end');
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /^assay-unlock: node-1 got no key .*standard input is no device/m);
   });
 });

@@ -132,6 +132,7 @@ describe('the API of volumes', () => {
     ['a path that ends in a dot', { path: '/var/lib/.' }, 400, 'invalid_field'],
     ['a path of two fields of fstab', { path: '/var/lib docker' }, 400, 'invalid_field'],
     ['a path of two lines', { path: '/var/lib\n/etc' }, 400, 'invalid_field'],
+    ['a name with a dash, which stands for a slash in a unit', { name: 'kube-let' }, 400, 'invalid_field'],
     ['a path with a slash at its end', { path: '/var/lib/docker/' }, 400, 'invalid_field'],
     ['a member that it does not know', { size: 1 }, 400, 'invalid_field'],
   ] as const)

@@ -428,11 +428,14 @@ describe('the units of disk keys', () => {
     assert.match(await unit('assay.sysusers.conf'), new RegExp(`^u ${valuesOf(text, 'User')[0]} `, 'm'));
     assert.equal(unlockSettings.stateDir.schema.parse(undefined), '/var/lib/assay-unlock');
     assert.equal(unlockSettings.runtimeDir.schema.parse(undefined), '/run/assay-unlock');
-    for (const service of [text, await unit('assay-cap.service')])
-      for (const kind of ['StateDirectory', 'RuntimeDirectory']) {
-        assert.deepEqual(valuesOf(service, kind), ['assay-unlock']);
-        assert.deepEqual(valuesOf(service, `${kind}Mode`), ['0700']);
-      }
+    assert.equal(unlockSettings.capDir.schema.parse(undefined), '/run/assay-cap');
+    const folders = [
+      [text, 'StateDirectory', 'assay-unlock'],
+      [text, 'RuntimeDirectory', 'assay-unlock'],
+      [await unit('assay-cap.service'), 'RuntimeDirectory', 'assay-cap'],
+    ] as const;
+    for (const [service, kind, name] of folders)
+      assert.deepEqual([valuesOf(service, kind), valuesOf(service, `${kind}Mode`)], [[name], ['0700']]);
   });
 });
 
