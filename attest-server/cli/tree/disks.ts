@@ -17,7 +17,7 @@ export function addDisks(program: Command, context: CliContext): void {
       'make the key of a volume, and let its node format it, once; prints the lines for crypttab and fstab, and the command to type on the node',
     )
     .addArgument(nodeArgument())
-    .requiredOption('--volume <name>', 'the name in crypttab: letters, digits, _ and -, at most 64')
+    .requiredOption('--volume <name>', 'the name in crypttab: letters, digits and _, at most 64')
     .requiredOption('--path <path>', 'where it is mounted, such as /var/lib/docker')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (node: string, options: InitOptions) =>

@@ -13,6 +13,7 @@ import { runCap } from '../../../agent/unlock/cap.ts';
 import type { UnlockConfig } from '../../../agent/unlock/config.ts';
 import { formatVolume } from '../../../agent/unlock/format.ts';
 import type { FixtureMachine } from '../../../swtpm-fixtures/machine.ts';
+import { programs } from '../../programs.ts';
 
 /** The disk of a machine, and the programs that have to do with its key, over all its boots. */
 export interface UnlockingMachine extends AsyncDisposable {
@@ -37,8 +38,6 @@ export interface UnlockProgram extends AsyncDisposable {
   /** The exit code, and all that it printed. */
   readonly ended: Promise<{ readonly code: number | null; readonly said: string }>;
 }
-
-const program = join(import.meta.dirname, '../../../agent/main.ts');
 
 /** @param servers ports of the loopback */
 export async function unlockingMachine(
@@ -100,7 +99,7 @@ export async function unlockingMachine(
           script,
           on,
           process.execPath,
-          program,
+          programs['assay-agent'],
           'unlock',
         ],
         { stdio: ['ignore', 'pipe', 'pipe'] },

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { armor, Decrypter } from 'age-encryption';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { run } from 'node-tpm2/run';
 import { listOf } from '../../../attest-server/api/list.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import { volumeEscrow, volumeMade, volumeView } from '../../../attest-server/api/volume-api.ts';
@@ -11,7 +10,6 @@ import { madeEvent, madeNode } from '../store/made-records.ts';
 import { type ApiServer, ask, emptyWorld, now, startApi, type World } from './api-fixture.ts';
 
 const docker = { node: 'node-1', name: 'docker', path: '/var/lib/docker' };
-const bounds = { timeoutMs: 30_000, maxOutputBytes: 65_536 };
 const noKeys = 'other-1';
 const unvouched = 'node-2';
 
@@ -62,7 +60,9 @@ describe('the API of volumes', () => {
       '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
     );
     const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
-    for (const line of [crypttab, fstab, format])
+    const units = 'assay-unlock@docker.socket assay-volume@docker.service assay-cap.service';
+    const enable = `systemctl daemon-reload && systemctl enable ${units}`;
+    for (const line of [crypttab, fstab, format, enable])
       assert.ok(
         next.split('\n').some((each) => each.startsWith(`  ${line}`)),
         line,
@@ -124,6 +124,7 @@ describe('the API of volumes', () => {
     ['a name with another character', { name: 'docker.data' }, 400, 'invalid_field'],
     ['a name that is too long', { name: 'a'.repeat(65) }, 400, 'invalid_field'],
     ['a name that looks like an option', { name: '-docker' }, 400, 'invalid_field'],
+    ['a name that units would read as a path', { name: 'kube-let' }, 400, 'invalid_field'],
     ['the name of the device mapper itself', { name: 'control' }, 400, 'invalid_field'],
     ['a relative path', { path: 'var/lib/docker' }, 400, 'invalid_field'],
     ['the root', { path: '/' }, 400, 'invalid_field'],
