@@ -33,34 +33,47 @@ const usualTools: NonNullable<CapDependencies['tools']> = {
 };
 
 /**
- * Ends the right of this boot to disk keys, once the disks are open: PCR 15 is extended by a known constant in each bank. Before,
+ * Ends the right of this boot to disk keys, once the disks are open: PCR 15 is extended by a known constant in each bank. Then
  * each volume is looked at again; one that is not what the server knows is closed, and stays so.
- * @returns the exit code: 1 if a volume was closed
+ * @returns the exit code: 1 if a volume was closed, or could not be looked at
  * @throws AgentError `cap` where a bank cannot be capped; ToolError
  */
 export async function runCap(config: UnlockConfig, dependencies: CapDependencies): Promise<number> {
   const { logger, print, signal, tools = usualTools } = dependencies;
-  const opened: { readonly note: UnlockNote; readonly headerDigest: string }[] = [];
-  let closed = 0;
-  for (const note of await readNotes(config.runtimeDir)) {
-    const found = await lookAtVolume(note, config.sysroot, tools);
-    if (found.is === 'open') opened.push({ note, headerDigest: found.headerDigest });
-    else if (found.is === 'wrong') {
-      closed += 1;
-      print(
-        `assay-cap: volume ${note.volume} is not what it was: ${found.why}. It is closed, and nothing is mounted\n`,
-      );
-      logger.error({ code: 'luks_header', volume: note.volume, text: found.why }, 'a volume is closed');
-      await tools.close(found.mapping);
-    }
-  }
+  const opened: OpenedNote[] = [];
+  let faults = 0;
+  const report = (about: string, why: string) => {
+    faults += 1;
+    print(`assay-cap: ${about}: ${why}\n`);
+    logger.error({ code: 'luks_header', text: why }, about);
+  };
   await using tpm = await openTpm({ tcti: config.tcti, signal });
+  // First: whatever hangs or fails below, the boot has no right to a key any more.
   await cap(tpm, config.capDir, logger);
   print('assay-cap: this boot is capped: no key is given to it any more\n');
+  const { notes, damaged } = await readNotes(config.runtimeDir);
+  for (const path of damaged)
+    report('a volume cannot be looked at', `${path} is not what assay-agent unlock writes`);
+  for (const note of notes)
+    try {
+      for (const found of await lookAtVolume(note, config.sysroot, tools))
+        if (found.is === 'open') opened.push({ note, headerDigest: found.headerDigest });
+        else {
+          report(`volume ${note.volume} is not what it was, and is closed`, found.why);
+          await tools.close(found.mapping);
+        }
+    } catch (error) {
+      report(`volume ${note.volume} cannot be looked at or closed`, describeFault(error).text);
+    }
   await tell(config, tpm, opened, dependencies).catch((error: unknown) =>
     logger.warn(describeFault(error), 'no server was told; the next answer of the agent shows it'),
   );
-  return closed === 0 ? 0 : 1;
+  return faults === 0 ? 0 : 1;
+}
+
+interface OpenedNote {
+  readonly note: UnlockNote;
+  readonly headerDigest: string;
 }
 
 /** Extends each bank once a boot, and reads back: a bank that is not allocated takes an extension and does nothing. */
@@ -92,7 +105,7 @@ async function cap(tpm: Tpm, folder: string, logger: Logger): Promise<void> {
 async function tell(
   config: UnlockConfig,
   tpm: Tpm,
-  opened: readonly { readonly note: UnlockNote; readonly headerDigest: string }[],
+  opened: readonly OpenedNote[],
   { logger, signal }: CapDependencies,
 ): Promise<void> {
   if (opened.length === 0) return;

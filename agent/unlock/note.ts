@@ -1,7 +1,7 @@
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { AgentError } from '../agent-error.ts';
 
 /** The word of `unlock` for `cap`: which volume it gave a key for, and what its header must be. No secret is in it. */
 const noteSchema = z.strictObject({
@@ -15,6 +15,7 @@ const noteSchema = z.strictObject({
 export type UnlockNote = z.infer<typeof noteSchema>;
 
 const ending = '.opened.json';
+const longest = 4096;
 
 /** Whole or not at all, mode 0600. */
 export async function writeNote(folder: string, note: UnlockNote): Promise<void> {
@@ -24,22 +25,29 @@ export async function writeNote(folder: string, note: UnlockNote): Promise<void>
   await rename(`${path}.new`, path);
 }
 
-/** One for each volume that got a key in this boot. @throws AgentError `malformed` for one that is none: it is not passed over */
-export async function readNotes(folder: string): Promise<readonly UnlockNote[]> {
+/** One for each volume that got a key in this boot, and the paths of those that are none: the folder is another user's than root's. */
+export async function readNotes(
+  folder: string,
+): Promise<{ readonly notes: readonly UnlockNote[]; readonly damaged: readonly string[] }> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
   });
-  return Promise.all(
-    names
-      .filter((name) => name.endsWith(ending))
-      .map(async (name) => {
-        const path = join(folder, name);
-        try {
-          return noteSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-        } catch (cause) {
-          throw new AgentError('malformed', `${path} is not what assay-agent unlock writes`, { cause });
-        }
-      }),
-  );
+  const notes: UnlockNote[] = [];
+  const damaged: string[] = [];
+  for (const name of names.filter((one) => one.endsWith(ending))) {
+    const path = join(folder, name);
+    const note = await readNote(path).catch(() => null);
+    if (note === null || name !== `${note.volume}${ending}`) damaged.push(path);
+    else notes.push(note);
+  }
+  return { notes, damaged };
+}
+
+/** Attack: a link, or a pipe that nobody writes to, waits under its name. @throws whatever it is */
+async function readNote(path: string): Promise<UnlockNote> {
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const found = await file.stat();
+  if (!found.isFile() || found.size > longest) throw new Error('no note');
+  return noteSchema.parse(JSON.parse(await file.readFile('utf8')));
 }

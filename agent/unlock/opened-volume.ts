@@ -8,23 +8,33 @@ import type { UnlockNote } from './note.ts';
 
 /** A volume whose key was given out, as it is now. */
 export type OpenedVolume =
-  /** The recovery passphrase was not needed either: nothing maps it. */
-  | { readonly is: 'closed' }
   | { readonly is: 'open'; readonly mapping: string; readonly headerDigest: string }
   /** The mapping is not what the server knows: it must not be used. */
   | { readonly is: 'wrong'; readonly mapping: string; readonly why: string };
 
-/** Reads the live table and, past the page cache, the header below it. @throws if sysfs or the device mapper cannot be read */
+/**
+ * Reads the live table of each mapping of this volume and, past the page cache, the header below it; none if nothing maps it.
+ * @throws where sysfs or the device mapper cannot be read
+ */
 export async function lookAtVolume(
-  { volume, expectedHeaders }: UnlockNote,
+  note: UnlockNote,
+  sysroot: string,
+  tools: DiskTools,
+): Promise<readonly OpenedVolume[]> {
+  const { devices } = await readBlockDevices(sysroot);
+  const prefix = `CRYPT-LUKS2-${note.volume.replaceAll('-', '')}-`;
+  const mappings = devices.filter(({ mapping }) => mapping?.uuid.startsWith(prefix) === true);
+  return Promise.all(mappings.map((top) => lookAt(top, devices, note, sysroot, tools)));
+}
+
+async function lookAt(
+  top: InspectedDevice,
+  devices: readonly InspectedDevice[],
+  { expectedHeaders }: UnlockNote,
   sysroot: string,
   tools: DiskTools,
 ): Promise<OpenedVolume> {
-  const { devices } = await readBlockDevices(sysroot);
-  const prefix = `CRYPT-LUKS2-${volume.replaceAll('-', '')}-`;
-  const top = devices.find(({ mapping }) => mapping?.uuid.startsWith(prefix) === true);
-  if (top === undefined || top.mapping === null) return { is: 'closed' };
-  const { name: mapping } = top.mapping;
+  const mapping = top.mapping?.name ?? top.name;
   const wrong = (why: string): OpenedVolume => ({ is: 'wrong', mapping, why });
   const [below, ...others] = top.slaves.flatMap((name) => devices.find((one) => one.name === name) ?? []);
   if (below === undefined || others.length > 0) return wrong(`it lies on ${top.slaves.length} devices`);
@@ -33,10 +43,8 @@ export async function lookAtVolume(
   if (!expectedHeaders.includes(header.digest))
     return wrong('its header is another one than before it was opened');
   const names = devices.flatMap((one) => one.mapping?.name ?? []);
-  const table = parseMappingTables(await tools.dmsetup(['table', '--manglename', 'none']), names).tables.get(
-    mapping,
-  );
-  const fault = tableFault(table ?? [], header, below);
+  const { tables } = parseMappingTables(await tools.dmsetup(['table', '--manglename', 'none']), names);
+  const fault = tableFault(tables.get(mapping) ?? [], header, below);
   return fault === null ? { is: 'open', mapping, headerDigest: header.digest } : wrong(fault);
 }
 
@@ -51,7 +59,8 @@ const segments = z.object({
 function tableFault(table: readonly string[], header: ParsedHeader, below: InspectedDevice): string | null {
   if (header.version !== 2) return 'its header is of LUKS1';
   const [line, ...more] = table;
-  const [segment, ...others] = Object.values(segments.parse(jsonOrNothing(header.metadata)).segments);
+  const found = segments.safeParse(jsonOrNothing(header.metadata)).data?.segments ?? {};
+  const [segment, ...others] = Object.values(found);
   if (line === undefined || more.length > 0) return `its table has ${table.length} lines`;
   if (segment === undefined || others.length > 0 || segment.type !== 'crypt')
     return 'its header has not one encrypted segment';
