@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
 import { authorise } from './activate.ts';
 import type { LoadedEndorsementKey } from './endorsement-key.ts';
 import { formatSelection, normaliseSelection, type PcrSelection } from './pcrs.ts';
@@ -61,7 +61,7 @@ export async function unsealDuplicate(
     );
     return await unseal(connection, files.context, policy);
   } finally {
-    for (const file of Object.values(files)) await rm(file, { force: true });
+    for (const file of Object.values(files)) rmSync(file, { force: true });
   }
 }
 
