@@ -12,7 +12,12 @@ export type AgentErrorCode =
   | 'connect_failed'
   | 'channel_closed'
   | 'facts_unavailable'
-  | 'malformed';
+  | 'malformed'
+  | 'key_memory'
+  | 'key_socket'
+  | 'luks_header'
+  | 'cap'
+  | 'format';
 
 /** A fault outside of the TPM. It never carries a secret. */
 export class AgentError extends Error {

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import type { ConfigFile } from '../attest-server/settings/settings.ts';
+import type { ConfigFile, Settings } from '../attest-server/settings/settings.ts';
 import { createLogger } from './logger.ts';
 import type { Resident } from './resident.ts';
 import { stopSignal } from './stop-signal.ts';
+import type { UnlockConfig } from './unlock/config.ts';
+import type { UnlockDependencies } from './unlock/run.ts';
 import { readVersion } from './version.ts';
 
 /**
@@ -143,6 +145,87 @@ command line or configuration.`,
       setTimeout(() => process.exit(), 1_000).unref();
     });
 
+  const unlocking = (name: string, description: string) =>
+    program
+      .command(name)
+      .description(description)
+      .option(
+        '--config <file>',
+        'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_UNLOCK_SERVERS, …) win over it',
+      )
+      .exitOverride();
+  /** Runs one of the programs of disk keys, with the settings that they share. */
+  const unlock = async (
+    flags: UnlockFlags,
+    work: (config: UnlockConfig, dependencies: UnlockDependencies) => Promise<number>,
+  ) => {
+    const { unlockConfigOf, unlockValues } = await import('./unlock/config.ts');
+    const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
+    const { config: path, volume, timeout } = flags;
+    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+    const settings = unlockValues({ file, environment, flags: { logLevel: logLevel(), volume, timeout } });
+    const logger = createLogger(settings.logLevel, { node: settings.node });
+    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
+    process.exitCode = await work(unlockConfigOf(settings), {
+      logger,
+      signal: stopSignal(),
+      print: (line) => process.stdout.write(line),
+      environment,
+    });
+    // A TPM that hangs must not keep this program, for which the boot waits.
+    setTimeout(() => process.exit(), 1_000).unref();
+  };
+
+  unlocking(
+    'unlock',
+    'hand the key of one volume to systemd-cryptsetup, which connects to the socket that systemd made for this program (docs/disk-keys.md)',
+  )
+    .option('--volume <uuid>', 'LUKS UUID of the volume (ASSAY_UNLOCK_VOLUME)')
+    .option('--timeout <seconds>', 'give up after this time (ASSAY_UNLOCK_TIMEOUT); default: 300')
+    .addHelpText(
+      'after',
+      '\nExits with 0 once the key is handed over, 1 if there is none or for a fault, 2 for a wrong command line or configuration.',
+    )
+    .action(async (flags: UnlockFlags) =>
+      unlock(flags, async (config, dependencies) => {
+        const { runUnlock } = await import('./unlock/run.ts');
+        return runUnlock(config, dependencies);
+      }),
+    );
+
+  unlocking(
+    'cap',
+    'look at the open volumes again, then end the right of this boot to disk keys, before runtime and kubelet. Run as root (docs/disk-keys.md)',
+  )
+    .addHelpText(
+      'after',
+      '\nExits with 0 once the boot is capped, 1 if a volume had to be closed or for a fault, 2 for a wrong command line or configuration.',
+    )
+    .action(async (flags: UnlockFlags) =>
+      unlock(flags, async (config, dependencies) => {
+        const { runCap } = await import('./unlock/cap.ts');
+        return runCap(config, dependencies);
+      }),
+    );
+
+  unlocking(
+    'format',
+    'format a blank device as a volume that `assay disk init` registered, once. Run as root (docs/disk-keys.md)',
+  )
+    .requiredOption('--volume <uuid>', 'its LUKS UUID, as `assay disk init` printed it')
+    .requiredOption('--device <path>', 'the blank device or partition')
+    .addHelpText(
+      'after',
+      '\nExits with 0 once the device is formatted and the server knows it, 1 for a fault, 2 for a wrong command line or configuration.',
+    )
+    .action(async (flags: UnlockFlags & { readonly device: string }) =>
+      unlock(flags, async (config, dependencies) => {
+        const { formatVolume } = await import('./unlock/format.ts');
+        await formatVolume(config, flags.device, dependencies);
+        return 0;
+      }),
+    );
+
   program
     .command('health')
     .description(
@@ -206,15 +289,16 @@ command line or configuration.`,
   program
     .command('schema')
     .description('print the JSON schema of a configuration file, for editors')
-    .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate']).default('run'))
+    .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate', 'unlock']).default('run'))
     .exitOverride()
     .action(async (name: string) => {
       const { settingsJsonSchema } = await import('../attest-server/settings/settings-schema.ts');
-      const settings =
-        name === 'gate'
-          ? (await import('./gate/config.ts')).gateSettings
-          : (await import('./config.ts')).agentSettings;
-      const schema = settingsJsonSchema(`Configuration of assay-agent ${name}`, settings);
+      const settings = async (): Promise<Settings> => {
+        if (name === 'gate') return (await import('./gate/config.ts')).gateSettings;
+        if (name === 'unlock') return (await import('./unlock/config.ts')).unlockSettings;
+        return (await import('./config.ts')).agentSettings;
+      };
+      const schema = settingsJsonSchema(`Configuration of assay-agent ${name}`, await settings());
       process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
     });
 
@@ -227,6 +311,12 @@ command line or configuration.`,
 }
 
 const usualConfig = '/etc/assay/agent.yaml';
+
+interface UnlockFlags {
+  readonly config?: string;
+  readonly volume?: string;
+  readonly timeout?: string;
+}
 
 interface BrokerFlags {
   readonly socket?: string;

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { ToolError } from 'node-tpm2/run';
+import type { FormattedMessage, KeptMessage, UnlockedMessage } from '../attest-server/wire/disk-messages.ts';
 import type { OpenedByItself } from '../attest-server/wire/gate.ts';
 import type { LastWords } from '../attest-server/wire/last-words.ts';
 import { limits } from '../attest-server/wire/limits.ts';
@@ -41,6 +42,8 @@ export interface ConversationParts {
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
+  /** A key request for the answer to the challenge with this nonce; default none. */
+  readonly keyRequest?: (nonce: Buffer) => Buffer | undefined;
   /** Reads the node, again for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
   /** That of the channel. An answer that it cuts off is no fault, of the TPM neither. */
@@ -53,6 +56,8 @@ export interface ConversationEvents {
   readonly verdict: (verdict: VerdictMessage) => void;
   /** The first challenge came: the hello was taken, and the server hears what changed. */
   readonly accepted: () => void;
+  /** The server has on its disk what was said of a lease. */
+  readonly kept?: (message: KeptMessage) => void;
   /** A code that the server gave before it closes. */
   readonly refused: (message: RefusalMessage) => void;
   /** An answer that could not be given. */
@@ -68,6 +73,8 @@ export interface Conversation {
   auditRollback(): void;
   /** Says which authorities are trusted for the server, after an announcement. */
   trusts(authorities: readonly string[]): void;
+  /** Reports what became of a lease. */
+  lease(report: UnlockedMessage | FormattedMessage): void;
   /** Tells the server that this gate opened by itself. */
   opened(opened: OpenedByItself): void;
 }
@@ -111,7 +118,10 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
         paths: challenge.paths ?? [],
         local: challenge.local ?? false,
       })
-      .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
+      .then((node) => {
+        const keyRequest = parts.keyRequest?.(Buffer.from(challenge.nonce, 'base64'));
+        return answer(challenge, { ...node, ...connection, node: parts.node, keyRequest }, tpm);
+      })
       .catch((error: unknown) => {
         if (!(error instanceof AgentError) || error.code !== 'facts_unavailable') throw error;
         if (!signal.aborted) on.fault(error);
@@ -129,6 +139,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   channel.listen((message: ServerMessage) => {
     if (message.type === 'verdict') on.verdict(message);
     else if (message.type === 'error') on.refused(message);
+    else if (message.type === 'kept') on.kept?.(message);
     else {
       waiting = message;
       if (!isBusy) void work();
@@ -148,6 +159,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
     trusts: (authorities) =>
       channel.send(JSON.stringify({ type: 'trusts', authorities: [...authorities] } satisfies TrustsMessage)),
     opened: (opened) => channel.send(JSON.stringify(opened)),
+    lease: (report) => channel.send(JSON.stringify(report)),
     changed: (what) =>
       channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) } satisfies ChangedMessage)),
   };

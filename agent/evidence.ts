@@ -29,6 +29,8 @@ export interface AnswerContext extends CollectedEvidence {
   readonly channel: Buffer;
   /** SHA-256 of the hello frame, hex. */
   readonly helloDigest: string;
+  /** The bytes of a key request (wire/key-request.ts); default none. */
+  readonly keyRequest?: Buffer | undefined;
 }
 
 /** Repeats after a first quote that a PCR moved under. */
@@ -59,7 +61,7 @@ export async function answer(
     channel: situation.channel,
     facts: Buffer.from(hash('sha256', facts, 'hex'), 'hex'),
     bootLog: Buffer.from(parts.find(({ name }) => name === 'boot')?.digest ?? '', 'hex'),
-    keyRequest: Buffer.alloc(0),
+    keyRequest: situation.keyRequest ?? Buffer.alloc(0),
   });
   const quote = await quoteInPeace(tpm, {
     qualifyingData: Buffer.from(sealed, 'hex'),
@@ -83,6 +85,7 @@ export async function answer(
     ],
     facts,
     parts: named,
+    ...(situation.keyRequest !== undefined && { keyRequest: situation.keyRequest.toString('base64') }),
   };
   const found = new Map([...(situation.supplements ?? []), ...(grown.supplements ?? [])]);
   if (challenge.supplements !== undefined) evidence.supplements = saidOf(found);

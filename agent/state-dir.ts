@@ -29,6 +29,14 @@ export interface StateDir {
   remove(name: FileName): Promise<void>;
 }
 
+/** Of a program that keeps nothing: what the file of the authority says must do. */
+export const noState: StateDir = {
+  wasOpened: null,
+  read: async () => null,
+  async write() {},
+  async remove() {},
+};
+
 /**
  * Opens the folder, or makes it.
  * @throws AgentError `state_dir` if others may read or change it: who writes there names the server's authority

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { relative, resolve } from 'node:path';
 import { z } from 'zod';
 import type { BackupConfig } from './backups/open.ts';
+import type { WrappingConfig } from './custody/wrapping-keys.ts';
 import type { DeclaredConfig } from './declared/open.ts';
 import { defaultTaintKeys, tokenAudience } from './formats/marks.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
@@ -69,6 +70,15 @@ export const serverSettings = {
       .default(null)
       .describe(
         'folder of the audit key and the TLS authorities, which several servers may share; mode 0700; without it the state folder',
+      ),
+  },
+  'keys.wrappingKeyFile': {
+    variable: 'ASSAY_KEYS_WRAPPING_KEY_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'file of the keys that wrap the keys of disks: 32 bytes of base64 a line, the newest first; mode 0400, and never beside the database or its backups. Without it no key of a disk is kept or given',
       ),
   },
   host: {
@@ -488,6 +498,7 @@ export function configOf(values: ServerValues) {
   return {
     stateDir: values.stateDir,
     keysDir: values.keysDir ?? values.stateDir,
+    wrapping: wrappingOf(values),
     host: values.host,
     agentPort: values.agentPort,
     apiPort: values.apiPort,
@@ -575,6 +586,11 @@ function webhookOf(values: ServerValues): WebhookConfig | null {
 function declaredOf(values: ServerValues): DeclaredConfig | null {
   const { 'declared.directory': directory, 'declared.keys': keys } = values;
   return directory === null ? null : { directory, keys, lookEvery: 5000 };
+}
+
+function wrappingOf(values: ServerValues): WrappingConfig | null {
+  const { 'keys.wrappingKeyFile': file, 'backup.directory': backups, stateDir } = values;
+  return file === null ? null : { file, beside: [stateDir, ...(backups === null ? [] : [backups])] };
 }
 
 function backupOf(values: ServerValues): BackupConfig | null {

@@ -35,6 +35,8 @@ import { openHttp } from './http/open.ts';
 import { httpReport } from './http/telemetry.ts';
 import { openInForce } from './in-force/open.ts';
 import { inForceFigures, inForceReport } from './in-force/telemetry.ts';
+import { openKeys } from './keys/open.ts';
+import { keysReport } from './keys/telemetry.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { kubernetesReport } from './kubernetes/telemetry.ts';
 import { openMarking } from './marking/open.ts';
@@ -101,7 +103,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { stateWasOpened } = stateReport(reporting);
   if (state.wasOpened !== null) stateWasOpened(state.wasOpened);
   stateFigures(figures, state);
-  const keys = rooms.use(openCustody(keysDir, stateDir));
+  const keys = rooms.use(openCustody(keysDir, stateDir, config.wrapping));
   if (keys.wasOpened !== null) stateWasOpened(keys.wasOpened);
   // Also outside a cluster: there its figures are 0, as are those of marks.
   const metrics = kubernetesReport(figures);
@@ -216,6 +218,16 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   inForceFigures(figures, inForce);
+  const diskKeys = rooms.use(
+    await openKeys({
+      store: store.leases,
+      wrapping: keys.wrapping,
+      exemptions: store.marking.exemptions,
+      groupOf: inForce.groups.of,
+      now,
+      report: keysReport(reporting),
+    }),
+  );
   const outcomes = attestReport(reporting, { recorded, failed: faults.failed });
   const attest = rooms.use(
     await openAttest(config, {
@@ -233,6 +245,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       alive: state,
       ...outcomes,
       storageFault: health.fault,
+      decideKey: diskKeys.decide,
+      hasLease: diskKeys.hasLease,
       presence,
       fault,
     }),
@@ -328,6 +342,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ask: attest.ask,
       waits: attest.waits,
       judge: attest.judge,
+      leaseReported: ({ record }, report) => diskKeys.reported(record, report),
+      keepHeader: ({ record }, leaseId, header) => diskKeys.keepHeader(record, leaseId, header),
       checkpoint: audit.shown,
       announce: tls.announce,
       trusts: tls.trusts,
@@ -362,6 +378,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       cluster: marking?.control ?? null,
       clusterRights: kubernetes?.readRights ?? null,
       references,
+      volumes: diskKeys.volumes,
+      groupOf: inForce.groups.of,
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,

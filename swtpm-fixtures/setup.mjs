@@ -20,6 +20,7 @@ const verbs = {
   test: { program: ['test/main.ts', 'test'], debian: true, tests: true, helm: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
   'test:debs': { program: ['test/main.ts', 'test', 'debs'], debian: true, machines: true, images: true },
+  'test:keys': { program: ['test/main.ts', 'test', 'keys'], debian: true, machines: true },
   'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true, helm: true },
   'test:long': { program: ['test/main.ts', 'test', 'long', '--compiled'], debian: true, tests: true },
   images: { program: ['manifests/images/main.ts'], debian: true, images: true },

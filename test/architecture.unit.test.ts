@@ -42,6 +42,7 @@ const openedRooms = rooms(
     'evidence',
     'http',
     'in-force',
+    'keys',
     'references',
     'roots',
   ],
@@ -86,9 +87,11 @@ const rules: readonly Rule[] = [
   },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
+  // Networks and recipients, as texts: nothing of it connects.
+  { room: `${server}/policy/keys`, values: [], packages: ['node:net', '@scure/base'], pure: true },
   {
     room: `${server}/policy`,
-    values: [wire, formats],
+    values: [wire, formats, `${server}/policy/keys`],
     types: [`${server}/verify`],
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
@@ -115,6 +118,13 @@ const rules: readonly Rule[] = [
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
+  // What is sealed to a TPM is sealed here, and so is what a person recovers.
+  {
+    room: `${server}/keys`,
+    values: [wire, ...rooms('verify', 'policy')],
+    types: [formats, ...types],
+    packages: ['node:crypto', 'age-encryption'],
+  },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
   ...rooms('attest', 'declared', 'in-force').map((room) => ({
     room,
@@ -159,9 +169,14 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${settings}/settings`,
-      ...['agent-error', 'guarded-socket', 'health/health-socket', 'logger', 'tcti-setting'].map(
-        (file) => `agent/${file}`,
-      ),
+      ...[
+        'agent-error',
+        'guarded-socket',
+        'handed-over',
+        'health/health-socket',
+        'logger',
+        'tcti-setting',
+      ].map((file) => `agent/${file}`),
     ],
     packages: ['zod', 'node:net', 'node:path', 'node:timers/promises'],
   },

@@ -20,7 +20,7 @@ describe('npm test -- ARGUMENTS', () => {
       assert.deepEqual([code, stdout], [2, ''], stderr);
       assert.match(
         stderr,
-        /^no such group: (nope|test\/nope); .*\bunit, property, vectors, swtpm, e2e, vm, debs, cluster, images, long\b/,
+        /^no such group: (nope|test\/nope); .*\bunit, property, vectors, swtpm, e2e, vm, debs, keys, cluster, images, long\b/,
       );
     }
   });

@@ -24,9 +24,9 @@ import { runMocha, type Totals } from './mocha-process.ts';
 import { type TimeSpent, timeSpent } from './time-spent.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
-const oneByOne = ['vm', 'debs', 'cluster', 'images'];
+const oneByOne = ['vm', 'debs', 'keys', 'cluster', 'images'];
 /**
- * Run when they are named, which `npm run test:vm`, `test:debs`, `test:cluster`, `test:images` and `test:long` do: virtual
+ * Run when they are named, which `npm run test:vm`, `test:debs`, `test:keys`, `test:cluster`, `test:images` and `test:long` do: virtual
  * machines take a minute each and more, KUBECONFIG may name a cluster that is not for tests, images and package are built of
  * packages that are fetched, and what is played to its end takes long.
  */

@@ -19,13 +19,7 @@ import { type AuditWitness, openAuditWitness } from '../audit-witness.ts';
 import { backOff } from '../back-off.ts';
 import { openChannel } from '../channel.ts';
 import { readBootId } from '../collectors/boot-id.ts';
-import { bootLog } from '../collectors/boot-log.ts';
-import { host } from '../collectors/host.ts';
-import { imaList } from '../collectors/ima-list.ts';
-import { imaLog } from '../collectors/ima-log.ts';
-import { initrd } from '../collectors/initrd.ts';
-import { loaderFiles } from '../collectors/loader-files.ts';
-import { userSpaceLog } from '../collectors/user-space-log.ts';
+import { earlyCollectors } from '../collectors/early.ts';
 import type { ServerAddress } from '../config.ts';
 import { type Conversation, startConversation } from '../conversation.ts';
 import { describeFault } from '../describe-fault.ts';
@@ -188,12 +182,7 @@ class Gate {
       program: readVersion(),
       identity,
       tpm,
-      // What the other collectors read comes into being after this program.
-      readNode: nodeReader(
-        [bootLog(), userSpaceLog, imaLog, imaList(), host, loaderFiles, initrd()],
-        sysroot,
-        logger,
-      ),
+      readNode: nodeReader(earlyCollectors(), sysroot, logger),
       joinToken: null,
       clusterToken: null,
       checkpoint: witness.checkpoint,

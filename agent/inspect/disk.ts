@@ -2,12 +2,17 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
 import type { Inspected, LuksHeader } from '../../attest-server/wire/disk.ts';
+import {
+  type ByteRange,
+  type HeaderChunk,
+  type HeaderFound,
+  parseLuksHeader,
+} from '../../attest-server/wire/luks-header.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { deviceOf, type InspectedDevice, isNodeOf, readBlockDevices } from './block-devices.ts';
 import { insideRoot, readHeaderPaths } from './detached-headers.ts';
 import type { InspectedFile } from './inspected-file.ts';
 import { parseKeyResidue, readKeyFiles } from './key-residue.ts';
-import { type ByteRange, type HeaderChunk, type HeaderFound, parseLuksHeader } from './luks-header.ts';
 import { parseMappingTables } from './mapping-tables.ts';
 import { type DevicePiece, endingWithin, readPiece } from './read-device.ts';
 import { parseSwaps } from './swaps.ts';
@@ -99,7 +104,7 @@ async function readHeaders(
   return order.flatMap((one) => found.get(one) ?? []);
 }
 
-async function readHeader(
+export async function readHeader(
   sysroot: string,
   device: InspectedDevice,
   isOpen: boolean,

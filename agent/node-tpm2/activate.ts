@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import type { LoadedAttestationKey } from './attestation-key.ts';
 import { highRangePolicies } from './ek-profile.ts';
 import type { LoadedEndorsementKey } from './endorsement-key.ts';
+import { checkSized } from './sized.ts';
 import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
@@ -22,8 +23,8 @@ export async function activateCredential(
   keys: { readonly attestation: LoadedAttestationKey; readonly endorsement: LoadedEndorsementKey },
   credential: Credential,
 ): Promise<Buffer> {
-  checkSized('credential', credential.credential, 132);
-  checkSized('secret', credential.secret, 1024);
+  checkSized('credential', credential.credential, 132, 'tpm2_activatecredential');
+  checkSized('secret', credential.secret, 1024, 'tpm2_activatecredential');
   // Both keys are loaded next, and a small TPM holds three objects.
   await connection.flushLeftovers();
   const blob = connection.putFile(
@@ -49,7 +50,7 @@ export async function activateCredential(
 }
 
 /** A policy session that satisfies the key's authPolicy: never user authorisation, which counts for lockout. */
-async function authorise(
+export async function authorise(
   connection: TpmConnection,
   key: LoadedEndorsementKey,
   session: string,
@@ -88,12 +89,4 @@ function takeSecret(printed: Buffer): Buffer {
 
 function hexDigit(character = 0x30): number {
   return character <= 0x39 ? character - 0x30 : (character | 0x20) - 0x57;
-}
-
-function checkSized(field: string, bytes: Buffer, most: number): void {
-  if (bytes.length > 2 && bytes.length <= most && bytes.readUInt16BE(0) === bytes.length - 2) return;
-  throw new ToolError(`${field} has ${bytes.length} bytes, which is not what its size field says`, {
-    code: 'bad_input',
-    tool: 'tpm2_activatecredential',
-  });
 }

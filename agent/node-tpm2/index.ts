@@ -11,3 +11,4 @@ export { type RunOptions, type RunResult, run, type StartOptions, start, startEr
 export { ToolError, type ToolErrorCode, toolErrorCodes } from './tool-error.ts';
 export { type AttestationKey, type EndorsementKey, openTpm, type Tpm } from './tpm.ts';
 export type { TpmOptions } from './tpm-connection.ts';
+export type { DuplicatedObject, UnsealPolicy } from './unseal.ts';

@@ -6,6 +6,7 @@ import { type Bank, extendPcr, type PcrSelection, type PcrValues, readPcrs } fro
 import { type Quote, type QuoteRequest, quote } from './quote.ts';
 import { ToolError } from './tool-error.ts';
 import { connect, type TpmConnection, type TpmOptions } from './tpm-connection.ts';
+import { type DuplicatedObject, type UnsealPolicy, unsealDuplicate } from './unseal.ts';
 
 export type EndorsementKey = Omit<KeptEndorsementKey, 'context' | 'profile'>;
 export type AttestationKey = Omit<KeptKey, 'context'>;
@@ -64,6 +65,18 @@ export class Tpm implements AsyncDisposable {
   quote(request: QuoteRequest): Promise<Quote> {
     return this.#connection.verb('quote', () =>
       this.#withFreshKeys(async () => quote(this.#connection, await this.#attestationKey(), request)),
+    );
+  }
+
+  /**
+   * The secret that was sealed to this TPM's endorsement key. The caller wipes it.
+   * @throws ToolError `pcrs_moved` (retryable) if any PCR was extended meanwhile; `failed` where the TPM refuses
+   */
+  unsealDuplicate(object: DuplicatedObject, policy: UnsealPolicy): Promise<Buffer> {
+    return this.#connection.verb('unsealDuplicate', () =>
+      this.#withFreshKeys(async () =>
+        unsealDuplicate(this.#connection, await this.#endorsementKey(), object, policy),
+      ),
     );
   }
 

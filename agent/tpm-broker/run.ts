@@ -1,6 +1,6 @@
 /**
  * The only program that holds the TPM: five verbs (`broker`, `verbs`) on a Unix socket of its own, and on one
- * that systemd makes for the agent (`handed-over`). The agent asks it through `client`. It has no network code;
+ * that systemd makes for the agent (`../handed-over`). The agent asks it through `client`. It has no network code;
  * see `docs/privileges.md`.
  */
 
@@ -8,11 +8,11 @@ import type { Server } from 'node:net';
 import { ToolError } from 'node-tpm2';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
+import { listenHandedOver } from '../handed-over.ts';
 import { type Health, serveHealth } from '../health/health-socket.ts';
 import type { Logger } from '../logger.ts';
 import { type BrokerEvent, serve } from './broker.ts';
 import type { BrokerConfig } from './config.ts';
-import { listenHandedOver } from './handed-over.ts';
 import { openVerbs, type Verbs } from './verbs.ts';
 
 export interface BrokerDependencies {

@@ -1,4 +1,5 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
@@ -6,7 +7,7 @@ import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, ExpectedIdentity } from '../verify/verify.ts';
 import type { Parts } from '../wire/evidence.ts';
 import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../wire/messages.ts';
-import type { Role } from '../wire/roles.ts';
+import { purposeOf, type Role } from '../wire/roles.ts';
 import { type AnsweredSupplements, supplementForms } from '../wire/supplements.ts';
 import type { GivenSupplement, KeptSupplement } from './supplements/supplement.ts';
 
@@ -17,6 +18,8 @@ export interface AttestedNode {
   /** As a root says; absent if none is known. */
   readonly tpmClass?: TpmClass;
   readonly ekPublicArea: Buffer;
+  /** How its key became a node; absent: nobody vouches for it. */
+  readonly bound?: EnrolmentMethod;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;
   /** How a root vouches for the certificate with which it is enrolled; asked once an answer is proven. */
@@ -38,8 +41,10 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
-  /** The bytes of the key request that its quote signs; none is sent yet. */
+  /** The bytes of the key request that its quote signs. */
   readonly keyRequest?: Buffer | undefined;
+  /** Where its connection comes from. */
+  readonly address?: string;
   /** Supplements that were asked for and came. */
   readonly supplements?: AnsweredSupplements;
 }
@@ -102,7 +107,7 @@ export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): r
 
 /** The identity that a good answer of this node shows. */
 export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity {
-  const { nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
+  const { by, nonce, channel, keyRequest, helloDigest, selection, evidence } = answer;
   return {
     ak: node.ak,
     ekDigest: node.ekDigest,
@@ -112,7 +117,7 @@ export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity
       channel,
       claimedChannel: Buffer.from(evidence.channel, 'base64'),
       keyRequest,
-      session: { node: node.name, helloDigest, purpose: 'attest' },
+      session: { node: node.name, helloDigest, purpose: purposeOf(by) },
     },
     selection,
   };

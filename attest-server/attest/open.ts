@@ -146,7 +146,7 @@ export async function openAttest(
       );
     },
     waits: (name) => attestation.proofs.wait(name),
-    async judge(peer, { session, answer }) {
+    async judge(peer, { session, answer, address }) {
       const { record, ak, endorsementPath } = peer;
       const { hello } = session;
       if (hello === null) throw new Error('an answer before a hello');
@@ -162,6 +162,8 @@ export async function openAttest(
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
+          keyRequest: answer.keyRequest,
+          address,
           supplements: answer.supplements,
         },
       );

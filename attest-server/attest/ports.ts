@@ -5,6 +5,7 @@ import type { Flaps } from '../formats/flaps.ts';
 import type { StorageFault } from '../formats/server-fault.ts';
 import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
+import type { KeyDecision, KeyQuestion } from '../keys/ports.ts';
 import type { Sequence } from '../policy/sequence.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOpening } from '../wire/gate.ts';
@@ -74,6 +75,10 @@ export interface AttestPorts {
   answered(verdict: Verdict): void;
   /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
+  /** Decides on the request for a key that came with an answer. */
+  decideKey(question: KeyQuestion): Promise<KeyDecision>;
+  /** Whether the key of a disk is kept for the node with this endorsement key. */
+  hasLease(ekDigest: string): boolean;
   /** A gate is told to let its node go on. */
   gateOpened(opened: OpenedGate): void;
   /** Why nothing can be stored at present; null if all works. */

@@ -2,7 +2,9 @@ import type { PackedAnswer } from '../evidence/pack.ts';
 import { longestProblem } from '../formats/bundle.ts';
 import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
+import type { KeyAnswer, KeyDecision } from '../keys/ports.ts';
 import type { AppraisedNode, BootTransition } from '../policy/appraise.ts';
+import { wasCapped } from '../policy/cap.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/kept-unknown.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
@@ -39,6 +41,8 @@ export interface AnswerOutcome {
   readonly enough: readonly PartName[];
   /** To a gate alone. */
   readonly gate?: GateOrder;
+  /** To an answer with a key request alone. */
+  readonly key?: KeyAnswer;
 }
 
 /** An answer that is proven as a whole. */
@@ -104,6 +108,7 @@ export class VerdictRecorder {
       ...claimed,
       sentParts,
       memory,
+      hasLease: this.#ports.hasLease(peer.ekDigest),
       ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...seen, past };
@@ -147,8 +152,10 @@ export class VerdictRecorder {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
+    const key = await this.#decideKey(whole, verdict, wasCapped(status.memory, proven));
+    const isNew = key?.isNews === true;
     const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
-    const isSame = previous !== null && begun === null && saysTheSame(previous, status);
+    const isSame = !isNew && previous !== null && begun === null && saysTheSame(previous, status);
     // An honest node whose share is full of old rows is still proven: it just gets no more rows.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(name);
     const summary =
@@ -157,7 +164,7 @@ export class VerdictRecorder {
       // Shared with no other answer yet: this part of it stays.
       this.#take(node, newBytes, at);
       this.#repeat(node, previous, status, kept, at, given);
-    } else if (!isSame && isKnown(previous, begun, verdict, answer.by)) {
+    } else if (!isSame && !isNew && isKnown(previous, begun, verdict, answer.by)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       this.#take(node, newBytes, at);
     } else {
@@ -174,7 +181,13 @@ export class VerdictRecorder {
     node.endFault();
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
-    const said = { state: verdict.state, codes, enough, more: whole.asks };
+    const said = {
+      state: verdict.state,
+      codes,
+      enough,
+      more: whole.asks,
+      ...(key !== null && { key: await key.carryOut(kept.own.digest) }),
+    };
     if (!roles[answer.by].gets.includes('gateOrder')) return said;
     const gate = gateOrderOf(verdict, group);
     this.#tellOpened(name, gate, proven, kept, verdict);
@@ -187,6 +200,27 @@ export class VerdictRecorder {
       await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
       this.#parts.supplements.written(name, [{ ...kept, blobs: [piece] }]);
     }
+  }
+
+  /** Null for an answer without a key request, and for one that is asked for another part of its evidence. */
+  async #decideKey(
+    { peer, answer, proven, place, asks }: RecordedAnswer,
+    verdict: Verdict,
+    capped: boolean,
+  ): Promise<KeyDecision | null> {
+    const { keyRequest, nonce, address = null } = answer;
+    if (keyRequest === undefined || asks) return null;
+    const { group } = place;
+    return this.#ports.decideKey({
+      node: peer,
+      keyRequest,
+      nonce,
+      address,
+      proven,
+      verdict,
+      group,
+      wasCapped: capped,
+    });
   }
 
   /** Registers this answer's claims of shared facts, and returns what all nodes claim of them. */

@@ -1,5 +1,6 @@
 import { limits } from '../wire/limits.ts';
 import type { AskedSupplement, Challenge, Introduction, PcrSelection } from '../wire/messages.ts';
+import { purposeOf } from '../wire/roles.ts';
 import {
   type SupplementName,
   type SupplementPlace,
@@ -30,7 +31,7 @@ interface ChallengeTerms {
 
 export function freshChallenge(
   { selection, holds, parts, paths, supplements }: AskedEvidence,
-  { speaks }: Introduction,
+  { role, speaks }: Introduction,
   { within, isProven, most }: ChallengeTerms,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
@@ -38,7 +39,7 @@ export function freshChallenge(
     type: 'challenge',
     nonce: nonce.toString('base64'),
     selection,
-    purpose: 'attest',
+    purpose: purposeOf(role),
     holds: holds.slice(0, limits.holds),
     parts: [...parts],
     within,

@@ -2,6 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
 import type { EndedConnection } from '../formats/silence.ts';
+import type { KeyAnswer } from '../keys/ports.ts';
+import type { KeptMessage } from '../wire/disk-messages.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import { spentText } from '../wire/judging-share.ts';
@@ -192,6 +194,7 @@ export class Connection<Node> {
         if (action.message.type === 'activate')
           this.#timers.within(this.#timings.activateWithin, 'not activated in time');
         this.#send(action.message);
+        if (action.frame !== undefined) this.#webSocket.send(action.frame);
         break;
       case 'identify':
         this.#identify(action.hello, action.tokens);
@@ -233,6 +236,16 @@ export class Connection<Node> {
         if (this.#probation !== null) this.#refuseReport();
         else if (this.name !== null) this.#ports.gateOpened(this.name, action.opened);
         break;
+      case 'header':
+        this.#keep('header', action.leaseId, (node) =>
+          this.#ports.keepHeader(node, action.leaseId, action.header),
+        );
+        break;
+      case 'lease':
+        this.#keep(action.report.type, action.report.leaseId, (node) =>
+          this.#ports.leaseReported(node, action.report),
+        );
+        break;
       case 'note':
         if (this.#probation !== null) {
           this.#refuseReport();
@@ -246,6 +259,19 @@ export class Connection<Node> {
         if (this.#wanted) this.challenge();
     }
     this.#socket.uncork();
+  }
+
+  /** Says that it is kept once it is. */
+  #keep(what: KeptMessage['what'], leaseId: string, keep: (node: Node) => Promise<void>): void {
+    const node = this.#node;
+    if (this.#probation !== null || node === null) {
+      this.#refuseReport();
+      return;
+    }
+    this.#attempt(async () => {
+      await keep(node);
+      return { do: 'send', message: { type: 'kept', what, leaseId } };
+    });
   }
 
   #refuseReport(): void {
@@ -305,7 +331,11 @@ export class Connection<Node> {
     this.#attempt(async () => {
       try {
         if (this.#node === null) return null;
-        const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
+        const judged = await this.#ports.judge(this.#node, {
+          session: this.session,
+          answer,
+          address: this.address,
+        });
         this.#becameProven();
         const { challenge, challengedAt, supplements } = answer;
         const time = { within: challenge.within, took: arrivedAt - challengedAt };
@@ -314,7 +344,7 @@ export class Connection<Node> {
           this.#schedule(this.#rounds.reserve(this.#ports.now()));
           return null;
         }
-        const { state, codes, gate, more, enough } = judged;
+        const { state, codes, gate, key, more, enough } = judged;
         this.#enough = enough;
         this.#schedule(more ? this.#rounds.reserve(this.#ports.now()) : this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
@@ -329,7 +359,9 @@ export class Connection<Node> {
             ...this.#ports.checkpoint(),
             ...(authorities !== null && { authorities }),
             ...(gate !== undefined && { gate }),
+            ...(answer.keyRequest !== undefined && refusalIn(key)),
           },
+          ...(key !== undefined && 'release' in key && { frame: key.release }),
         };
       } finally {
         this.#judging = false;
@@ -462,6 +494,12 @@ function endingOf(status: number, reason: Buffer): KnownEnd {
   if (status === 1006) return { by: 'reset', status: null, reason: null };
   const said = knownLastWords(reason.toString('latin1'));
   return { by: 'agent', status: status === 1005 ? null : status, reason: said };
+}
+
+/** Why an answer with a key request gets none; nothing if it does. Before it is decided there is no key either. */
+function refusalIn(key: KeyAnswer | undefined): { readonly keyRefusal?: ReasonCode } {
+  if (key === undefined) return { keyRefusal: 'key_withheld' };
+  return 'refusal' in key ? { keyRefusal: key.refusal } : {};
 }
 
 function piecesIn(supplements: AnsweredSupplements): number {

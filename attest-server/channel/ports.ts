@@ -1,7 +1,9 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Visitor } from '../door/admission.ts';
+import type { KeyAnswer } from '../keys/ports.ts';
 import type { AnnouncedAuthority } from '../wire/authority.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../wire/gate.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../wire/messages.ts';
@@ -74,6 +76,8 @@ export interface JudgedAnswer {
   readonly codes: readonly ReasonCode[];
   /** To a gate alone. */
   readonly gate?: GateOrder;
+  /** To an answer with a key request alone. */
+  readonly key?: KeyAnswer;
   /** It is asked again at once: an initrd of its is on the way. */
   readonly more: boolean;
   /** The machine cannot boot again on this connection, and has shown these. */
@@ -97,6 +101,8 @@ export interface AskedPeer {
 export interface JudgeRequest {
   readonly session: Session;
   readonly answer: Extract<Action, { do: 'judge' }>;
+  /** Where the connection comes from. */
+  readonly address: string;
 }
 
 /** Dependencies of the channel; `server.ts` supplies them. `Node` is opaque here. */
@@ -139,6 +145,10 @@ export interface ChannelPorts<Node> {
   gateOf(name: string): GateOrder;
   /** A proven gate says that it opened by itself. */
   gateOpened(name: string, opened: OpenedByItself): void;
+  /** A proven `unlock` reports what became of a lease. @throws Rejection */
+  leaseReported(node: Node, report: UnlockedMessage | FormattedMessage): Promise<void>;
+  /** A proven `unlock` is to format a volume, and this is its header. @throws Rejection */
+  keepHeader(node: Node, leaseId: string, header: Buffer): Promise<void>;
   /** Something was refused; `ek` is the digest of the endorsement key that was shown, `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,

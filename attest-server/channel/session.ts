@@ -1,7 +1,9 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../wire/binding.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import type { Parts } from '../wire/evidence.ts';
 import type { OpenedByItself } from '../wire/gate.ts';
+import { parseKeyRequest } from '../wire/key-request.ts';
 import { limits } from '../wire/limits.ts';
 import {
   type BinaryKind,
@@ -15,6 +17,7 @@ import {
   knownWords,
   parseAgentMessage,
   parseBinaryFrame,
+  parseHeaderFrame,
   parseSupplementFrame,
   type ServerMessage,
 } from '../wire/messages.ts';
@@ -37,7 +40,12 @@ export interface ShownTokens {
 
 /** The listener's next action. */
 export type Action =
-  | { readonly do: 'send'; readonly message: ServerMessage }
+  /** `frame`: a binary frame that follows. */
+  | { readonly do: 'send'; readonly message: ServerMessage; readonly frame?: Buffer }
+  /** Keep the header of a volume that the node formats, if the connection is proven. */
+  | { readonly do: 'header'; readonly leaseId: string; readonly header: Buffer }
+  /** Write down, if the connection is proven, that a volume is formatted, or open in a capped boot. */
+  | { readonly do: 'lease'; readonly report: UnlockedMessage | FormattedMessage }
   /** Find out who this is; answer with `identified`, or refuse. */
   | { readonly do: 'identify'; readonly hello: Hello; readonly tokens: ShownTokens }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
@@ -57,6 +65,8 @@ export type Action =
       readonly parts: Parts;
       /** Supplements that the challenge asked for and that came. */
       readonly supplements: AnsweredSupplements;
+      /** The bytes of a key request, which the quote signs. */
+      readonly keyRequest: Buffer | undefined;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -183,8 +193,17 @@ export class Session {
   #onBinary(frame: Buffer): Action | null {
     const { kind, payload } = parseBinaryFrame(frame);
     if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
+    if (kind === 'header') return this.#onHeader(payload);
     this.#onPart(kind, payload);
     return null;
+  }
+
+  #onHeader(payload: Buffer): Action {
+    const role = this.#hello?.role;
+    if (role === undefined || !roles[role].gets.includes('keyRelease'))
+      throw new Rejection('role_denied', `the role ${role} may not send a header`, { field: 'kind' });
+    if (this.#phase !== 'open') throw unprovenReport();
+    return { do: 'header', ...parseHeaderFrame(payload) };
   }
 
   /** Each that the hello announces comes once. */
@@ -196,7 +215,7 @@ export class Session {
     return this.#identify(hello, { ...tokens, [which]: payload.toString('latin1') });
   }
 
-  #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken'>, payload: Buffer): void {
+  #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken' | 'header'>, payload: Buffer): void {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
     if (kind === 'file' || kind === 'supplement') {
@@ -229,6 +248,10 @@ export class Session {
         return this.#onError(message.code);
       case 'opened':
         return this.#onOpened(message);
+      case 'unlocked':
+      case 'formatted':
+        if (this.#phase !== 'open') throw unprovenReport();
+        return { do: 'lease', report: message };
     }
   }
 
@@ -284,6 +307,7 @@ export class Session {
   #onEvidence(evidence: EvidenceMessage, now: number): Action | null {
     if (this.#phase !== 'open')
       throw new Rejection('identity_unproven', 'evidence before the endorsement key was proven');
+    const keyRequest = this.#keyRequestOf(evidence);
     const challenge = this.#challenge;
     if (challenge === null || challenge.message.nonce !== evidence.nonce)
       throw this.#notAsked(evidence.nonce);
@@ -297,7 +321,18 @@ export class Session {
     const speaks = this.#hello?.speaks ?? [];
     const supplements = this.#supplements?.answered(evidence, message, speaks) ?? {};
     this.#forgetAnswer();
-    return { do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements };
+    return { do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements, keyRequest };
+  }
+
+  /** Attack: root on a running node asks for the key of its disk in the name of the agent. */
+  #keyRequestOf({ keyRequest }: EvidenceMessage): Buffer | undefined {
+    if (keyRequest === undefined) return undefined;
+    const role = this.#hello?.role;
+    if (role === undefined || !roles[role].gets.includes('keyRelease'))
+      throw new Rejection('role_denied', `the role ${role} may not ask for a key`, { field: 'keyRequest' });
+    const bytes = Buffer.from(keyRequest, 'base64');
+    parseKeyRequest(bytes);
+    return bytes;
   }
 
   #notAsked(nonce: string): Rejection {

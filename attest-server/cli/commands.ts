@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { CliContext } from './context.ts';
 import { addCluster } from './tree/cluster.ts';
+import { addDisks } from './tree/disks.ts';
 import { addEnrolment } from './tree/enrolment.ts';
 import { addEvidence } from './tree/evidence.ts';
 import { addExamples } from './tree/examples.ts';
@@ -14,7 +15,8 @@ import { addShells } from './tree/shells.ts';
 type AddFamily = (program: Command, context: CliContext, get: Command) => void;
 
 const all: readonly AddFamily[] = [
-  ...[addNodes, addEvidence, addReferences, addPolicies, addEnrolment, addCluster, addServer, addShells],
+  ...[addNodes, addEvidence, addReferences, addPolicies, addEnrolment, addDisks],
+  ...[addCluster, addServer, addShells],
 ];
 
 /** Who types one of these, the most usual, waits for no declaration of the others. */
@@ -45,6 +47,7 @@ const families: Readonly<Record<string, readonly string[]>> = {
   'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],
   'References and policy:': ['reference', 'expect', 'policy', 'declare'],
   'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],
+  'Disks:': ['disk'],
   'Marks in the cluster:': ['pause', 'resume', 'breaker', 'exempt', 'trust', 'unmark'],
   'Access to the server:': ['token', 'whoami', 'context'],
   'Server:': ['audit', 'backup', 'authority', 'status', 'doctor', 'webhook'],

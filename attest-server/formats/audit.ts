@@ -34,6 +34,16 @@ export const auditActions = {
     'evidence was erased: its digests. It was too old, its node’s share of the disk was full (`server`), or a person had it erased',
   'gate.open':
     'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
+  'volume.add': 'a person let one node format a volume: its LUKS UUID, name and path',
+  'volume.remove': 'a person removed a volume: its key is destroyed',
+  'volume.format': 'a node has formatted its volume: the digest of its header',
+  'key.release':
+    'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, and the evidence',
+  'key.refuse':
+    'a boot that asked for the key of a volume got none: why, and the evidence. Once while nothing changes',
+  'key.unlock':
+    'a node says that a volume is open and its boot is capped: nothing more is given to this boot',
+  'key.rewrap': 'keys of volumes were wrapped by a new wrapping key: how many',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',
   'server.fault':

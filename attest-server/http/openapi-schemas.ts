@@ -5,6 +5,7 @@ import { authorityView } from '../api/authority-api.ts';
 import { nodeView, shownReason } from '../api/node-api.ts';
 import { simulateAnswer, simulatedNode, simulatedPage } from '../api/policy-api.ts';
 import { problem, problemCodeSchema } from '../api/problem.ts';
+import { volumeView } from '../api/volume-api.ts';
 import { bundle } from '../formats/bundle.ts';
 import { reference } from '../formats/reference.ts';
 import { reasonCodes } from '../wire/reasons.ts';
@@ -39,6 +40,7 @@ const answered: readonly (readonly [string, z.ZodType])[] = [
   ['SimulatedNode', simulatedNode],
   ['SimulatedNodePage', simulateAnswer],
   ['Token', api.tokenView],
+  ['Volume', volumeView],
 ];
 
 /** Bodies that several operations take. */

@@ -19,12 +19,13 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../formats/refer
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
+import type { Volumes } from '../keys/volumes.ts';
 import type { HeldRights } from '../kubernetes/rights.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyFault } from '../policy/file/policy-error.ts';
-import type { Policy } from '../policy/policy.ts';
+import type { Policy, PolicyGroup } from '../policy/policy.ts';
 import type { SharedReference } from '../policy/reference-reach.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { CaptureDraft } from '../references/capture.ts';
@@ -82,6 +83,9 @@ export interface ApiPorts {
   /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
   readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
+  readonly volumes: Pick<Volumes, 'list' | 'add' | 'remove' | 'escrow'>;
+  /** The group of a node at present. */
+  groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
   /**
    * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null if
    * none is kept. @throws HttpProblem 400 if several begin so

@@ -88,7 +88,11 @@ export function problemOf(error: unknown, advise: (cause: StorageCause) => strin
     return new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
   if (error instanceof Error && (error.name === 'ClusterError' || error.name === 'UnmarkFailed'))
     return new HttpProblem(502, error.message, { code: 'cluster_failed' });
-  if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
+  if (error instanceof Rejection)
+    return new HttpProblem(409, error.message, {
+      code: error.code,
+      ...(error.next !== undefined && { next: error.next }),
+    });
   const cause = storageCauseOf(error);
   if (cause !== null)
     return new HttpProblem(cause === 'disk_full' ? 507 : 503, `nothing is stored: ${faultText(cause)}`, {

@@ -27,6 +27,7 @@ import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
 import { serverRoutes } from './routes-server.ts';
 import { tokenRoutes } from './routes-token.ts';
+import { volumeRoutes } from './routes-volume.ts';
 
 const importBytes = 1024 * 1024;
 const shownTransitions = 5;
@@ -215,6 +216,7 @@ export const routes: readonly Route[] = [
   ...referenceRoutes,
   ...serverRoutes,
   ...tokenRoutes,
+  ...volumeRoutes,
   route('GET', '/openapi.json', 'none', {
     operation: 'getDescription',
     summary: 'This description',

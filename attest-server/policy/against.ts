@@ -85,7 +85,8 @@ const none: ClearedFindings = { only: [] };
 function isTakenBack({ code, source }: Finding, takesBack: ClearedFindings): boolean {
   return 'only' in takesBack
     ? takesBack.only.includes(code)
-    : !takesBack.allBut.some((one) => one === code || one === source);
+    : takesBack.also?.includes(code) === true ||
+        !takesBack.allBut.some((one) => one === code || one === source);
 }
 
 /** Attack: what the TPM vouched for is found once more by the node's word, which then takes it back. */

@@ -8,8 +8,8 @@
  * order for a gate.
  *
  * The memory of a node is an input: where its TPM is in time, which parts it sent, what each aspect asked for,
- * and what stands against it (`against`): whatever the aspect, what broke the policy stands until a reading
- * takes it back. Each aspect keeps its judgements under exactly what they are made from (`remembering`). The
+ * what stands against it (`against`), and whether its boots are capped (`cap`): whatever the aspect, what broke the policy
+ * stands until a reading takes it back. Each aspect keeps its judgements under exactly what they are made from (`remembering`). The
  * verdict is joined from these, and joined again only when one of them is another.
  */
 
@@ -27,6 +27,7 @@ import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.
 import { againstIn, counts, nextAgainst, stillStanding, withAgainst, withStanding } from './against.ts';
 import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
+import { judgeCap, withCap } from './cap.ts';
 import { bySeverity, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { withoutTrust } from './gate.ts';
 import { type ShownUnknown, shownUnknown, withUnknown } from './kept-unknown.ts';
@@ -61,6 +62,8 @@ export interface NodePast extends Past {
   readonly sameUuid?: readonly string[];
   /** Volumes that it shows in this answer and other nodes show, too. Default none: who judges offline knows no others. */
   readonly sharedVolumes?: readonly SharedVolume[];
+  /** A disk key is kept for it. Default false: what follows from one is in its memory. */
+  readonly hasLease?: boolean;
 }
 
 export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], sentParts: [], memory: {} };
@@ -226,6 +229,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
   const ofItsOwn = unknown.filter(([name]) => proves.includes(name));
   memory = withUnknown(memory, ofItsOwn, at);
+  if (proves.includes('disk')) memory = withCap(memory, judged.cap);
   const verdict = makesTrusted ? whole : withoutTrust(whole, by);
   return {
     verdict,
@@ -264,6 +268,7 @@ function judgedNode(
     tpmClass,
     past: unread.length === 0 ? past : { ...past, sentParts: past.sentParts.filter(isShown) },
     sequence: judgeSequence(past.sequence, sightingOf(proven), past.concurrent),
+    cap: judgeCap(past.memory, proven, { hasLease: past.hasLease ?? false, concurrent: past.concurrent }),
     twins: past.twins,
     clusterUuid: past.clusterUuid ?? null,
     sameUuid: past.sameUuid ?? noNodes,

@@ -6,6 +6,7 @@ import type { Advice } from '../wire/advice.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { AspectName, Source } from '../wire/verdict.ts';
+import type { CapJudgement } from './cap.ts';
 import type { LocatedFault } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';
@@ -142,9 +143,12 @@ export interface AspectJudgement {
   readonly wants?: readonly PartName[];
 }
 
-/** All findings but those with one of these codes, or for which one of these vouched; or those with these codes alone. */
+/**
+ * All findings but those with one of these codes, or for which one of these vouched, and those with the codes in `also`; or
+ * those with these codes alone.
+ */
 export type ClearedFindings =
-  | { readonly allBut: readonly (ReasonCode | Source)[] }
+  | { readonly allBut: readonly (ReasonCode | Source)[]; readonly also?: readonly ReasonCode[] }
   | { readonly only: readonly ReasonCode[] };
 
 /** The node that evidence is from, and what is remembered of it. */
@@ -154,6 +158,8 @@ export interface JudgedNode {
   readonly past: Past;
   /** Where TPM and kernel are in time, beside where they were. */
   readonly sequence: SequenceJudgement;
+  /** Whether it has given up its right to disk keys. */
+  readonly cap: CapJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
   /** SMBIOS, as its Node in the cluster says it; null if there is none. */

@@ -45,9 +45,9 @@ const ofTpm: ReadonlySet<ReasonCode> = new Set([
   'ek_already_bound',
 ]);
 
-/** True for a finding of an aspect that the group requires, or of the TPM itself. */
+/** True for a finding of an aspect that the group requires, or of the TPM itself: none takes the cap of a boot back. */
 function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly AspectName[]): boolean {
-  return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code));
+  return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code)) || code === 'cap_reverted';
 }
 
 /** The policy's word for this code, else the finding's own where it counts, else `info`. */

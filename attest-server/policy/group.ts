@@ -3,6 +3,7 @@ import type { TpmClass } from '../formats/tpm-class.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { AspectName, Severity, Verdict } from '../wire/verdict.ts';
+import type { KeyRules } from './keys.ts';
 
 /** The rules of one group of nodes, beside those of each aspect. */
 export interface GroupBase {
@@ -25,5 +26,7 @@ export interface GroupBase {
   readonly freshness: number | null;
   /** How long a gate holds kubelet back while identity and boot are not affirmed, and what it does then. */
   readonly gate: Pick<GateOrder, 'timeout' | 'onTimeout'>;
+  /** Absent: no node of it gets a key of a disk. */
+  readonly keys?: KeyRules;
   readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
 }

@@ -1,5 +1,6 @@
 import type { Proven } from '../verify/proven.ts';
 import type { JudgedNode } from './aspect.ts';
+import { neverCapped } from './cap.ts';
 import { judgeSequence, sightingOf } from './sequence.ts';
 
 /** A node of which nothing is remembered, beside no other: what is left to judge is what it shows. */
@@ -9,6 +10,7 @@ export function judgedAlone(name: string, proven: Proven): JudgedNode {
     tpmClass: 'unknown',
     past: { sentParts: [], memory: {} },
     sequence: judgeSequence(null, sightingOf(proven)),
+    cap: neverCapped,
     twins: [],
     clusterUuid: null,
     sameUuid: [],

@@ -56,7 +56,7 @@ export const unmatched: PolicyGroup = {
 
 /** The group whose rules apply to a node: the first that matches its name and labels. */
 export function groupOf(
-  policy: Policy,
+  policy: Pick<Policy, 'groups'>,
   node: string,
   labels: Readonly<Record<string, string>> = {},
 ): PolicyGroup {

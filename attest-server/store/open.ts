@@ -18,6 +18,7 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
 import type { LatchedPolicy, PolicyStore } from '../in-force/ports.ts';
+import type { LeaseStore } from '../keys/ports.ts';
 import type { MarkingStore } from '../marking/ports.ts';
 import type { PresenceStore } from '../presence/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -28,6 +29,7 @@ import { declaredStore } from './declared.ts';
 import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { initrdStore } from './initrds.ts';
+import { leaseStore } from './leases.ts';
 import { markingStore } from './marking.ts';
 import { policyStore } from './policies.ts';
 import { presenceStore } from './presence.ts';
@@ -52,6 +54,7 @@ export interface Store extends AsyncDisposable {
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
   readonly presence: PresenceStore;
   readonly webhook: WebhookStore;
+  readonly leases: LeaseStore;
   readonly audit: AuditStore;
   /**
    * Writes a consistent copy, of mode 0600, while the store is in use.
@@ -103,6 +106,7 @@ export async function openStore(path: string, { chain, onUnreadable, watch }: St
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),
     webhook: webhookStore(database, onUnreadable),
+    leases: leaseStore(database, append),
     audit: auditStore(database, append, listenTo(listeners), onUnreadable),
     backup: database.backup,
     probe: database.probe,

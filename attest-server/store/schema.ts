@@ -33,6 +33,8 @@ export interface Tables {
   readonly held: HeldRow;
   readonly held_blobs: HeldBlobRow;
   readonly former_names: FormerNameRow;
+  readonly volumes: VolumeRow;
+  readonly leases: LeaseRow;
 }
 
 export interface NodeRow {
@@ -344,4 +346,36 @@ interface DeclaredDirectoryRow {
 interface DeclaredPinRow {
   readonly node: string;
   readonly ek_digest: string;
+}
+
+/** A volume that one TPM may unlock. Its secrets are under a wrapping key that is not in this database. */
+export interface VolumeRow {
+  readonly uuid: string;
+  readonly node: string;
+  readonly ek_digest: string;
+  readonly name: string;
+  readonly path: string;
+  readonly key_id: string;
+  readonly wrapped_key: Uint8Array;
+  /** Null, as the next one, once the volume is formatted. */
+  readonly recovery_key_id: string | null;
+  readonly wrapped_recovery: Uint8Array | null;
+  /** Encrypted by age. */
+  readonly recovery_escrow: Uint8Array;
+  readonly header_escrow: Uint8Array | null;
+  readonly header_digest: string | null;
+  readonly created_at: number;
+  readonly created_by: string;
+  readonly formatted_at: number | null;
+}
+
+/** Deliveries of one volume's key to one boot of one TPM. */
+interface LeaseRow {
+  readonly lease_id: string;
+  readonly ek_digest: string;
+  readonly volume: string;
+  readonly reset_count: number;
+  readonly deliveries: number;
+  readonly delivered_at: number;
+  readonly capped_at: number | null;
 }

@@ -5,6 +5,7 @@ import type { BootState } from './boot/boot-state.ts';
 import { knowingCommandLine } from './boot/derive-boot-state.ts';
 import { initrdsIn } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
+import { type BootCap, readCap } from './boot-cap.ts';
 import { BootReading } from './boot-reading.ts';
 import type { HashedPart } from './hashed-part.ts';
 import type { QuotedBank } from './quote.ts';
@@ -27,6 +28,8 @@ export interface ReplayedBoot {
   readonly log: EventLog;
   /** Measurements of user space after the firmware's log, as far as they led to the values; empty if it did not send its log. */
   readonly userSpace?: readonly UserSpaceEvent[];
+  /** By PCR 15 of each bank, whether the boot is capped. */
+  readonly cap: BootCap;
   readonly problems: readonly BootProblem[];
   /** The boot, as far as the values vouch for it. */
   readonly state: BootState;
@@ -87,7 +90,7 @@ export function knowingInitrds(boot: MeasuredBoot, known: readonly ReadInitrd[])
 }
 
 function sealed(
-  { digest, log, userSpace, problems }: ReplayedBoot,
+  { digest, log, userSpace, cap, problems }: ReplayedBoot,
   state: BootState,
   {
     userSpaceDigest,
@@ -96,7 +99,17 @@ function sealed(
   }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest' | 'initrds'>,
 ): MeasuredBoot {
   // The one place that makes it: the seal exists for the compiler only.
-  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest, initrds } as MeasuredBoot;
+  return {
+    digest,
+    log,
+    problems,
+    state,
+    userSpace,
+    cap,
+    userSpaceDigest,
+    filesDigest,
+    initrds,
+  } as MeasuredBoot;
 }
 
 /**
@@ -120,7 +133,8 @@ function replayOnto(
 ): ReplayedBoot {
   const { digest, log } = reading;
   const extended = banks.filter((held) => !neverExtended(held));
-  const vouched = vouchedPcrs(log, extended, reading.userSpace);
+  const cap = readCap(log, banks, reading.userSpace);
+  const vouched = vouchedPcrs(log, extended, reading.userSpace, cap);
   const state = reading.state(vouched, files, isWhole);
   const problems = [
     ...checkBankExtended(banks),
@@ -128,7 +142,7 @@ function replayOnto(
     ...checkDigests(log, extended),
     ...state.problems,
   ];
-  return { digest, log, problems, state, userSpace: vouched.userSpace };
+  return { digest, log, problems, state, userSpace: vouched.userSpace, cap };
 }
 
 /**

@@ -3,6 +3,7 @@ import { atMost } from '../wire/at-most.ts';
 import { type Facts, parseFacts } from '../wire/facts.ts';
 import { explainsTheRest } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
+import { type BootCap, readCap } from './boot-cap.ts';
 import { BootReading } from './boot-reading.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
@@ -213,6 +214,7 @@ export class Memory {
 class KeyMemory {
   #pcrs: QuotedPcrs | null = null;
   #facts: { readonly text: string; readonly facts: Facts } | null = null;
+  #cap: { readonly measured: string; readonly cap: BootCap } | null = null;
   #boot = { log: '', measured: '', userSpace: '', files: '', logs: '', quoted: '' };
 
   private constructor() {}
@@ -230,6 +232,13 @@ class KeyMemory {
   pcrs(quotes: readonly SignedQuote[], carriers: readonly QuoteEvidence[]): QuotedPcrs {
     this.#pcrs = checkPcrs(quotes, carriers, this.#pcrs);
     return this.#pcrs;
+  }
+
+  /** `readCap` where no log came. */
+  capWithoutLog({ banks, measuredDigest }: QuotedPcrs): BootCap {
+    if (this.#cap?.measured !== measuredDigest)
+      this.#cap = { measured: measuredDigest, cap: readCap(null, banks, null) };
+    return this.#cap.cap;
   }
 
   hasFacts(text: string): boolean {

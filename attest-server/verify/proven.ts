@@ -1,5 +1,6 @@
 import type { PartName } from '../wire/evidence.ts';
 import type { Facts } from '../wire/facts.ts';
+import type { BootCap } from './boot-cap.ts';
 import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';
 import type { ImaProblem, ProvenImaList } from './ima/proven-list.ts';
 import type { ListedParts } from './listed-parts.ts';
@@ -41,6 +42,8 @@ export interface Proven extends ProofSeal {
   readonly firmwareVersion: string;
   readonly facts: Facts | null;
   readonly boot: MeasuredBoot | null;
+  /** Whether the boot is capped, by what its logs explain of PCR 15; of one without a log, if that holds nothing else. */
+  readonly cap: BootCap;
   /** The proof of the boot by IMA's list, or why it proves nothing; null if none came with this answer. */
   readonly aggregate: BootAggregate | AggregateProblem | null;
   /** IMA's list up to the quote; null if nothing of it came, and nothing was proven before in this boot. */

@@ -1,6 +1,7 @@
 /**
  * Pure: bytes become a `Proven`, or a `Rejection` with a code. This file reads as the specification. `verifier`
- * remembers what was proven, and logs as they were read (`boot-reading`).
+ * remembers what was proven, and logs as they were read (`boot-reading`). `boot-cap` says whether a boot may still ask for
+ * disk keys.
  *
  * `endorsement-template` says which endorsement keys are taken, and `endorsement-paths` who vouches for one.
  * That is expensive, so it is done once for each key, after a proof.
@@ -15,6 +16,7 @@ import { limits } from '../wire/limits.ts';
 import type { PcrSelection } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { readCap } from './boot-cap.ts';
 import { type ImaTail, proveList, withoutTail } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
@@ -224,6 +226,7 @@ export class SignedAnswer {
       firmwareVersion: latest.firmwareVersion,
       facts,
       boot: measured && knowingInitrds(knowingSaid(measured, facts?.host?.commandLine), initrds),
+      cap: measured?.cap ?? ofKey?.capWithoutLog(pcrs) ?? readCap(null, pcrs.banks, null),
       aggregate: proof.aggregate,
       ima: proof.list,
       parts: others,

@@ -44,6 +44,9 @@ const otherParts = [
 const foreignKey =
   'No agent makes such a key, and this key can sign what no TPM measured. Take the node out of service, and find out what runs there in place of the agent.';
 
+/** How an operator sees what was refused to a node. */
+const refusals = ['The audit log says when:', '  assay audit list --node NODE --since 1d'].join('\n');
+
 const unread = [
   'If the severity is info, the policy does not demand the missing proof: there is nothing to do.',
   'Otherwise check on the node that the agent can read what is listed under actual, and that the machine is not overloaded. The state recovers by itself once it can be read.',
@@ -154,6 +157,40 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If a person or a program was refused, see whose token it is. It needs another role; where approvals are separate, another person must decide:',
     '  assay whoami',
     'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
+  ].join('\n'),
+  key_withheld: [
+    'The node gets a key once its identity and boot are proven. See what is missing:',
+    '  assay why NODE',
+    'If nothing is, the server cannot store or does not hold this key. Its log says why; the node asks again by itself.',
+  ].join('\n'),
+  key_subject_mismatch: [
+    'The volume belongs to another node, or to another TPM. If the disk or the board was moved on purpose, open it with its recovery passphrase.',
+    `If nobody moved it, somebody on this node asks for a key that is not its own. Take it out of service. ${refusals}`,
+  ].join('\n'),
+  lease_consumed: [
+    'This boot has opened its volumes, and gets no more keys. If a volume must be opened again, reboot the node:',
+    '  systemctl reboot',
+    `If nobody tried to open one, whoever asked is root on the node. Take it out of service. ${refusals}`,
+  ].join('\n'),
+  lease_exhausted: [
+    'This boot got the key five times, and did not open the volume. See on the node why not, and reboot it: each boot may ask five times.',
+    "  journalctl --boot --unit 'systemd-cryptsetup@*'",
+    'Until then the volume opens with its recovery passphrase.',
+  ].join('\n'),
+  root_unmeasured: [
+    'Boot from a root file system that dm-verity checks, with its root hash on the command line that is measured.',
+    'If whoever can write to the disk offline may get this node’s keys, write keys: {allowUnmeasuredRoot: true} into its group of the policy. Check the file:',
+    '  assay policy check policy.yaml',
+  ].join('\n'),
+  escrow_missing: [
+    'Nothing was formatted, because nobody could recover the volume. Make a recovery identity on a machine that is neither server nor node (age-keygen -o recovery.key), and keep it safe.',
+    'Write the recipient that it prints into the policy (keys.recoveryRecipients), and check the file:',
+    '  assay policy check policy.yaml',
+  ].join('\n'),
+  key_cycle: [
+    'The server is on this node or volume, and could not start to release its key. On the node, see what is on which volume:',
+    '  lsblk --paths --fs',
+    'Move the server or its storage elsewhere, or have the volume opened without it, by its TPM alone or by a passphrase.',
   ].join('\n'),
   evidence_erased:
     'You need to do nothing. Evidence is kept for the server’s evidenceDays, for a change of state for transitionEvidenceDays, while the node’s share of the disk has room; or a person erased it. Bundles and backups that you made before still have it.',

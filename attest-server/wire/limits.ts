@@ -14,6 +14,8 @@ export const limits = {
   /** Files in one answer: the rest is asked for again. `blocks`: environment blocks, which are of no digest asked for. */
   filesInAnswer: { bytes: 8 * 1024 * 1024, count: 64, blocks: 4 },
   facts: 64 * 1024,
+  /** Header of a LUKS volume with its keyslots, as a node makes it. */
+  luksHeader: 2 * 1024 * 1024,
   /**
    * IMA's list, in bytes: of one frame of it, of what one answer may bring once its connection is proven, and of all that is
    * kept of one node and boot unless the server is set otherwise. Before the proof an answer brings `parts.ima` at most.

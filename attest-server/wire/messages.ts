@@ -12,6 +12,7 @@ import { z } from 'zod';
 import { auditKeys } from './audit-key.ts';
 import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
+import { formatted, kept, unlocked } from './disk-messages.ts';
 import { partNames } from './evidence.ts';
 import { gateOrder, openedByItself } from './gate.ts';
 import { limits } from './limits.ts';
@@ -181,6 +182,8 @@ const evidence = z.strictObject({
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
   /** The supplements that were asked for; one is left out if the node does not find it. */
   supplements: z.partialRecord(z.enum(supplementNames), saidSupplement).optional(),
+  /** The bytes of a key request, which the quote signs (key-request.ts): only of a role that gets key releases. */
+  keyRequest: base64(256).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
@@ -209,6 +212,8 @@ export const fromAgent = z.discriminatedUnion('type', [
   trusts,
   failure,
   openedByItself,
+  unlocked,
+  formatted,
 ]);
 export type AgentMessage = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
@@ -236,7 +241,7 @@ const challenge = z.strictObject({
   type: z.literal('challenge'),
   nonce: base64(32),
   selection,
-  purpose: z.enum(['attest', 'enrol']),
+  purpose: z.enum(['attest', 'enrol', 'unlock']),
   /** SHA-256 digests of parts that the server holds: such a part is not sent again. */
   holds: z.array(hex(32)).max(limits.holds),
   /** The parts that this server takes; the agent answers with these, by digest. */
@@ -282,9 +287,14 @@ const verdict = z.strictObject({
   authorities: announcedAuthorities.optional(),
   /** Only to a gate. */
   gate: gateOrder.optional(),
+  /**
+   * Only to an answer with a key request, and why it gets no key. Without it the key is in the binary frame that follows
+   * (key-release.ts).
+   */
+  keyRefusal: codeOfServer.optional(),
 });
 
-export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);
+export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal, kept]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
 export type AskedSupplement = z.infer<typeof askedSupplement>;
@@ -344,7 +354,7 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 /**
  * Kinds of binary frame: one byte, then the payload; 2 was of 0.1.0. A `part` is any part of evidence, named by its SHA-256 alone; a
  * `file` is one that a challenge of 0.3.0 asks for; a `supplement` is the next piece of one, behind its name and the length of that,
- * one byte. Tokens follow the hello that announces them.
+ * one byte. A `header` is that of a volume that is being formatted, behind the 16 bytes of its lease. Tokens follow the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,
@@ -352,6 +362,7 @@ export const binaryKinds = {
   file: 0x04,
   clusterToken: 0x05,
   supplement: 0x06,
+  header: 0x07,
 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
@@ -367,6 +378,19 @@ export function parseBinaryFrame(frame: Buffer): { kind: BinaryKind; payload: Bu
   if (kind === undefined)
     throw new Rejection('malformed', 'unknown kind of binary frame', { field: 'kind', offset: 0 });
   return { kind, payload: frame.subarray(1) };
+}
+
+/** @param leaseId 16 bytes, hex. @param header the volume from its begin up to its data */
+export function headerFrame(leaseId: string, header: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(binaryKinds.header), Buffer.from(leaseId, 'hex'), header]);
+}
+
+/** Gives views. @param payload of a frame of this kind. @throws Rejection `malformed`, `too_large` */
+export function parseHeaderFrame(payload: Buffer): { leaseId: string; header: Buffer } {
+  if (payload.length <= 16) throw new Rejection('malformed', 'a header without bytes', { field: 'header' });
+  if (payload.length - 16 > limits.luksHeader)
+    throw new Rejection('too_large', `a header of ${payload.length - 16} bytes`, { field: 'header' });
+  return { leaseId: payload.toString('hex', 0, 16), header: payload.subarray(16) };
 }
 
 export function supplementFrame(name: SupplementName, piece: Uint8Array): Buffer {

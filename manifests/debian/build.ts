@@ -176,15 +176,16 @@ function withPaths(unit: string): string {
 
 /** A unit of manifests/host as the package has it: it starts once there is a configuration. */
 export function unitOf({ service, config, wants }: DebianRecipe, name: string, text: string): string {
-  if (name === gate) return withPaths(text);
+  if (optIn.test(name)) return withPaths(text);
   // What a service wants is started even where the service itself is skipped: each unit has the condition.
   const more = [`ConditionPathExists=${config}`];
   if (name === service && wants.length > 0) more.push(`Wants=${wants.join(' ')}`);
   return withPaths(text).replace('[Unit]\n', `[Unit]\n${more.join('\n')}\n`);
 }
 
-/** It has a configuration of its own, and is enabled by people alone. */
 const gate = 'assay-gate.service';
+/** The gate, and the units of disk keys: they have a configuration of their own, and are enabled by people alone. */
+const optIn = /^assay-(gate|unlock@|cap|volume@)\./;
 
 /** Stopping a gate would stop kubelet, and one that is enabled and gone would hold kubelet for good. */
 const leaveGate = `  if systemctl --quiet is-enabled ${gate} 2>/dev/null; then
@@ -195,7 +196,7 @@ const leaveGate = `  if systemctl --quiet is-enabled ${gate} 2>/dev/null; then
 
 /** A script of dpkg, whose words in `@` are filled. */
 export function scriptOf({ name, service, units, state }: DebianRecipe, text: string): string {
-  const others = units.filter((unit) => unit !== gate);
+  const others = units.filter((unit) => !optIn.test(unit));
   // Once a service asks no more, its socket has nobody behind it.
   const stopped = [service, ...others];
   const restarted = [...others.filter((unit) => /(netfilter|broker)\.service$/.test(unit)), service];

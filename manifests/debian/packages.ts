@@ -62,6 +62,7 @@ export const packages: readonly DebianRecipe[] = [
     units: [
       ...['assay-gate.service', 'assay-inspect.path', 'assay-inspect.service', 'assay-inspect.timer'],
       ...['assay-netfilter.service', 'assay-tpm-broker.service', 'assay-tpm-broker.socket'],
+      ...['assay-unlock@.service', 'assay-unlock@.socket', 'assay-cap.service', 'assay-volume@.service'],
     ],
     // The drop-ins want the others.
     wants: ['assay-inspect.timer', 'assay-inspect.path'],
@@ -69,6 +70,6 @@ export const packages: readonly DebianRecipe[] = [
       'netfilter.conf': 'assay-agent.netfilter.conf',
       'tpm-broker.conf': 'assay-agent.tpm-broker.conf',
     },
-    state: ['/var/lib/assay-agent', '/var/lib/assay-gate'],
+    state: ['/var/lib/assay-agent', '/var/lib/assay-gate', '/var/lib/assay-unlock'],
   },
 ];

@@ -87,9 +87,11 @@ const tpmTools = [
     'flushcontext',
     'getcap',
     'getrandom',
+    'import',
+    'load',
   ],
-  ...['nvread', 'pcrextend', 'pcrread', 'policyor', 'policysecret', 'quote', 'readpublic'],
-  'startauthsession',
+  ...['nvread', 'pcrextend', 'pcrread', 'policycountertimer', 'policyor', 'policypcr', 'policysecret'],
+  ...['quote', 'readpublic', 'startauthsession', 'unseal'],
 ];
 
 const agent: Recipe = {

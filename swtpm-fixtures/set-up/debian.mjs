@@ -36,6 +36,7 @@ const ofTests = [
   { program: 'dpkg-deb', package: 'dpkg', why: 'makes packages whose files are listed' },
   { program: 'xz', package: 'xz-utils', why: 'unpacks what most of them are packed with' },
   { program: 'ssh-keygen', package: 'openssh-client', why: 'signs directories of references' },
+  { program: 'age', package: 'age', why: 'opens what is encrypted for the recovery of a disk' },
 ];
 
 /** The needs of virtual machines beside them. */

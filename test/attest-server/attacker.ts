@@ -11,6 +11,7 @@ import {
   type Challenge,
   parseServerMessage,
   subprotocol,
+  type VerdictMessage,
 } from '../../attest-server/wire/messages.ts';
 import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { ForgedTpm } from './forged-tpm.ts';
@@ -24,14 +25,14 @@ export interface Peer {
   /** The TLS exporter value of this connection. */
   readonly channel: Buffer;
   send(frame: object | string | Buffer): void;
-  /** The next message of the server; null once the connection is over. */
+  /** The next message of the server, a binary frame as `{ binary }`; null once the connection is over. */
   receive(): Promise<Readonly<Record<string, unknown>> | null>;
   /** The next message, left where it is. */
   peek(): Promise<Readonly<Record<string, unknown>> | null>;
   /** Reads up to a challenge. */
   challenge(): Promise<Challenge>;
   /** Reads up to the verdict's state and codes. */
-  verdict(): Promise<{ state: string; codes: readonly string[]; checkpoint?: string | undefined }>;
+  verdict(): Promise<VerdictMessage>;
   /** Reads up to the error; it holds nothing but its code, and the connection ends. */
   refusal(besides?: readonly string[]): Promise<string>;
   close(): Promise<void>;
@@ -68,7 +69,9 @@ export async function dial({ ca, server }: Dialled, how: Dialling = {}): Promise
     inbox.push(message);
     wake();
   };
-  socket.on('message', (data: Buffer) => put(JSON.parse(data.toString('utf8')) as Record<string, unknown>));
+  socket.on('message', (data: Buffer, isBinary: boolean) =>
+    put(isBinary ? { binary: data } : (JSON.parse(data.toString('utf8')) as Record<string, unknown>)),
+  );
   socket.on('close', () => put(null));
   socket.on('error', () => {});
   const upgraded = once(socket, 'upgrade');

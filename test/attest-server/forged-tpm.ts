@@ -114,7 +114,7 @@ export function forgedTpm(
         named[name] = { digest: hash('sha256', bytes, 'hex') };
         if (!grows.has(name)) inFacts[name] = hash('sha256', bytes, 'hex');
       }
-      const facts = { ...factsOf(occasion), parts: inFacts };
+      const facts = { ...factsOf(occasion), purpose: challenge.purpose, parts: inFacts };
       return { ...sealed(ak, challenge, occasion, facts, quote), parts: named };
     },
   };
@@ -153,6 +153,7 @@ function sealed(
     channel: channel.toString('base64'),
     quotes: [encoded(quote(Buffer.from(signed, 'hex')))],
     facts,
+    ...(keyRequest.length > 0 && { keyRequest: keyRequest.toString('base64') }),
   };
 }
 

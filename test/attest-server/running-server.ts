@@ -72,6 +72,8 @@ export interface ServerSettings {
   readonly certificateLookedAtEvery?: number;
   /** Of keys, which it shares with other servers and looks at each 50 ms; default: the state folder. */
   readonly keysDir?: string;
+  /** File of the keys that wrap those of disks; default: none. */
+  readonly wrappingKeyFile?: string;
   /** Copies that it makes by itself; default: none. */
   readonly backup?: BackupConfig;
   /** Done to the state folder before the server starts. */
@@ -129,6 +131,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           {
             stateDir,
             keysDir: settings.keysDir,
+            'keys.wrappingKeyFile': settings.wrappingKeyFile,
             host: '127.0.0.1',
             agentPort,
             names: settings.names,

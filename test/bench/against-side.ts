@@ -133,7 +133,9 @@ async function presentWorks(from: string, given: SideInput): Promise<Works> {
       const facts = () => measureBoot(part, quoted);
       const verdictOf = appraisers(reference, false);
       const proven = { ...proofOf(quoted), measuredDigest: '', ima: null, aggregate: null, parts: {} };
-      return { facts, verdict: () => isTrusted(verdictOf, { ...proven, boot: facts() }) };
+      const judge = (boot: ReturnType<typeof facts>) =>
+        isTrusted(verdictOf, { ...proven, boot, cap: boot.cap });
+      return { facts, verdict: () => judge(facts()) };
     },
   };
 }

@@ -110,6 +110,8 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
       case 'note':
       case 'opened':
       case 'trusts':
+      case 'header':
+      case 'lease':
         return null;
     }
   };

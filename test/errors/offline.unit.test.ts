@@ -44,7 +44,7 @@ describe('an error of a command that needs no server advises the right thing', (
     write('README.md', '# A heading\n\nSome words, with a comma.\n');
     write('empty.bin', '');
     write('cut.bin', log.subarray(0, 2_000));
-    write('unsupported.yaml', policyOf('    require: [identity, runtime]', '    keys: {format: never}'));
+    write('unsupported.yaml', policyOf('    require: [identity, runtime]', '    reaction: evict'));
     write('text.yaml', policyOf('    boot: {cmdline: {forbid: "init="}}'));
     write('method.yaml', policyOf('    enrolment: [cloud]'));
     write('tab.yaml', 'groups:\n\t- name: all\n');
@@ -62,10 +62,10 @@ describe('an error of a command that needs no server advises the right thing', (
 
   for (const [what, args, code, says] of [
     [
-      'a key that this version does not have yet',
+      'a value that this version does not have yet',
       ['policy', 'check', 'unsupported.yaml'],
       1,
-      [':7: groups.0.keys: not supported by this version: keys'],
+      [':7: groups.0.reaction: not supported by this version'],
     ],
     [
       'a text where a list belongs',

@@ -4,6 +4,7 @@ const tpm = () => import('./parsers/tpm.ts');
 const logs = () => import('./parsers/event-log.ts');
 const certificates = () => import('./parsers/certificates.ts');
 const messages = () => import('./parsers/messages.ts');
+const keys = () => import('./parsers/keys.ts');
 const documents = () => import('./parsers/documents.ts');
 const disk = () => import('./parsers/disk.ts');
 const firewall = () => import('./parsers/firewall.ts');
@@ -39,6 +40,8 @@ export const parsers: ParserList = {
   'agent-message': async () => (await messages()).agentMessage,
   'server-message': async () => (await messages()).serverMessage,
   'binary-frame': async () => (await messages()).binaryFrames,
+  'key-request': async () => (await keys()).keyRequest,
+  'key-release': async () => (await keys()).keyRelease,
   facts: async () => (await messages()).facts,
   'loader-file-list': async () => (await messages()).loaderFileList,
   'initrd-list': async () => (await messages()).initrdLists,

@@ -30,6 +30,7 @@ const apart: ReadonlyMap<string, string> = new Map([
   ['parseJsonPath', 'an argument of the command line: template.property.test.ts'],
   ['parseCustomColumns', 'an argument of the command line: template.property.test.ts'],
   ['parseBackupName', 'one regular expression, of a name of a file'],
+  ['parseHeaderFrame', 'cuts 16 bytes off; what is left goes to luks-header'],
   ['parseOwner', 'asks parsePlace and parseForm of each text'],
   ['parseVerdict', 'a row of our own database'],
   ['parseParts', 'a row of our own database'],

@@ -9,6 +9,7 @@ const printed: readonly (readonly [file: string, argv: readonly string[]])[] = [
   ['attest-server/config.schema.json', ['attest-server/main.ts', 'schema']],
   ['agent/config.schema.json', ['agent/main.ts', 'schema']],
   ['agent/gate/config.schema.json', ['agent/main.ts', 'schema', 'gate']],
+  ['agent/unlock/config.schema.json', ['agent/main.ts', 'schema', 'unlock']],
 ];
 
 /** The schemas by which editors and the chart know what the programs take. */

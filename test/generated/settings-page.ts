@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { agentSettings } from '../../agent/config.ts';
 import { gateSettings } from '../../agent/gate/config.ts';
 import { brokerSettings } from '../../agent/tpm-broker/config.ts';
+import { unlockSettings } from '../../agent/unlock/config.ts';
 import { formerServerSettings, serverSettings } from '../../attest-server/config.ts';
 import type { FormerSettings, Setting, Settings } from '../../attest-server/settings/settings.ts';
 
@@ -20,6 +21,9 @@ export function settingsPage(): string {
     '## Gate',
     'Read by [`assay-agent gate`](gate.md).',
     settingsTable(gateSettings),
+    '## Disk keys',
+    'Read by [`assay-agent unlock`, `format` and `cap`](disk-keys.md).',
+    settingsTable(unlockSettings),
     '## TPM broker',
     'Read by [`assay-agent tpm-broker`](privileges.md#the-tpm-broker), which has no file: variables and flags alone.',
     settingsTable(brokerSettings),
@@ -38,7 +42,7 @@ and its line in the file, and exits with 2.
 
 \`assay-server schema > server.schema.json\` writes the [JSON schema](../attest-server/config.schema.json) of the file: editors complete and check
 it where its first line is \`# yaml-language-server: $schema=server.schema.json\`. For the agent's file it is \`assay-agent schema\`, for the gate's
-\`assay-agent schema gate\`. \`assay-server check --config FILE\` looks at settings, policy and the other files without
+\`assay-agent schema gate\`, for disk keys \`assay-agent schema unlock\`. \`assay-server check --config FILE\` looks at settings, policy and the other files without
 [starting anything](kubernetes.md#checking-a-configuration-before-use).`;
 
 function settingsTable(settings: Settings): string {

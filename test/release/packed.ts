@@ -14,7 +14,7 @@ const copied: readonly RegExp[] = [
   /^docs\/(events\.schema\.json|why\.svg)$/,
   /^manifests\/README\.md$/,
   /^attest-server\/roots\/(?:intermediates\/)?SOURCES\.md$/,
-  /^manifests\/(?:host|prometheus)\/[\w.-]+\.(conf|json|path|service|timer|yaml)$/,
+  /^manifests\/(?:host|prometheus)\/[\w.@-]+\.(conf|json|path|service|timer|yaml)$/,
   /^manifests\/(?:base|chart|examples)\/(?:[\w-]+\/)*\w[\w.-]*\.(json|md|tpl|txt|yaml)$/,
   /^manifests\/chart\/\.helmignore$/,
   /^attest-server\/(?:[\w-]+\/)*[\w.-]+\.(pem|yaml)$/,

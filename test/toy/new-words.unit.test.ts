@@ -135,7 +135,7 @@ const role: Addition = {
 const touchedBy = ({ added, edited }: Addition) => [...Object.keys(added), ...Object.keys(edited)];
 
 /** What CONTRIBUTING.md says of a new aspect and of a new supplement is this: their own files, and these of others. */
-describe('a seventh aspect, a fourth supplement and a third role, all of whose words are new', () => {
+describe('a seventh aspect, a fourth supplement and a fourth role, all of whose words are new', () => {
   let folder = '';
   let copy = '';
 

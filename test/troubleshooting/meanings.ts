@@ -13,6 +13,7 @@ export const findingPlaces = [
     'disk',
     'firewall',
     'host',
+    'keys',
     'server',
   ] as const),
   // No part of this version gives it.
@@ -226,6 +227,12 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'Keys are left where other programs can find them, or memory is swapped out unencrypted.',
   ],
 
+  cap_missing: [
+    'disk',
+    'The boot was not capped in time: PCR 15 does not show in each bank that its right to disk keys has ended.',
+  ],
+  cap_reverted: ['disk', 'The boot was capped, and PCR 15 does not show it any more.'],
+
   fw_drift: ['firewall', 'The firewall rules differ from the reference.'],
   fw_missing_chain: ['firewall', 'A chain that the reference or the policy requires is missing.'],
   fw_policy_open: ['firewall', 'The rules let in what the reference keeps out or the policy forbids.'],
@@ -253,14 +260,18 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   evidence_erased: ['server', 'Evidence was erased; the audit log keeps its digests.'],
 
   expired: ['later', 'A value with a limited lifetime has expired.'],
-  root_unmeasured: ['later', 'The root file system was not measured.'],
+  root_unmeasured: [
+    'keys',
+    'Nothing measured or appraises the root file system, so that the node gets no disk key.',
+  ],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
-  escrow_missing: ['later', 'No copy of a volume’s key is kept elsewhere.'],
-  key_cycle: ['later', 'The key of a volume depends on the node that needs it.'],
-  key_subject_mismatch: ['later', 'A key was requested under a name other than the node’s.'],
-  key_withheld: ['later', 'A key was not released.'],
-  lease_consumed: ['later', 'The lease of a key was used already.'],
-  lease_exhausted: ['later', 'The lease of a key is used up.'],
-  cap_missing: ['later', 'The PCR that ends the use of keys was not extended.'],
-  cap_reverted: ['later', 'The PCR that ends the use of keys has its earlier value.'],
+  escrow_missing: ['keys', 'The policy names no recipient who could recover the volume.'],
+  key_cycle: ['later', 'The server stands on the volume whose key it would have to release.'],
+  key_subject_mismatch: ['keys', 'A node asked for the key of a volume that belongs to another node or TPM.'],
+  key_withheld: ['keys', 'The server releases no key, for a reason that has no code of its own.'],
+  lease_consumed: [
+    'keys',
+    'A key was asked for after this boot had been capped: it was told to get no more keys.',
+  ],
+  lease_exhausted: ['keys', 'This boot got the key of the volume as often as one boot may.'],
 };

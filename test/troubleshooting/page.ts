@@ -37,6 +37,7 @@ const titles: Readonly<Record<FindingPlace, readonly [string, string]>> = {
   disk: ['Disks', 'aspect `disk`'],
   firewall: ['Firewall', 'aspect `firewall`'],
   host: ['The running host', 'aspect `host`'],
+  keys: ['Disk keys', 'no aspect: the server answers with these when a node or a person asks for a key'],
   server: ['Server and cluster', 'no aspect: these are not findings about a node’s evidence'],
   later: ['Not given by this version', ''],
 };

@@ -19,13 +19,23 @@ export interface Guest extends AsyncDisposable {
   readFile(path: string): Promise<Buffer>;
   /** A command of the shell of a node (node-image.ts): what it printed. @throws Error where its status is not 0 */
   shell(command: string): Promise<string>;
+  readonly console: Console;
+}
+
+/** The first serial port, where a person sits. */
+export interface Console {
+  /** Everything that was printed since power on. */
+  text(): Promise<string>;
+  /** What a person types, with `\n` for the key Enter. */
+  type(text: string): void;
 }
 
 export interface Hardware {
   /** MiB; default 1024. */
   readonly memory?: number;
-  /** Images of disks beside the one it boots from; what is written to them is gone with the boot. */
+  /** Images of disks beside the one it boots from; what is written to them is gone with the boot, unless `isKept`. */
   readonly disks?: readonly string[];
+  readonly isKept?: boolean;
   /** A port of the loopback here that the guest reaches as 10.0.2.100:9000; it reaches nothing else. */
   readonly port?: number;
 }
@@ -61,9 +71,9 @@ export async function makeMachine(banks: readonly PcrBank[] = ['sha256']): Promi
 async function bootGuest(
   own: string,
   tpmDir: string,
-  { memory = 1024, disks = [], port }: Hardware,
+  { memory = 1024, disks = [], isKept = false, port }: Hardware,
 ): Promise<Guest> {
-  const [control, serial] = [`${own}.tpm`, `${own}.serial`];
+  const [control, serial, keyboard] = [`${own}.tpm`, `${own}.serial`, `${own}.keyboard`];
   await copyFile(join(firmware, 'OVMF_VARS_4M.fd'), `${own}.vars`);
   const swtpm = await startDaemon('swtpm', [
     ...['socket', '--tpm2', '--tpmstate', `dir=${tpmDir}`, '--ctrl', `type=unixio,path=${control}`],
@@ -80,12 +90,13 @@ async function bootGuest(
     ...['-drive', `if=none,id=disk,format=raw,snapshot=on,file=${own}.img`],
     ...['-device', 'virtio-blk-pci,drive=disk,bootindex=1'],
     ...disks.flatMap((file, index) => [
-      ...['-drive', `if=none,id=disk${index},format=raw,snapshot=on,file=${file}`],
+      ...['-drive', `if=none,id=disk${index},format=raw,snapshot=${isKept ? 'off' : 'on'},file=${file}`],
       ...['-device', `virtio-blk-pci,drive=disk${index}`],
     ]),
     ...(port === undefined ? [] : network(port)),
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
-    ...['-serial', `file:${own}.console`, '-serial', `unix:${serial},server=on,wait=off`],
+    ...['-chardev', `socket,id=console,path=${keyboard},server=on,wait=off,logfile=${own}.console`],
+    ...['-serial', 'chardev:console', '-serial', `unix:${serial},server=on,wait=off`],
   ]);
   const consoleText = () => readFile(`${own}.console`, 'latin1');
   const end = async () => {
@@ -100,6 +111,9 @@ async function bootGuest(
     await end();
     throw new Error(`the virtual machine did not start: ${(await consoleText()).slice(-2000)}`);
   }
+  const typing = await connected(keyboard);
+  // What is printed is in the file.
+  typing?.resume().on('error', () => {});
   const ask = async (request: string, within = 30_000) => {
     line.send(request);
     const answer = await line.next(within);
@@ -116,7 +130,9 @@ async function bootGuest(
       if (status !== '0') throw new Error(`${command}: ended with ${status}: ${output.slice(-600)}`);
       return output;
     },
+    console: { text: consoleText, type: (text) => typing?.write(text.replaceAll('\n', '\r')) },
     [Symbol.asyncDispose]: async () => {
+      typing?.destroy();
       line.send('off');
       await Promise.race([machine.ended, sleep(10_000)]);
       await end();

@@ -9,6 +9,7 @@ import {
 } from '../../api/api.ts';
 import { listOf } from '../../api/list.ts';
 import { policyRevisionView } from '../../api/policy-api.ts';
+import { volumeView } from '../../api/volume-api.ts';
 import { auditActionNames } from '../../formats/audit.ts';
 import { revisionOf } from '../../formats/policy-label.ts';
 import { referenceKinds } from '../../formats/reference.ts';
@@ -50,6 +51,9 @@ const atServer = {
     (await client.get('/v1/policy/history', listOf(policyRevisionView))).items.map(({ digest }) =>
       revisionOf(digest),
     ),
+  volumes: async (client: Client) => [
+    ...new Set((await client.get('/v1/volumes', listOf(volumeView))).items.map(({ name }) => name)),
+  ],
   candidates: async (client: Client) => [
     ...new Set((await client.get('/v1/enrolments', listOf(candidateView))).items.map(({ node }) => node)),
   ],
@@ -96,6 +100,7 @@ const names: Readonly<Record<string, ValueKind>> = {
   group: 'groups',
   name: 'references',
   node: 'nodes',
+  volume: 'volumes',
   file: 'files',
   bundle: 'files',
 };

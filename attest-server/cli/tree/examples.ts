@@ -121,6 +121,13 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay enrol revoke worker-1 --reason "the board was exchanged"',
     'assay enrol revoke worker-1 --reason "it was taken over" --erase-evidence',
   ],
+  'disk init': ['assay disk init worker-1 --volume docker --path /var/lib/docker'],
+  'disk list': ['assay disk list', 'assay disk list worker-1 -o wide'],
+  'disk remove': ['assay disk remove worker-1 docker'],
+  'disk escrow': [
+    'assay disk escrow worker-1 docker -f worker-1-docker.age',
+    'assay disk escrow worker-1 docker -f worker-1-docker.age --header worker-1-docker-header.age',
+  ],
   'token create': [
     'assay token create --name alice --role operator --ttl 8h',
     'assay token create --name grafana --role reader',

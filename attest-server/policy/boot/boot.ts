@@ -10,10 +10,9 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { QuotedBank } from '../../verify/quote.ts';
 import type { ReadInitrd } from '../../verify/read-initrd.ts';
 import type { PartName } from '../../wire/evidence.ts';
-import { pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Aspect, AspectJudgement, Judge, JudgedNode, PreparedAspect } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
@@ -62,6 +61,7 @@ import {
 import { bootsLike, revokedIn } from './revoked.ts';
 import { type BootRules, goesByNode, needsLog } from './rules.ts';
 import { bootRules, bootSchema } from './schema.ts';
+import { uncapped } from './uncapped.ts';
 import { type UnknownBoot, unknownValues } from './unknown.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
@@ -182,8 +182,8 @@ function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
 interface BootInputs extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   /** SHA-256 of the measured PCRs, all but 10: what the kernel found in them when it started is `shown`. */
   readonly measured: string;
-  /** PCRs that are not measured ones count where references name them. */
-  readonly banks: Keyed<readonly QuotedBank[]>;
+  /** PCRs that are not measured ones count where references name them. By its logs it is known what of PCR 15 is the cap. */
+  readonly quoted: Keyed<Pick<Proven, 'banks' | 'cap'>>;
   /** By its logs, the files of its loader and what the node says of its command line, beside the measured PCRs. */
   readonly boot: Keyed<ReplayedBoot | null>;
   readonly sentBootLog: boolean;
@@ -201,18 +201,19 @@ interface BootInputs extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
 }
 
 function madeFrom(
-  { boot, facts, firmwareVersion, banks, measuredDigest }: Proven,
+  proven: Proven,
   { name, past }: JudgedNode,
   { shown, gave, cause }: AggregateClaim,
   ready: PreparedBoot,
   at: number,
 ): BootInputs {
+  const { boot, facts, firmwareVersion, banks, measuredDigest } = proven;
   const hasUnseen = boot !== null && boot.state.unexplained.length > 0;
   const read = ready.initrds === null || boot === null ? noInitrds : boot.initrds;
   const commandLine = facts?.host?.commandLine ?? null;
   return {
     measured: measuredDigest,
-    banks: keyed(ready.unmeasured.length === 0 ? nothingElse : [valuesOf(ready.unmeasured, banks)], banks),
+    quoted: keyed(ready.unmeasured.length === 0 ? nothingElse : [valuesOf(ready.unmeasured, banks)], proven),
     boot: keyed(
       boot === null ? nothingElse : [boot.digest, boot.userSpaceDigest, boot.filesDigest, commandLine],
       boot,
@@ -241,7 +242,7 @@ const noInitrds: readonly ReadInitrd[] = [];
 const knowsNone = keyed([], noInitrds);
 
 /** Which PCRs of which bank are quoted stands in the measured digest. */
-function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string {
+function valuesOf(pcrs: readonly number[], banks: readonly PcrValues[]): string {
   return banks.flatMap((bank) => pcrs.map((pcr) => pcrValue(bank, pcr)?.toString('hex') ?? '')).join('');
 }
 
@@ -259,11 +260,11 @@ function judgeMade(
 ): { readonly judgement: AspectJudgement; readonly outcome: AggregateOutcome } {
   const active = ready.set.active.filter(({ expires }) => made.expiredBy < expires);
   const measured = made.boot.value;
-  const banks = made.banks.value;
+  const banks = uncapped(made.quoted.value);
   const judged =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
-      : judgeLog(ready, active, measured, made);
+      : judgeLog(ready, active, measured, banks, made);
   const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
     made.denied === null ? null : deniedTpmFirmware(made.denied),
@@ -275,7 +276,7 @@ function judgeMade(
   const enough: readonly PartName[] = isShown(made) ? shown : [];
   const besides = asReferenced
     ? { findings, knownBy: null }
-    : withOutOfForceNote(judged, ready, active, made);
+    : withOutOfForceNote(judged, ready, active, banks, made);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
   const isByValues = measured === null && !asReferenced;
@@ -317,7 +318,7 @@ function demandOf(
   { rules }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot | null,
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
 ): string | null {
   if (rules.aggregate === 'required') return 'The policy demands it (boot.aggregate).';
   if (!active.some(({ reference }) => reference.aggregate === 'required')) return null;
@@ -338,10 +339,10 @@ function withOutOfForceNote(
   { findings, unknown }: BootJudgement,
   { set, idle, rules }: PreparedBoot,
   active: readonly PreparedReference[],
+  banks: readonly PcrValues[],
   made: BootInputs,
 ): ReturnType<typeof withOutOfForce> {
   const measured = made.boot.value;
-  const banks = made.banks.value;
   const node = made.node ?? '';
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
@@ -357,7 +358,8 @@ function judgeLog(
   { group, rules, set, revocations, initrds }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot,
-  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: BootInputs,
+  banks: readonly PcrValues[],
+  { node, initrds: read, initrdWait, expiredBy }: BootInputs,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
@@ -389,7 +391,7 @@ function judgeLog(
 function judgeValues(
   { group, rules, set }: PreparedBoot,
   active: readonly PreparedReference[],
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
   sentBootLog: boolean,
 ): BootJudgement {
   const findings: Finding[] = sentBootLog ? [bootLogGone] : [];

@@ -10,6 +10,8 @@ import { replays } from './replays.ts';
 import { measuresSecureBootOff } from './secure-boot.ts';
 import { changeOf, nameOf } from './sentence.ts';
 
+type LoggedBoot = Pick<ReplayedBoot, 'digest' | 'log' | 'problems'>;
+
 /**
  * Names the cause why no active reference matches, by comparison with the closest: the first event that differs, or
  * the PCR where no event explains it.
@@ -17,7 +19,7 @@ import { changeOf, nameOf } from './sentence.ts';
 export function explainMismatch(
   references: readonly PreparedReference[],
   quotes: readonly PcrValues[],
-  boot: ReplayedBoot | null,
+  boot: LoggedBoot | null,
 ): Finding {
   const closest = closestReference(references, quotes);
   if (closest === null) return noSharedBank(references, quotes);
@@ -78,7 +80,7 @@ function noSharedBank(references: readonly PreparedReference[], quotes: readonly
   };
 }
 
-function byPcr({ prepared, bank, differing }: ClosestReference, boot: ReplayedBoot | null): Finding {
+function byPcr({ prepared, bank, differing }: ClosestReference, boot: LoggedBoot | null): Finding {
   const name = prepared.reference.name;
   const pcr = differing[0] ?? null;
   const value = (of: ReferenceBank | PcrValues) => {
@@ -111,7 +113,7 @@ function byEvent(
   difference: EventDifference,
   reference: string,
   bank: PcrBank,
-  boot: ReplayedBoot | null,
+  boot: LoggedBoot | null,
 ): Finding {
   const { pcr, expected, actual } = difference;
   const [code, component] = causeOf(difference, bank);

@@ -6,6 +6,7 @@ import type { JudgedStage } from './judged-stage.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import { isComparedBy, type PreparedReference, prepareReference } from './reference-set.ts';
 import { bootsLike, has, isCode } from './revoked.ts';
+import { uncapped } from './uncapped.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** An active reference that affirms what another one names, too. */
@@ -44,8 +45,10 @@ export function sharedWith(
 /** Whether boots of a group are like this reference, as far as it names them; for references of boots only. */
 export function likeness(subject: Reference): (proven: Proven, group: PolicyGroup) => boolean {
   const byGroup = new Map<string, PreparedReference>();
-  return ({ boot, banks }, group) => {
+  return (proven, group) => {
     if (!counts(subject, group)) return false;
+    const { boot } = proven;
+    const banks = uncapped(proven);
     const rules = group.rules.boot;
     const prepared = byGroup.get(group.name) ?? prepareReference(subject, rules.masks);
     byGroup.set(group.name, prepared);

@@ -1,7 +1,9 @@
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
+import type { BootCap } from '../../verify/boot-cap.ts';
 import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
+import { capPcr } from '../../wire/cap.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isCutOff, type ParsedCommandLine } from '../command-line.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
@@ -47,7 +49,7 @@ export interface VouchedBoot {
   readonly quotes: (pcr: number) => boolean;
   /** The PCR among 12 and 13 that holds something which no log explains: null if all is well. */
   readonly unexplained: number | null;
-  /** The PCR was quoted, and the log replays onto it. */
+  /** The PCR was quoted, and the log replays onto it; of PCR 15 the log of user space, too, and the cap. */
   readonly vouches: (pcr: number) => boolean;
   readonly judgedByRule: (referenced: ComponentName) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
@@ -67,7 +69,7 @@ export interface JudgedComponent {
  * @param seen `all`: where boots are only compared, what a log calls a configuration file is one
  */
 export function vouchedBoot(
-  { digest, log, state, problems, userSpace = [] }: ReplayedBoot,
+  { digest, log, state, problems, cap, userSpace = [] }: ReplayedBoot,
   banks: readonly PcrValues[],
   rules: BootRules,
   known: readonly PreparedReference[],
@@ -122,12 +124,17 @@ export function vouchedBoot(
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
     unexplained:
       addOnPcrs.find((pcr) => banks.some((bank) => isExtended(bank, pcr)) && !isExplained(pcr)) ?? null,
-    vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
+    vouches: (pcr) =>
+      (quoted & (1 << pcr)) !== 0 && replays(problems, pcr) && (pcr !== capPcr || isCapExplained(cap)),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
     componentAt: (event) => components[indexOf(components, event)],
     lineOf: ({ text }) => (text === null || isCutOff(text) ? null : lineOf(text)),
     texts: commandTexts(components, rules, known),
   };
+}
+
+function isCapExplained(cap: BootCap): boolean {
+  return cap.values().every(({ state }) => state !== 'unexplained');
 }
 
 function commandTexts(

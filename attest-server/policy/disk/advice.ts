@@ -61,6 +61,19 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Remove what the reason names, and encrypt the volume with another key if others may have seen it.',
     'If it is swap, switch that off (swapoff --all, /etc/fstab), encrypt it with a random key (/etc/crypttab), or allow it in the policy (disk.swap: any).',
   ].join('\n'),
+  cap_missing: [
+    'Until PCR 15 is extended, whoever is root on the node can ask for its disk keys. On the node, see whether the unit that does it ran:',
+    '  systemctl status assay-cap',
+    'If it is not installed, install it, or leave lease out of the policy. It runs at the next boot:',
+    '  systemctl reboot',
+    'If it ran, take the node out of service, and find out what answers in its name.',
+  ].join('\n'),
+  cap_reverted: [
+    'If the machine hibernated, that restarted its TPM without a reset. Reboot it, and add nohibernate to its command line.',
+    'If not, somebody put its TPM back to an earlier state, and could ask for the keys of its volumes. Keep the evidence, and take the node out of service:',
+    '  assay bundle NODE -f NODE.json',
+    'Re-encrypt its volumes before they are used again.',
+  ].join('\n'),
 };
 
 /** By what the reason expects: one command on the node shows all that only root can read. */

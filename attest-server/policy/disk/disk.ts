@@ -1,6 +1,6 @@
 /**
  * One aspect: rules, judge, doubts, advice and memory of disks. `layers` walks from a mount down to disks, and
- * `volume-devices` tells which of those are volumes of pods; see `docs/disk.md`.
+ * `volume-devices` tells which of those are volumes of pods; `lease` goes by the cap of the boot. See `docs/disk.md`.
  */
 
 import { LRUCache } from 'lru-cache';
@@ -19,6 +19,7 @@ import { draftDisk, observeDisk } from './draft.ts';
 import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
+import { judgeLease, type LeaseJudgement, withLease } from './lease.ts';
 import { type MeasuredTables, measuredTables, measuredText } from './measured-tables.ts';
 import { type DiskMemory, volumeMarks } from './memory.ts';
 import type { DiskRules } from './rules.ts';
@@ -60,6 +61,7 @@ export const disk: Aspect<'disk', DiskRules> = {
         isListed: ima !== null && 'head' in ima,
         shared: keyed([sharedText(node.sharedVolumes)], node.sharedVolumes),
         expiredBy: expiredAt(at),
+        lease: judgeLease(rules, node),
       }),
       (made) => judgePart(made, rules, enrolled),
       { slot: ({ node }) => node, most: remembers ? mostRemembered : 0 },
@@ -69,12 +71,14 @@ export const disk: Aspect<'disk', DiskRules> = {
     return {
       judgedTo: (node) => heads.get(node) ?? null,
       judge({ parts, ima }, node, at) {
-        if (parts.disk === undefined) return unread(isRequired && !isSaidUnread(node) ? [noPart] : []);
+        const unreadFor = (findings: readonly Finding[]) =>
+          withLease(unread(findings), judgeLease(rules, node).value);
+        if (parts.disk === undefined) return unreadFor(isRequired && !isSaidUnread(node) ? [noPart] : []);
         const tables = measuredTables(ima);
         if (tables.size > 0 && ima !== null && 'head' in ima) heads.set(node.name, ima.head);
         else heads.delete(node.name);
         const judgement = judged(parts.disk, tables, ima, node, at);
-        return judgement ?? unread([unreadPart('it was only named, and nobody has it')]);
+        return judgement ?? unreadFor([unreadPart('it was only named, and nobody has it')]);
       },
     };
   },
@@ -93,10 +97,11 @@ interface DiskInputs {
   readonly shared: Keyed<readonly SharedVolume[]>;
   /** Milliseconds since the epoch: which references have. */
   readonly expiredBy: number;
+  readonly lease: Keyed<LeaseJudgement>;
 }
 
 function judgePart(
-  { node, part, measured, isListed, shared, expiredBy }: DiskInputs,
+  { node, part, measured, isListed, shared, expiredBy, lease }: DiskInputs,
   rules: DiskRules,
   enrolled: EnrolledReferences,
 ): AspectJudgement | null {
@@ -113,7 +118,7 @@ function judgePart(
   const findings = [...copies, ...own.findings].map((finding) => ({ ...finding, evidence }));
   const isWhole = !findings.some(({ code }) => code === 'facts_unavailable');
   const isInspected = !('fault' in parsed) && !('cause' in parsed.inspected);
-  return {
+  const judgement: AspectJudgement = {
     findings,
     affirmed: own.affirmed && copies.length === 0,
     references: own.references,
@@ -124,6 +129,7 @@ function judgePart(
     // What is measured later would be missed, and what was measured would not count any more.
     ...(tables.size > 0 && { wants: ['ima'] as const }),
   };
+  return withLease(judgement, lease.value);
 }
 
 /** One for each group of nodes: nodes with the same key usually have the same UUID. */

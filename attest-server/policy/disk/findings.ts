@@ -1,6 +1,8 @@
 import type { Inspected } from '../../wire/disk.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import type { Mount } from '../../wire/mount-table.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
+import type { UncappedBank } from '../cap.ts';
 import type { Finding } from '../finding.ts';
 import type { DiskRules } from './rules.ts';
 
@@ -248,6 +250,27 @@ export function sharedKey(what: string, names: readonly string[], source: Findin
     ...diskFinding('luks_key_shared', text, { expected: 'a volume key of its own', actual: others }),
     source,
   };
+}
+
+export function capMissing(uncapped: readonly UncappedBank[]): Finding {
+  const names = uncapped.map(({ bank }) => bank).join(', ');
+  const unexplained = uncapped.filter(({ state }) => state === 'unexplained').map(({ bank }) => bank);
+  const text =
+    unexplained.length === 0
+      ? `PCR 15 is not capped (${names}): whoever is root on the node can ask for its disk keys.`
+      : `PCR 15 holds something that no log explains (${unexplained.join(', ')}), so that nobody knows whether it is capped.`;
+  const actual = uncapped.map(({ bank, state }) => `${bank} ${state}`).join(', ');
+  return {
+    ...diskFinding('cap_missing', text, { expected: 'PCR 15 capped in each bank', actual }),
+    source: 'tpm',
+  };
+}
+
+export function capReverted(banks: readonly PcrBank[]): Finding {
+  const names = banks.join(', ');
+  const text = `PCR 15 was capped in this boot (${names}), and the TPM quotes it without the cap now: it restarted without a reset, or was put back to an earlier state.`;
+  const values = { expected: 'the cap until the TPM is reset', actual: `without the cap in ${names}` };
+  return { ...diskFinding('cap_reverted', text, values), source: 'tpm' };
 }
 
 /** Words of others in a text of ours. */

@@ -14,6 +14,8 @@ export interface DiskRules {
   readonly swap: 'encrypted' | 'any';
   /** Volumes of pods whose data is not the kubelet's: `report` leaves them to their owners. */
   readonly volumes: 'report' | 'encrypted';
+  /** `required`: each boot must be capped once its disks are open, so that nobody gets their keys after that. */
+  readonly lease: 'none' | 'required';
 }
 
 export interface ProtectedPath {
@@ -47,4 +49,5 @@ export const defaultDiskRules: DiskRules = {
   references: null,
   swap: 'encrypted',
   volumes: 'report',
+  lease: 'none',
 };

@@ -63,6 +63,11 @@ export const diskSchema = z
       .describe(
         'volumes of pods below the folder of the kubelet (csi, nfs, iscsi, fc, local, …). report: whether they are encrypted is for their owners; encrypted: this node must encrypt each, which it never does for one that comes over a network. Default report',
       ),
+    lease: z
+      .enum(['none', 'required'])
+      .describe(
+        'required: each boot of a node whose disk keys the server keeps must be capped within a minute (PCR 15), so that nobody gets the keys after that; it counts from the first boot on that begins after the node was capped once, or a key was kept for it. Default none',
+      ),
   })
   .partial()
   .describe(

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { suggestion } from '../../formats/nearest.ts';
 import { builtAspects } from '../aspects.ts';
 import type { LocatedFault } from './policy-error.ts';
-import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
+import { knownKeys, unsupported } from './policy-schema.ts';
 
 type Path = LocatedFault['path'];
 
@@ -44,7 +44,6 @@ function unknownKey(path: Path, key: string, suggest: Suggest): string {
   const known = knownKeys(path);
   if (path[0] === 'groups' && path[2] === 'severity' && path.length === 3)
     return `no reason code${suggest(key, known)}`;
-  if (path[0] === 'groups' && path.length === 2 && notBuilt.includes(key)) return `${unsupported}: ${key}`;
   return `unknown key${suggest(key, known)}`;
 }
 

@@ -19,6 +19,7 @@ export function policyGroup(given: unknown): PolicyGroup {
     rules: rulesOf(file),
     freshness: file.freshness ?? null,
     gate: file.gate ?? holdsWithoutEnd,
+    ...(file.keys !== undefined && { keys: { ...file.keys, from: file.keys.from ?? null } }),
     severity: file.severity,
   };
 }

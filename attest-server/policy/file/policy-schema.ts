@@ -4,6 +4,7 @@ import { gateActions, longestGateTimeout } from '../../wire/gate.ts';
 import { reasonCodes } from '../../wire/reasons.ts';
 import { modes, severities } from '../../wire/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
+import { isNetwork, isRecipient } from '../keys.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
 /** The fault of a field or value that the grammar knows and this version does not build. */
@@ -95,6 +96,28 @@ const groupBase = z.strictObject({
     })
     .optional()
     .describe('for nodes with a gate before kubelet (docs/gate.md); default: it waits without end'),
+  keys: z
+    .strictObject({
+      recoveryRecipients: z
+        .array(z.string().max(128).refine(isRecipient, 'not an age recipient (age1…), or mistyped'))
+        .min(1, 'empty, so that nobody could open a disk without the server')
+        .max(16)
+        .describe('age recipients, each of whom can open every disk of these nodes without the server'),
+      from: z
+        .array(z.string().refine(isNetwork, 'not a network, such as 10.0.0.0/8'))
+        .min(1, 'empty, so that no node could get a key; leave it out for any network')
+        .max(64)
+        .optional()
+        .describe('networks from which a node may ask for its key; default: any'),
+      allowUnmeasuredRoot: z
+        .boolean()
+        .default(false)
+        .describe(
+          'true: a node gets its key although nothing that was measured vouches for its root file system, as on stock distributions',
+        ),
+    })
+    .optional()
+    .describe('keys of the disks of these nodes (docs/disk-keys.md); default: none is given to them'),
   reaction: z.literal('none', unsupported).optional(),
   severity: z
     .partialRecord(z.enum(reasonCodes), z.enum(severities))
@@ -124,9 +147,6 @@ export function policyJsonSchema(): object {
   return { $schema, title: 'Assay policy, assay.dev/v1', ...rest };
 }
 
-/** Keys that the grammar knows and this version does not build: refused, since ignoring them would promise a check. */
-export const notBuilt: readonly string[] = ['keys'];
-
 const grammar = z.toJSONSchema(policySchema, { io: 'input' });
 
 /** Keys that the grammar knows at a place, to find the one that was meant; empty if there is none. */
@@ -137,7 +157,6 @@ export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
       typeof step === 'number' ? memberOf(place, 'items') : memberOf(memberOf(place, 'properties'), step);
   const names = memberOf(place, 'propertyNames');
   const keys = Object.keys(memberOf(place, 'properties') ?? {});
-  if (path.length === 2) keys.push(...notBuilt);
   return path.at(-1) === 'severity' && names !== undefined ? reasonCodes : keys;
 }
 

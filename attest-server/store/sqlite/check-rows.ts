@@ -53,6 +53,9 @@ const shapes: Readonly<Record<string, RegExp>> = {
   clock: /^\d{1,20}$/,
   role: /^(reader|operator|admin)$/,
   boot_id: /^[\x20-\x7e]*$/,
+  uuid: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
+  header_digest: hex64,
+  lease_id: /^[0-9a-f]{32}$/,
 };
 
 /** The last millisecond of the year 9999. */

@@ -373,6 +373,37 @@ const migrations: readonly string[] = [
    insert into audit_readers select 'webhook', seq from webhook_position;
 
    drop table webhook_position;`,
+
+  // 27: disk keys.
+  `create table volumes (
+     uuid text primary key,
+     node text not null,
+     ek_digest text not null references nodes (ek_digest),
+     name text not null,
+     path text not null,
+     key_id text not null,
+     wrapped_key blob not null,
+     recovery_key_id text,
+     wrapped_recovery blob,
+     recovery_escrow blob not null,
+     header_escrow blob,
+     header_digest text,
+     created_at integer not null,
+     created_by text not null,
+     formatted_at integer,
+     unique (ek_digest, name)
+   ) strict, without rowid;
+
+   create table leases (
+     lease_id text primary key,
+     ek_digest text not null,
+     volume text not null,
+     reset_count integer not null,
+     deliveries integer not null,
+     delivered_at integer not null,
+     capped_at integer,
+     unique (ek_digest, volume, reset_count)
+   ) strict, without rowid;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

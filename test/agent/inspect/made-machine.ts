@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { parseLuksHeader } from '../../../agent/inspect/luks-header.ts';
+import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
 
 const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 20 };
 const passphrase = Buffer.from('correct horse');

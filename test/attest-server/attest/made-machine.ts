@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
@@ -13,6 +14,7 @@ import { checkAttestationKey } from '../../../attest-server/verify/attestation-k
 import type { Parts } from '../../../attest-server/wire/evidence.ts';
 import { limits, timings } from '../../../attest-server/wire/limits.ts';
 import type { Challenge } from '../../../attest-server/wire/messages.ts';
+import { purposeOf, type Role } from '../../../attest-server/wire/roles.ts';
 import { bootPolicy } from '../boot-policy.ts';
 import { type ForgedTpm, forgedTpm, type Occasion } from '../forged-tpm.ts';
 import { partOf } from '../verify/made-by-hand.ts';
@@ -27,6 +29,7 @@ export interface MadeMachine {
   answer(
     at: number,
     change?: NonNullable<Parameters<typeof madeQuote>[2]> & {
+      readonly by?: Role;
       readonly occasion?: Partial<Occasion>;
       readonly userSpace?: Buffer;
       readonly disk?: Buffer;
@@ -71,6 +74,8 @@ export function madePorts(
     answerWithin: timings.answerWithin,
     challengeEvery: timings.challengeEvery,
     askAgain: () => {},
+    decideKey: () => assert.fail('no key is asked for'),
+    hasLease: () => false,
     silenceOf: () => null,
     inForce: () => inForce,
     earlier: { known: () => null, read: async () => null, pathsOf: () => [] },
@@ -123,7 +128,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       ak: checkAttestationKey(tpm.ak.publicArea, akName),
       banks,
     },
-    answer(at, { occasion = {}, userSpace, disk, firewall, ...quoted } = {}) {
+    answer(at, { by = 'agent', occasion = {}, userSpace, disk, firewall, ...quoted } = {}) {
       const nonce = randomBytes(32);
       const made: Occasion = { node: name, hello, channel, ...occasion };
       const all = { resetCount: 7, restartCount: 1, clock: BigInt(at), ...quoted };
@@ -137,7 +142,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       };
       const challenge: Challenge = {
         type: 'challenge',
-        purpose: 'attest',
+        purpose: purposeOf(by),
         nonce: nonce.toString('base64'),
         selection,
         holds: [],
@@ -145,7 +150,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         within: 30,
       };
       return {
-        by: 'agent',
+        by,
         evidence: tpm.evidenceOfParts(challenge, made, sent, (signed) => madeQuote(tpm.ak, signed, all)),
         nonce,
         channel,

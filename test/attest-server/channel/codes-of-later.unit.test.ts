@@ -50,6 +50,8 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     trusts() {},
     gateOf: () => ({ mode: 'enforce', proven: false, codes: [], timeout: null, onTimeout: 'hold' }),
     gateOpened() {},
+    async leaseReported() {},
+    async keepHeader() {},
     refused() {},
     gaveWay() {},
     failed: assert.ifError,

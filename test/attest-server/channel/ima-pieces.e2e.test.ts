@@ -67,6 +67,8 @@ describe("IMA's list in pieces, over a real connection", () => {
       trusts() {},
       gateOf: () => assert.fail('no gate is here'),
       gateOpened() {},
+      async leaseReported() {},
+      async keepHeader() {},
       refused: (code) => void refusals.push(code),
       gaveWay() {},
       failed: (error) => assert.fail(String(error)),

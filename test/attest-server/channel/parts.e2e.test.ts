@@ -5,14 +5,16 @@ import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { askedParts } from '../../../attest-server/policy/aspects.ts';
 import type { PartName } from '../../../attest-server/wire/evidence.ts';
+import { keyRequestOf } from '../../../attest-server/wire/key-request.ts';
 import { limits } from '../../../attest-server/wire/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { assertRefused, introduce, type Peer } from '../attacker.ts';
+import { assertRefused, enrolledNode, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { partWith } from '../policy/firewall/made-firewall.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
+import { madeKeyRequest } from '../wire/made-keys.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
 const bootLog = recordedLog('debian13-uki-systemd');
@@ -174,6 +176,33 @@ describe('connections of one node in two roles', () => {
       const peer = await introduce(world, tpm, node, { hello: role });
       await peer.challenge();
       peer.send({ type: 'changed', what: 'x' });
+      return peer;
+    });
+  });
+
+  it('get no key of a server that holds none, though whoever unlocks disks may ask', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const peer = await introduce(world, tpm, node, { hello: { role: 'unlock' } });
+    const challenge = await peer.challenge();
+    assert.equal(challenge.purpose, 'unlock');
+    const keyRequest = keyRequestOf(madeKeyRequest());
+    peer.send(tpm.evidence(challenge, { node, hello: peer.hello, channel: peer.channel, keyRequest }));
+    const { state, keyRefusal } = await peer.verdict();
+    assert.deepEqual([state, keyRefusal], ['pending', 'key_withheld']);
+    await peer.close();
+  });
+
+  it('get no key by a request that another quote signs (row 59)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    await assertRefused(world, node, 'nonce_invalid', async () => {
+      const peer = await introduce(world, tpm, node, { hello: { role: 'unlock' } });
+      const occasion = { node, hello: peer.hello, channel: peer.channel };
+      const keyRequest = keyRequestOf(madeKeyRequest()).toString('base64');
+      peer.send(tpm.evidence(await peer.challenge(), occasion, { message: { keyRequest } }));
       return peer;
     });
   });

@@ -3,8 +3,10 @@ import { hash } from 'node:crypto';
 import { beforeEach, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { type Action, activationProof, Session } from '../../../attest-server/channel/session.ts';
+import { keyRequestOf } from '../../../attest-server/wire/key-request.ts';
 import { limits } from '../../../attest-server/wire/limits.ts';
 import { binaryFrame, type Challenge, supplementFrame } from '../../../attest-server/wire/messages.ts';
+import { madeKeyRequest } from '../wire/made-keys.ts';
 
 const channel = Buffer.alloc(32, 1);
 const hello = JSON.stringify({
@@ -119,6 +121,16 @@ const known: Step = ['known', (session) => session.identified(null), 'challenge'
 const candidate: Step = ['candidate', (session) => session.identified(wrapped()), 'send activate'];
 const open: readonly Step[] = [greeted, known];
 const openGate: readonly Step[] = [say('hello', hello.replace('"agent"', '"gate"'), 0, 'identify'), known];
+const openUnlock: readonly Step[] = [
+  say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+  known,
+];
+const keyRequest = keyRequestOf(madeKeyRequest()).toString('base64');
+const unlocked = JSON.stringify({
+  type: 'unlocked',
+  leaseId: '00'.repeat(16),
+  headerDigest: '00'.repeat(32),
+});
 
 const tables: Readonly<Record<string, readonly Step[]>> = {
   'an enrolled node is asked at once': [...open, ask(1, 0), say('evidence', evidence(1), 50, 'judge')],
@@ -381,7 +393,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('evidence', evidenceOf(1, {}), 0, 'judge'),
   ],
   'a role that has no row is refused with its hello': [
-    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'refuse malformed'),
+    say('hello', hello.replace('"agent"', '"survey"'), 0, 'refuse malformed'),
     ['known', (session) => session.identified(null)],
   ],
   'nor is a name one that every object has': [
@@ -403,6 +415,29 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('hello', hello.replace('"agent"', '"gate"'), 0, 'identify'),
     say('opened', opened, 0, 'refuse identity_unproven'),
   ],
+  'root of a running node gets no key by its agent': [
+    ...open,
+    say('key request', evidence(1, { keyRequest }), 0, 'refuse role_denied'),
+  ],
+  'a gate gets no key': [
+    ...openGate,
+    say('key request', evidence(1, { keyRequest }), 0, 'refuse role_denied'),
+  ],
+  'whoever unlocks disks may ask for a key': [
+    ...openUnlock,
+    ask(1, 0),
+    say('key request', evidence(1, { keyRequest }), 50, 'judge'),
+  ],
+  'a key request is in the one form that it has': [
+    ...openUnlock,
+    say('key request', evidence(1, { keyRequest: 'AAAA' }), 0, 'refuse malformed'),
+  ],
+  'what became of a lease is passed on': [...openUnlock, say('unlocked', unlocked, 0, 'lease')],
+  'nobody says that before the node is known': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+    say('unlocked', unlocked, 0, 'refuse identity_unproven'),
+  ],
+  'an agent has unlocked nothing': [...open, say('unlocked', unlocked, 0, 'refuse role_denied')],
   'an agent opens no gate': [...open, say('opened', opened, 0, 'refuse role_denied')],
   'a second hello is refused': [...open, say('hello', hello, 0, 'refuse malformed')],
   'an agent of 0.1.0, which says nothing of what it speaks, is refused': [

@@ -8,12 +8,15 @@ import {
   type ApiServer,
   emptyWorld,
   enrolled,
+  now,
   reasonOf,
   referenceOf,
   startApi,
   statusOf,
   verdictOf,
 } from '../http/api-fixture.ts';
+import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
+import { madeNode } from '../store/made-records.ts';
 import { environmentOf, type Ran, runAssay } from './cli-fixture.ts';
 
 const side = (state: NodeState, untrusted = state === 'untrusted') => ({
@@ -31,11 +34,21 @@ const simulated: readonly SimulatedNode[] = [
 describe('a command that is dear', () => {
   const world = emptyWorld();
   let server: ApiServer;
+  let made: MadeVolumes;
   before(async () => {
+    made = await openMadeVolumes(() => now);
+    await made.enrol(madeNode('node-1'));
+    world.volumes = made.volumes;
     server = await startApi(world);
   });
-  after(() => server.close());
-  beforeEach(() => {
+  after(async () => {
+    await server.close();
+    await made[Symbol.asyncDispose]();
+  });
+  beforeEach(async () => {
+    const volume = { name: 'docker', path: '/var/lib/docker', by: 'token:admin' };
+    const [group = assert.fail()] = made.groups;
+    await made.volumes.add({ node: madeNode('node-1'), group, ...volume });
     const at = { firstAt: 0, lastAt: 0, endedAt: 1, by: null, reason: null };
     const text = 'kind: Policy\n';
     const kept = { digest: '333d'.repeat(16), name: 'site', source: 'site.yaml', length: text.length, text };
@@ -79,6 +92,7 @@ describe('a command that is dear', () => {
   }
   const state = () => world.references.find(({ name }) => name === 'workers-7')?.state;
   const changes = () => [state(), ...world.decisions];
+  const volumes = async () => (await made.volumes.list()).length;
 
   const lines = [
     'reference approve workers-7 --reason because',
@@ -92,6 +106,7 @@ describe('a command that is dear', () => {
     'authority finish --force',
     'policy rollback 333d --reason because',
     'policy allow e25b0a91c7d4 --reason because',
+    'disk remove node-1 docker',
   ];
   for (const line of lines) {
     it(`is refused where nobody can be asked, before it asks the server for anything: ${line}`, async () => {
@@ -106,6 +121,7 @@ describe('a command that is dear', () => {
         const { code, out, err, asked } = await assay(line, answer);
         assert.deepEqual([code, out, asked.length, changes()], [1, '', 1, ['staged']], `${answer}`);
         assert.match(err, /^\S.*\n[\s\S]*nothing was changed\n$/);
+        assert.equal(await volumes(), 1);
       }
       assert.deepEqual((await assay(line, ' YES ')).code, 0);
     });
@@ -113,7 +129,7 @@ describe('a command that is dear', () => {
     it(`asks nobody with --yes, and changes nothing with --dry-run: ${line}`, async () => {
       const tried = await assay(`${line} --dry-run`, undefined);
       assert.ok(tried.code === 0 || tried.code === 10, `${tried.code} ${tried.err}`);
-      assert.deepEqual([tried.err, changes()], ['', ['staged']]);
+      assert.deepEqual([tried.err, changes(), await volumes()], ['', ['staged'], 1]);
       assert.notEqual(tried.out, '');
       const both = await assay(`${line} --dry-run --yes`, 'y');
       assert.deepEqual([both.out, both.asked, changes()], [tried.out, [], ['staged']]);

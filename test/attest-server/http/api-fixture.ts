@@ -194,6 +194,8 @@ export interface World {
   backups: ReturnType<ApiPorts['server']['backups']>;
   cluster: Control | null;
   clusterRights: ApiPorts['clusterRights'];
+  /** As when the API starts. */
+  volumes: ApiPorts['volumes'];
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
   webhook: ApiPorts['webhook'];
@@ -257,6 +259,12 @@ export function emptyWorld(): World {
     backups: null,
     cluster: null,
     clusterRights: null,
+    volumes: {
+      list: async () => [],
+      add: async () => null,
+      remove: async () => false,
+      escrow: async () => null,
+    },
     absences: new Map(),
     webhook: null,
     simulated: [],
@@ -446,6 +454,8 @@ export function portsOf(world: World): ApiPorts {
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     clusterRights: world.clusterRights,
+    volumes: world.volumes,
+    groupOf: (node) => groupOf({ groups: world.policyGroups }, node),
     presence: {
       isHidden: (node) =>
         world.absences.get(node)?.goneAt != null && world.nodes.get(node)?.status?.state !== 'untrusted',

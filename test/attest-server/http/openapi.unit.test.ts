@@ -66,6 +66,7 @@ const bodies: Readonly<Record<string, object>> = {
   retireReference: { reason: 'it is old' },
   revokeReference: { reason: 'it is bad' },
   restoreReference: { reason: 'it was a mistake' },
+  createVolume: { node: 'node-1', name: 'docker', path: '/var/lib/docker' },
   createToken: { name: 'alice', role: 'reader' },
   pauseMarking: { reason: 'the night' },
   holdBreaker: { reason: 'the night' },

@@ -13,8 +13,8 @@ export function bankByHand({ bank, mask, values }: PcrValues): QuotedBank {
 
 /** A boot that nothing measured. */
 export function bootByHand(boot: ReplayedBoot, userSpaceDigest: string | null = null): MeasuredBoot {
-  const { digest, log, userSpace = [], problems, state } = boot;
-  return { digest, log, userSpace, problems, state, userSpaceDigest } as MeasuredBoot;
+  const { digest, log, userSpace = [], cap, problems, state } = boot;
+  return { digest, log, userSpace, cap, problems, state, userSpaceDigest } as MeasuredBoot;
 }
 
 /** What a boot was, as values, not as they are derived. */

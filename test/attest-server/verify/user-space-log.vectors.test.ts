@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
+import { readCap } from '../../../attest-server/verify/boot-cap.ts';
 import { hashPart } from '../../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
@@ -25,7 +26,8 @@ const quoted = pcrBanks.map((bank): PcrValues => {
 });
 
 const vouched = (log: Buffer | null) => {
-  const { pcrs } = vouchedPcrs(parseEventLog(firmware), quoted, log && parseUserSpaceLog(log));
+  const [read, later] = [parseEventLog(firmware), log && parseUserSpaceLog(log)];
+  const { pcrs } = vouchedPcrs(read, quoted, later, readCap(read, quoted, later));
   return Array.from({ length: 24 }, (_, pcr) => pcr).filter((pcr) => ((pcrs >>> pcr) & 1) === 1);
 };
 const measured = (log: Buffer | null) =>

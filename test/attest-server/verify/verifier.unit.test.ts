@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import { atOnce } from '../../../attest-server/formats/in-steps.ts';
@@ -8,6 +9,7 @@ import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { Verifier } from '../../../attest-server/verify/verifier.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { capDigest } from '../../../attest-server/wire/cap.ts';
 import type { Parts } from '../../../attest-server/wire/evidence.ts';
 import { bankBytes } from '../../../attest-server/wire/messages.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
@@ -114,6 +116,32 @@ describe('PCR values that a verifier has proven before', () => {
     assert.equal(answer(valuesOf()).banks, banks);
     verifier.forget(akOf(key).name);
     assert.notEqual(answer(valuesOf()).banks, banks);
+  });
+});
+
+describe('the cap of a boot', () => {
+  const capped = (before: string) =>
+    hash('sha256', Buffer.concat([Buffer.from(before, 'hex'), capDigest('sha256')]), 'hex');
+  const zeros = '00'.repeat(size);
+  const measured = held.sha256?.[15] ?? '';
+
+  it('is read once, and anew where PCR 15 or a log is another', () => {
+    const { answer } = opened();
+    const states: [value: string, parts: Parts, state: string, before: string | null][] = [
+      [measured, { boot, userSpace }, 'open', null],
+      [capped(measured), { boot, userSpace }, 'capped', measured],
+      [measured, { boot }, 'unexplained', null],
+      [capped(measured), {}, 'unexplained', null],
+      [zeros, { boot }, 'open', null],
+      [zeros, {}, 'open', null],
+      [capped(zeros), {}, 'capped', zeros],
+    ];
+    for (const [value, parts, state, before] of states) {
+      const { cap } = answer(valuesOf(15, value), parts);
+      const read = cap.get('sha256');
+      assert.deepEqual([read?.state, read?.before?.toString('hex') ?? null], [state, before]);
+      assert.equal(answer(valuesOf(15, value), parts).cap, cap);
+    }
   });
 });
 

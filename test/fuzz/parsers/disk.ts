@@ -93,7 +93,7 @@ class Fault extends Error {}
 
 /** The begin of a device. The checksum of each copy is made right again, else it would end each look. */
 export const luksHeader: FuzzedParser = {
-  sources: ['agent/inspect/luks-header.ts'],
+  sources: ['attest-server/wire/luks-header.ts'],
   form: { kind: 'big-endian' },
   most: 64 * 1024,
   seeds: () => recordings('test/fuzz/seeds/luks-header/*'),

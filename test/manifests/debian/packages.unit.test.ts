@@ -21,11 +21,12 @@ describe('the packages for Debian', () => {
       it(`${recipe.name} starts its own programs by ${name}, and only where it is configured`, () => {
         const text = unitOf(recipe, name, readFileSync(join(host, name), 'utf8'));
         for (const [, started = ''] of text.matchAll(/^ExecStart=(\S+)/gm))
-          assert.match(started, /^\/usr\/bin\/assay-(agent|server)$/);
+          assert.match(started, /^\/usr\/(bin\/assay-(agent|server)|lib\/systemd\/systemd-makefs)$/);
         assert.doesNotMatch(text, /usr\/local/);
         const conditions = [...text.matchAll(/^ConditionPathExists=(.*)$/gm)].map(([, path]) => path);
-        // People enable the gate, and its own configuration is another.
-        assert.deepEqual(conditions, name === 'assay-gate.service' ? [] : [recipe.config]);
+        // People enable the gate and disk keys, whose configuration is another.
+        const isOptIn = /gate|unlock|cap|volume/.test(name);
+        assert.deepEqual(conditions, isOptIn ? [] : [recipe.config]);
       });
 
   it('bring a manual page for each program on PATH', () => {

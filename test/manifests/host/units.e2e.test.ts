@@ -11,6 +11,7 @@ import { inspectedFor, inspectFolder } from '../../../agent/inspect/inspected-fi
 import { readers } from '../../../agent/inspect/out-folder.ts';
 import { netfilterConfig } from '../../../agent/netfilter/config.ts';
 import { brokerSettings } from '../../../agent/tpm-broker/config.ts';
+import { unlockSettings } from '../../../agent/unlock/config.ts';
 import { serverSettings } from '../../../attest-server/config.ts';
 import { withEmpty } from '../../own-namespaces.ts';
 
@@ -81,7 +82,7 @@ for (const [name, settings] of [
 describe('the units of all services', () => {
   it('leave no core dump, which would hold keys, tokens and secrets of the TPM', async () => {
     const names = (await readdir(host)).filter((name) => name.endsWith('.service'));
-    assert.equal(names.length, 6);
+    assert.equal(names.length, 9);
     for (const name of names)
       assert.deepEqual(
         [name, valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE')],
@@ -378,6 +379,63 @@ describe('the unit assay-gate.service', () => {
     assert.equal(gateSettings.openFile.schema.parse(undefined), '/run/assay/gate/open');
     assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), ['assay/gate']);
     assert.deepEqual(valuesOf(text, 'RuntimeDirectoryMode'), ['0700']);
+  });
+});
+
+describe('the units of disk keys', () => {
+  const names = [
+    'assay-unlock@.service',
+    'assay-unlock@.socket',
+    'assay-cap.service',
+    'assay-volume@.service',
+  ];
+  let folder = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n', { mode: 0o755 });
+    for (const name of names) {
+      const installed = `ExecStart=${join(folder, 'assay-agent')}`;
+      await writeFile(join(folder, name), (await unit(name)).replace('ExecStart=assay-agent', installed));
+    }
+  });
+  after(() => rm(folder, { recursive: true }));
+  const unit = (name: string) => readFile(join(host, name), 'utf8');
+  const verify = (name: string) =>
+    output('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', join(folder, name));
+
+  it('are ones that systemd takes without a word', async () => {
+    for (const name of names) assert.equal(await verify(name.replace('@', '@docker')), '', name);
+    await mkdir(join(folder, 'assay-cap.service.d'));
+    for (const dropIn of ['assay-cap.require.conf', 'assay-cap.volumes.conf'])
+      await writeFile(join(folder, 'assay-cap.service.d', dropIn), await unit(dropIn));
+    assert.equal(await verify('assay-cap.service'), '');
+    await writeFile(join(folder, 'assay-cap.service.d/wrong.conf'), '[Service]\nPrivateTmp=perhaps\n');
+    await assert.rejects(verify('assay-cap.service'), ToolError);
+  });
+
+  it('give their services few rights, by the list of systemd-analyze security', async () => {
+    for (const name of names.filter((each) => each.endsWith('.service')))
+      await output(
+        ...['systemd-analyze', 'security', '--no-pager', '--offline=true'],
+        ...[`--threshold=${name.startsWith('assay-cap') ? 30 : mostExposed}`, join(host, name)],
+      );
+  });
+
+  it('have a program without rights and swap, a user of its own, and folders where it and the cap look', async () => {
+    const text = await unit('assay-unlock@.service');
+    assert.deepEqual(valuesOf(text, 'CapabilityBoundingSet'), ['']);
+    assert.deepEqual(valuesOf(text, 'MemorySwapMax'), ['0']);
+    assert.match(await unit('assay.sysusers.conf'), new RegExp(`^u ${valuesOf(text, 'User')[0]} `, 'm'));
+    assert.equal(unlockSettings.stateDir.schema.parse(undefined), '/var/lib/assay-unlock');
+    assert.equal(unlockSettings.runtimeDir.schema.parse(undefined), '/run/assay-unlock');
+    assert.equal(unlockSettings.capDir.schema.parse(undefined), '/run/assay-cap');
+    const folders = [
+      [text, 'StateDirectory', 'assay-unlock'],
+      [text, 'RuntimeDirectory', 'assay-unlock'],
+      [await unit('assay-cap.service'), 'RuntimeDirectory', 'assay-cap'],
+    ] as const;
+    for (const [service, kind, name] of folders)
+      assert.deepEqual([valuesOf(service, kind), valuesOf(service, `${kind}Mode`)], [[name], ['0700']]);
   });
 });
 

@@ -104,7 +104,8 @@ function withNextSteps(verdict: BundleVerdict) {
 }
 
 function page({ verdict, rejected }: JudgedBundle, textFormat: TextFormat): string {
-  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = withNextSteps(verdict);
+  const { state, reasons, aspects, boot, keyRequest, from, node, group, require } = withNextSteps(verdict);
+  const { notes = [] } = verdict;
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
     ? 'the evidence is rejected'
@@ -117,6 +118,11 @@ function page({ verdict, rejected }: JudgedBundle, textFormat: TextFormat): stri
       ? []
       : [
           `  judged as node ${printable(node)} of group ${printable(group ?? '')}, which requires ${require?.join(', ')}`,
+        ]),
+    ...(keyRequest === undefined
+      ? []
+      : [
+          `  its quote signs a request for the key of volume ${keyRequest.volume}; the audit log says whether it got it`,
         ]),
     ...notes.map((note) => `  note: ${note}`),
     ...(from === undefined

@@ -9,6 +9,7 @@ import { enrolments, type Policy, underTrial } from '../../../policy/policy.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
 import { type TrustRoots, trustRoots } from '../../../verify/endorsement-chain.ts';
 import { parseCertificate } from '../../../verify/x509/certificate.ts';
+import { parseKeyRequest } from '../../../wire/key-request.ts';
 import { checkShape } from '../../../wire/parse-json.ts';
 import { classOf } from '../../../wire/reasons.ts';
 import { Rejection } from '../../../wire/rejection.ts';
@@ -36,6 +37,8 @@ export interface BundleVerdict {
   readonly reasons: readonly Reason[];
   readonly aspects: Verdict['aspects'];
   readonly boot: BootSummary | null;
+  /** The volume whose key it asked for, in a request that its quotes sign. */
+  readonly keyRequest?: { readonly volume: string };
   /** The name that the evidence gives itself, by which the policy's group was chosen. */
   readonly node?: string;
   readonly group?: string;
@@ -89,9 +92,10 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const { ekDigest, tpmClass: vouched } = checkEndorsementOf(bundle, roots, at);
   const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? ekDigest : null);
   const boot = proven.boot && bootSummary(proven.boot);
+  const keyRequest = keyRequestIn(bundle);
   const trial = isOfTrial ? { trial: true as const } : {};
   if (policy === null)
-    return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot, ...trial };
+    return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot, ...keyRequest, ...trial };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
   const labels = context?.labels ?? {};
@@ -123,12 +127,20 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
     // An identity that was not appraised is left out, not shown as failed.
     aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
     boot,
+    ...keyRequest,
     node,
     group: verdict.group,
     require: verdict.require,
     ...(notes.length > 0 && { notes }),
     ...(fromContext && { from: 'context' as const }),
   };
+}
+
+/** To be read once the quotes are verified. @throws Rejection `malformed` */
+function keyRequestIn({ binding }: Bundle): Pick<BundleVerdict, 'keyRequest'> {
+  if (binding === undefined || binding.keyRequest === '') return {};
+  const { volume } = parseKeyRequest(Buffer.from(binding.keyRequest, 'hex'));
+  return { keyRequest: { volume } };
 }
 
 const ofTrial =

@@ -4,6 +4,7 @@ import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
 import type { JudgedNode } from '../../../../attest-server/policy/aspect.ts';
 import { boot } from '../../../../attest-server/policy/boot/boot.ts';
+import { neverCapped } from '../../../../attest-server/policy/cap.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import type { HostFacts } from '../../../../attest-server/wire/facts.ts';
@@ -39,6 +40,7 @@ function saying(host: HostFacts): Proven {
 const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
   name: 'n',
   tpmClass: 'unknown',
+  cap: neverCapped,
   twins: [],
   clusterUuid: null,
   sameUuid: [],

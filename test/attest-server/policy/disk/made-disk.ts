@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
 import type { AspectJudgement, JudgedNode, SharedVolume } from '../../../../attest-server/policy/aspect.ts';
+import { neverCapped } from '../../../../attest-server/policy/cap.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
@@ -45,6 +46,7 @@ export function judgedNode({ shared = [], memory, node = 'n' }: JudgedBy = {}): 
   return {
     name: node,
     tpmClass: 'unknown',
+    cap: neverCapped,
     twins: [],
     clusterUuid: null,
     sameUuid: [],

@@ -1,0 +1,195 @@
+/**
+ * The programs of a node that have to do with the keys of its disks. `run` is the one behind the socket from which
+ * systemd-cryptsetup reads a key: it asks the servers (`lease-conversation`), compares the header (`header`), and hands
+ * the key over. `cap` ends the right of the boot once the disks are open, by the notes that were left (`note`); `format`
+ * makes a volume, once. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
+ */
+
+import { fstatSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openTpm } from 'node-tpm2';
+import { AgentError } from '../agent-error.ts';
+import { backOff } from '../back-off.ts';
+import { describeFault } from '../describe-fault.ts';
+import { handedOver, listenOn } from '../handed-over.ts';
+import { readIdentity } from '../identity.ts';
+import type { Logger } from '../logger.ts';
+import { openStateDir } from '../state-dir.ts';
+import type { UnlockConfig } from './config.ts';
+import { UnlockConsole } from './console.ts';
+import { readHeader } from './header.ts';
+import {
+  LeaseConversation,
+  type LeaseParts,
+  type RefusedKey,
+  type ReleasedKey,
+} from './lease-conversation.ts';
+import { checkMemory } from './memory.ts';
+import { writeNote } from './note.ts';
+
+export interface UnlockDependencies {
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Prints on the console. */
+  readonly print: (line: string) => void;
+  /** In which systemd says what it handed over. */
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** The volume, which systemd opens as standard input: this program may read no other disk. */
+const device = 0;
+/** Refusals of this boot that no waiting heals. */
+const final: ReadonlySet<string> = new Set([
+  'lease_consumed',
+  'lease_exhausted',
+  'key_subject_mismatch',
+  'identity_claim_mismatch',
+]);
+/** How long a server that is connected may take for the whole answer, in milliseconds. */
+const answeredWithin = 60_000;
+
+/**
+ * Hands the key of one volume to whoever connects to the socket: systemd-cryptsetup. Where there is none in time, the
+ * connection ends without a byte, and systemd asks for the recovery passphrase.
+ * @returns the exit code: 0 once the key is handed over
+ * @throws AgentError, ToolError, each with its next step
+ */
+export async function runUnlock(config: UnlockConfig, dependencies: UnlockDependencies): Promise<number> {
+  const { signal, environment, print } = dependencies;
+  const { volume, node, timeout } = config;
+  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
+  if (key === undefined)
+    throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
+  const server = await listenOn(key, refused, { allowHalfOpen: true });
+  const over = new AbortController();
+  const until = AbortSignal.any([signal, over.signal, AbortSignal.timeout(timeout)]);
+  const screen = new UnlockConsole(node, volume ?? 'unknown', print);
+  let reader: Socket | null = null;
+  try {
+    reader = await new Promise<Socket>((resolve, reject) => {
+      until.addEventListener('abort', () => reject(until.reason), { once: true });
+      server.on('connection', (socket) => {
+        socket.on('error', () => {});
+        // One at a time: whoever comes second gets nothing.
+        if (reader !== null) socket.destroy();
+        else {
+          reader = socket;
+          socket.resume();
+          socket.once('close', () => over.abort());
+          resolve(socket);
+        }
+      });
+    });
+    // Not before: a connection that nobody took is reset, and then systemd asks for no passphrase.
+    if (volume === null)
+      throw refused('no volume is named: set volume (ASSAY_UNLOCK_VOLUME) to its LUKS UUID');
+    const input = fstatSync(device);
+    if (!input.isBlockDevice() && !input.isFile())
+      throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
+    await checkMemory();
+    const found = await findKey({ ...config, volume }, { ...dependencies, signal: until }, screen);
+    if (found === null) return 1;
+    await handOver(reader, found, config.runtimeDir);
+    screen.opened();
+    return 0;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if (!until.aborted) {
+      screen.gaveUp(describeFault(error).text);
+      throw error;
+    }
+    screen.gaveUp(over.signal.aborted ? 'the other side of the socket went away' : 'its time is over');
+    return 1;
+  } finally {
+    server.close();
+    (reader as Socket | null)?.destroy();
+  }
+}
+
+/** Asks the servers in turn; null for a refusal that no waiting heals. @throws the reason of the signal */
+async function findKey(
+  config: UnlockConfig & { readonly volume: string },
+  { logger, signal }: UnlockDependencies,
+  screen: UnlockConsole,
+): Promise<ReleasedKey | null> {
+  for (let turn = 0, failures = 0; ; turn++) {
+    signal.throwIfAborted();
+    const server = config.servers[turn % config.servers.length];
+    if (server === undefined) throw refused('no server is named');
+    try {
+      const state = await openStateDir(config.stateDir);
+      await using tpm = await openTpm({ tcti: config.tcti, signal });
+      const identity = await readIdentity(tpm);
+      const { volume } = config;
+      const answer = await asked(server, { config, volume, tpm, identity, state, logger, signal });
+      if (answer.is === 'key') return answer;
+      screen.refused(answer.code);
+      logger.warn({ code: answer.code, server: `${server.host}:${server.port}` }, 'no key is given');
+      if (final.has(answer.code)) return null;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const fault = describeFault(error);
+      logger.warn({ ...fault, server: `${server.host}:${server.port}` }, 'no key yet');
+      screen.fails(fault);
+    }
+    failures += 1;
+    await sleep(backOff(failures, Math.random), undefined, { signal });
+  }
+}
+
+/** @throws AgentError, ToolError */
+async function asked(
+  server: Parameters<typeof LeaseConversation.open>[0],
+  parts: LeaseParts,
+): Promise<ReleasedKey | RefusedKey> {
+  const late = new AbortController();
+  const slow = sleep(answeredWithin, undefined, { signal: late.signal }).then(
+    () => {
+      throw new AgentError('channel_closed', 'the server gave no answer in time', { retryable: true });
+    },
+    () => new Promise<never>(() => {}),
+  );
+  try {
+    await using conversation = await LeaseConversation.open(server, parts);
+    return await Promise.race([conversation.answer, slow]);
+  } finally {
+    late.abort();
+  }
+}
+
+/** @throws AgentError `luks_header` before anything is written, if the disk is another one than the server knows */
+async function handOver(
+  reader: Socket,
+  { release: { leaseId, volume, expectedHeaders }, secret }: ReleasedKey,
+  runtimeDir: string,
+): Promise<void> {
+  try {
+    if (expectedHeaders.length === 0)
+      throw new AgentError(
+        'luks_header',
+        `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
+      );
+    const found = readHeader(device);
+    if (found === null || !expectedHeaders.includes(found.digest))
+      throw new AgentError(
+        'luks_header',
+        found === null
+          ? 'the device has no LUKS header that can be read: it gets no key'
+          : `the device has another header than the one that is known of volume ${volume}: it gets no key`,
+      );
+    // First: whoever caps this boot must know of each volume that got its key.
+    await writeNote(runtimeDir, { leaseId, volume, expectedHeaders: [...expectedHeaders] });
+    await new Promise<void>((resolve, reject) => {
+      reader.once('error', reject);
+      reader.once('close', () => reject(refused('the other side of the socket went away')));
+      reader.end(secret, () => resolve());
+    });
+  } finally {
+    secret.fill(0);
+  }
+}
+
+function refused(text: string, cause?: unknown): AgentError {
+  return new AgentError('key_socket', text, { cause });
+}

@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import { nodeName } from '../wire/messages.ts';
+
+/** Encrypted volumes of nodes, whose keys the server holds (`/v1/volumes`), as the API takes and answers them. */
+const moment = z.iso.datetime().nullable();
+
+/** A name that crypttab, the device mapper and systemd take as it is. */
+export const volumeName = z
+  .string()
+  .regex(
+    // It is the instance of units, in which a dash would stand for a slash.
+    /^[A-Za-z0-9_]{1,64}$/,
+    'not the name of a volume: letters, digits and _, at most 64',
+  )
+  // The device mapper's own file in /dev/mapper.
+  .refine((name) => name !== 'control', 'control is no name of a volume');
+
+/** A path that needs no escape in fstab, and that no other text names. */
+export const volumePath = z
+  .string()
+  .max(200)
+  .regex(
+    /^(\/[A-Za-z0-9._@:+-]+)+$/,
+    'not an absolute path below / (letters, digits and . _ @ : + -), such as /var/lib/docker',
+  )
+  .refine((path) => !/\/\.{1,2}(\/|$)/.test(path), 'not a plain path: write it without . and ..');
+
+export const volumeRequest = z.strictObject({ node: nodeName, name: volumeName, path: volumePath });
+
+export const volumeView = z.object({
+  node: z.string(),
+  /** The name in crypttab. */
+  name: z.string(),
+  /** Where it is mounted. */
+  path: z.string(),
+  /** LUKS UUID. */
+  uuid: z.string(),
+  /** SHA-256 of the endorsement key's public area, hex: only this TPM gets the key. */
+  ek: z.string(),
+  /** That TPM is the node of this name at present. */
+  enrolled: z.boolean(),
+  /** SHA-256 of its LUKS header, hex; null: it has none yet. */
+  header: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+  createdBy: z.string(),
+  /** Null: its node may still format it, once. */
+  formattedAt: moment,
+  /** When its key was last given out. */
+  releasedAt: moment,
+  /** When its node last said that it is open, and that its boot is capped. */
+  unlockedAt: moment,
+});
+export type VolumeView = z.infer<typeof volumeView>;
+
+export const volumeMade = volumeView.extend({
+  /** The line for /etc/crypttab of the node. */
+  crypttab: z.string(),
+  /** The line for /etc/fstab of the node. */
+  fstab: z.string(),
+  /** The steps on the node; a line that begins with two blanks is typed there, or written into the named file. */
+  next: z.string(),
+});
+
+export const volumeRemoved = z.object({ removed: z.string() });
+
+/** Both as text: what `age --decrypt` takes. */
+export const volumeEscrow = z.object({
+  uuid: z.string(),
+  /** The recovery passphrase. */
+  recovery: z.string(),
+  /** The header, as the node made it; null: none is kept yet. Absent if nobody asked for it. */
+  header: z.string().nullable().optional(),
+});

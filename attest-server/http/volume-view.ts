@@ -1,0 +1,49 @@
+import type { VolumeView } from '../api/volume-api.ts';
+import type { Volume } from '../keys/ports.ts';
+
+/** @param ekDigest the TPM that is the node of that name at present; null if none is */
+export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView {
+  const { node, name, path, uuid, headerDigest, createdBy } = volume;
+  return {
+    node,
+    name,
+    path,
+    uuid,
+    ek: volume.ekDigest,
+    enrolled: volume.ekDigest === ekDigest,
+    header: headerDigest,
+    createdAt: new Date(volume.createdAt).toISOString(),
+    createdBy,
+    formattedAt: momentOf(volume.formattedAt),
+    releasedAt: momentOf(volume.releasedAt),
+    unlockedAt: momentOf(volume.cappedAt),
+  };
+}
+
+/** The lines and steps by which its node gets a volume that was just made (docs/disk-keys.md). */
+export function setUpVolume({ node, name, path, uuid }: Volume): {
+  readonly crypttab: string;
+  readonly fstab: string;
+  readonly next: string;
+} {
+  // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
+  const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,timeout=5min`;
+  // That unit makes the file system, once the boot is capped.
+  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${name}.service 0 2`;
+  const next = [
+    `On ${node}, as root, format a blank partition or disk, once. Name yours, by a link that stays:`,
+    `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,
+    'Add this line to /etc/crypttab:',
+    `  ${crypttab}`,
+    'and this one to /etc/fstab:',
+    `  ${fstab}`,
+    'Name the volume for its unit, and enable the units. It is opened at the next boot:',
+    `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
+  ].join('\n');
+  return { crypttab, fstab, next };
+}
+
+function momentOf(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}

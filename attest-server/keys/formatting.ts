@@ -1,0 +1,78 @@
+import type { PolicyGroup } from '../policy/policy.ts';
+import { parseLuksHeader } from '../wire/luks-header.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { sealForRecovery } from './escrow.ts';
+import type { KeyHolder, LeaseStore, StoredVolume } from './ports.ts';
+
+interface FormattingParts {
+  readonly store: LeaseStore;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  groupOf(node: string): Pick<PolicyGroup, 'keys'>;
+}
+
+/** A node formats its volume, once: the server has the header before the disk has. */
+export class Formatting {
+  readonly #parts: FormattingParts;
+
+  constructor(parts: FormattingParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Keeps a header that a proven node made for a volume that it may format, encrypted for those who may recover it.
+   * @param header the bytes from the start of the device up to its data
+   * @throws Rejection for a header that is not of this volume, or a volume that is formatted
+   */
+  async keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void> {
+    const volume = await this.#leased(node, leaseId);
+    if (volume.formattedAt !== null) throw refused('lease_consumed', 'the volume is formatted');
+    const headerDigest = digestOf(header, volume);
+    const recipients = this.#parts.groupOf(node.name).keys?.recoveryRecipients ?? [];
+    if (recipients.length === 0) throw refused('escrow_missing', 'the policy names no recovery recipient');
+    const escrow = await sealForRecovery(header, recipients);
+    if (!(await this.#parts.store.keepHeader({ uuid: volume.uuid, headerDigest, escrow })))
+      throw refused('lease_consumed', 'the volume is formatted');
+  }
+
+  /** The header is on the disk: from now on the volume is unlocked with it. @throws Rejection if it is not the one that is kept */
+  async formatted(node: KeyHolder, leaseId: string, headerDigest: string): Promise<void> {
+    const { store, now } = this.#parts;
+    const { uuid, name, formattedAt } = await this.#leased(node, leaseId);
+    // Said again after a connection that was lost.
+    if (formattedAt !== null) return;
+    const at = now();
+    const isDone = await store.formatted(
+      { uuid, headerDigest, formattedAt: at },
+      {
+        at,
+        actor: 'server',
+        action: 'volume.format',
+        subject: node.name,
+        code: null,
+        detail: { volume: uuid, name, header: headerDigest },
+      },
+    );
+    if (!isDone) throw refused('luks_header_changed', 'another header is kept for this volume');
+  }
+
+  async #leased({ name, ekDigest }: KeyHolder, leaseId: string): Promise<StoredVolume> {
+    const volume = await this.#parts.store.leased({ leaseId, ekDigest });
+    if (volume === null || volume.node !== name)
+      throw refused('key_subject_mismatch', 'the lease is none of this node');
+    return volume;
+  }
+}
+
+/** @throws Rejection */
+function digestOf(header: Buffer, { uuid }: StoredVolume): string {
+  const found = parseLuksHeader([{ at: 0, asked: header.length, bytes: header }], true).header;
+  if (found === null || found.version !== 2) throw refused('malformed', 'it is no LUKS2 header');
+  if (found.uuid !== uuid) throw refused('key_subject_mismatch', `it is the header of volume ${found.uuid}`);
+  return found.digest;
+}
+
+function refused(code: ReasonCode, text: string): Rejection {
+  return new Rejection(code, `header of a volume: ${text}`, { field: 'header' });
+}

@@ -1,0 +1,161 @@
+/**
+ * Keys of disks: one for each volume of a node, leased to a boot that has just proven itself. `refusal` decides from what
+ * that very answer proved, `release` seals the key to this TPM in this boot for two minutes, and the store counts, in one
+ * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once,
+ * `escrow` is the way in without this server, and `rewrapping` follows a new wrapping key. See docs/disk-keys.md.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
+import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
+import { parseKeyRequest } from '../wire/key-request.ts';
+import { Formatting } from './formatting.ts';
+import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
+import { type KeyRefusal, refusalOf } from './refusal.ts';
+import { sealRelease } from './release.ts';
+import { Rewrapping } from './rewrapping.ts';
+import { Volumes } from './volumes.ts';
+
+export interface KeysParts {
+  readonly store: LeaseStore;
+  /** Null: this server holds no keys of disks. */
+  readonly wrapping: WrappingKeys | null;
+  /** Decisions of people to let nodes work untrusted, until a time. */
+  exemptions(): Promise<readonly { readonly node: string; readonly until: number }[]>;
+  /** The group of a node at present. */
+  groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  readonly report: KeysReport;
+}
+
+export interface KeysReport {
+  released(node: string): void;
+  /** @param evidence digest of what the request came with; null: it repeats the one before */
+  refused(node: string, volume: string, refusal: KeyRefusal, evidence: string | null): void;
+  rewrapped(volumes: number): void;
+  fault(error: unknown, where: string): void;
+}
+
+export interface Keys extends AsyncDisposable {
+  decide(question: KeyQuestion): Promise<KeyDecision>;
+  /** Whether the node with this endorsement key has formatted a volume. */
+  hasLease(ekDigest: string): boolean;
+  /** A proven `unlock` of this node reports what became of a lease. @throws Rejection */
+  reported(node: KeyHolder, report: UnlockedMessage | FormattedMessage): Promise<void>;
+  /** It is to format a volume, and this is its header. @throws Rejection */
+  keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void>;
+  readonly volumes: Volumes;
+}
+
+/** How often one boot may ask for one key: a crash between release and open asks again. */
+const mostDeliveries = 5;
+
+export async function openKeys(parts: KeysParts): Promise<Keys> {
+  const { store, wrapping, now, report } = parts;
+  /** The latest refusal of each node. */
+  const latest = new Map<string, string>();
+  const leased = new Set(
+    (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
+  );
+  const formatting = new Formatting(parts);
+  const rewrapping = new Rewrapping(parts);
+  const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
+    at: now(),
+    actor: 'server',
+    action,
+    subject: node,
+    code: null,
+    detail,
+  });
+
+  const isExempt = async (name: string) =>
+    (await parts.exemptions()).some(({ node, until }) => node === name && until > now());
+
+  const refuse = ({ node, proven }: KeyQuestion, uuid: string, refusal: KeyRefusal): KeyDecision => {
+    const mark = `${uuid} ${proven.clock.resetCount} ${refusal.code} ${refusal.text}`;
+    const isNews = latest.get(node.name) !== mark;
+    return {
+      isNews,
+      async carryOut(evidence) {
+        latest.set(node.name, mark);
+        report.refused(node.name, uuid, refusal, isNews ? evidence : null);
+        return { refusal: refusal.code };
+      },
+    };
+  };
+
+  return {
+    async decide(question) {
+      const { node, proven } = question;
+      const { volume: uuid } = parseKeyRequest(question.keyRequest);
+      if (wrapping === null)
+        return refuse(question, uuid, {
+          code: 'key_withheld',
+          text: 'this server holds no keys of disks: keys.wrappingKeyFile names no wrapping key',
+        });
+      const volume = await store.volume(uuid);
+      const refusal = refusalOf(question, volume, await isExempt(node.name));
+      if (refusal !== null || volume === null)
+        return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      return {
+        isNews: true,
+        async carryOut(evidence) {
+          const { resetCount } = proven.clock;
+          // First: a key that cannot be unwrapped is not counted.
+          using sealed = sealRelease(question, volume, wrapping);
+          const asked = {
+            ekDigest: node.ekDigest,
+            volume: uuid,
+            resetCount,
+            at: now(),
+            most: mostDeliveries,
+          };
+          const delivered = await store.deliver(
+            { ...asked, leaseId: randomBytes(16).toString('hex') },
+            ({ leaseId, deliveries }) =>
+              audited(node.name, 'key.release', {
+                volume: uuid,
+                lease: leaseId,
+                deliveries,
+                resetCount,
+                evidence,
+                ...(volume.formattedAt === null && { format: true }),
+              }),
+          );
+          if (typeof delivered === 'string') {
+            const text =
+              delivered === 'lease_consumed'
+                ? 'this boot has said that its disks are open'
+                : `this boot has asked ${mostDeliveries} times`;
+            return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
+          }
+          latest.delete(node.name);
+          report.released(node.name);
+          return { release: sealed.frame(delivered.leaseId) };
+        },
+      };
+    },
+
+    async reported(node, { type, leaseId, headerDigest }) {
+      const { name, ekDigest } = node;
+      if (type === 'formatted') {
+        await formatting.formatted(node, leaseId, headerDigest);
+        leased.add(ekDigest);
+        return;
+      }
+      const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
+      await store.consume({ leaseId, ekDigest, at: now() }, entry);
+    },
+
+    hasLease: (ekDigest) => leased.has(ekDigest),
+
+    keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
+    volumes: new Volumes(parts),
+
+    async [Symbol.asyncDispose]() {
+      await rewrapping.end();
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import { isWithin } from '../policy/keys.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { roles } from '../wire/roles.ts';
+import type { KeyQuestion, StoredVolume } from './ports.ts';
+
+/** Why a boot gets no key. */
+export interface KeyRefusal {
+  readonly code: ReasonCode;
+  /** One sentence for a person. */
+  readonly text: string;
+}
+
+/** Findings besides which no key is given, whatever their severity in the policy. */
+const withholding: ReadonlySet<ReasonCode> = new Set(['kexec_detected', 'change_expected']);
+
+/**
+ * Why this answer gets no key; null if it may have one. By what this very answer proved: nothing that an earlier one showed.
+ * @param isExempt whether a person let the node work although it is not trusted
+ */
+export function refusalOf(
+  { node, verdict, group, proven, wasCapped, address }: KeyQuestion,
+  volume: StoredVolume | null,
+  isExempt: boolean,
+): KeyRefusal | null {
+  const { keys } = group;
+  const withheld = (text: string): KeyRefusal => ({ code: 'key_withheld', text });
+  if (volume === null || volume.node !== node.name || volume.ekDigest !== node.ekDigest)
+    return { code: 'key_subject_mismatch', text: 'the volume is not one of this node, or not of this TPM' };
+  if (keys === undefined) return withheld(`the policy has no keys for group ${group.name}`);
+  if (verdict.trial === true) return withheld('the server is on trial: the TPM may be a program');
+  if (node.bound === undefined || node.bound === 'first-use')
+    return withheld('nobody vouches for this TPM: it was bound by first use');
+  if (keys.from !== null && (address === null || !isWithin(address, keys.from)))
+    return withheld(`${address ?? 'its address'} is in none of the networks that may ask`);
+  if (isExempt) return withheld('the node is exempt: a person let it work untrusted');
+  const found = verdict.reasons.find(({ code }) => withholding.has(code));
+  if (found !== undefined) return withheld(`${found.code}: ${found.text}`);
+  const open = roles.unlock.proves.filter((aspect) => verdict.aspects[aspect]?.status !== 'affirming');
+  if (open.length > 0) {
+    const why = verdict.reasons.find(({ aspect, severity }) => open.includes(aspect) && severity === 'fail');
+    return withheld(`${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.text}`}`);
+  }
+  if (!keys.allowUnmeasuredRoot && !isRootMeasured(proven))
+    return {
+      code: 'root_unmeasured',
+      text: 'nothing that was measured vouches for the root file system: no dm-verity root hash in the command line',
+    };
+  const states = [...proven.cap.values()].map(({ state }) => state);
+  if (wasCapped || states.includes('capped'))
+    return { code: 'lease_consumed', text: 'this boot has opened its disks: PCR 15 is capped' };
+  if (states.length === 0 || states.some((state) => state !== 'open'))
+    return withheld('PCR 15 is not explained by the logs: this boot may have been capped');
+  return null;
+}
+
+/** Whether a measured command line names the root hash of dm-verity, which systemd then holds the root file system to. */
+function isRootMeasured({ boot }: Pick<KeyQuestion['proven'], 'boot'>): boolean {
+  return (boot?.state.commandLines ?? []).some(({ text }) => /(^|\s)roothash=[0-9a-f]{64}(\s|$)/.test(text));
+}

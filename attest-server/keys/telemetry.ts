@@ -1,0 +1,41 @@
+import type { Reporting } from '../telemetry/reporting.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { KeysReport } from './open.ts';
+
+/** Codes with which a boot gets no key. */
+const keyRefusals = [
+  'key_withheld',
+  'key_subject_mismatch',
+  'lease_consumed',
+  'lease_exhausted',
+  'root_unmeasured',
+] as const satisfies readonly ReasonCode[];
+
+export function keysReport({ figures, logger, audit, fault }: Reporting): KeysReport {
+  const released = figures.counter('key_releases_total', 'Keys of disks that were given to a boot');
+  const refused = figures.counter(
+    'key_refusals_total',
+    'Requests for the key of a disk that got none',
+    ['code'],
+    keyRefusals.map((code) => ({ code })),
+  );
+  return {
+    released(node) {
+      released.inc();
+      logger.info({ code: 'key_released', node }, 'a boot got the key of its disk');
+    },
+    refused(node, volume, { code, text }, evidence) {
+      refused.inc({ code });
+      logger[evidence === null ? 'debug' : 'warn']({ code, node, volume }, `no key of a disk: ${text}`);
+      if (evidence !== null) audit('key.refuse', node, { volume, text, evidence }, { code });
+    },
+    rewrapped(volumes) {
+      logger.info(
+        { code: 'keys_rewrapped', volumes },
+        'keys of disks were wrapped by the newest wrapping key',
+      );
+      audit('key.rewrap', 'keys', { volumes });
+    },
+    fault,
+  };
+}

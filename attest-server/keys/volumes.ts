@@ -1,0 +1,108 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { PolicyGroup } from '../policy/policy.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { armoured, sealForRecovery } from './escrow.ts';
+import type { KeyHolder, LeaseStore, Volume, WrappingKeys } from './ports.ts';
+import { recoveryPassphrase } from './recovery-passphrase.ts';
+
+/** The volume that a person wants for a node. */
+export interface WantedVolume {
+  readonly node: KeyHolder;
+  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
+  /** As the node calls it, in crypttab. */
+  readonly name: string;
+  readonly path: string;
+  readonly by: string;
+}
+
+interface VolumesParts {
+  readonly store: LeaseStore;
+  readonly wrapping: WrappingKeys | null;
+  /** Milliseconds since the epoch. */
+  now(): number;
+}
+
+/** Volumes of nodes, as people make and remove them. */
+export class Volumes {
+  readonly #parts: VolumesParts;
+
+  constructor(parts: VolumesParts) {
+    this.#parts = parts;
+  }
+
+  list(): Promise<readonly Volume[]> {
+    return this.#parts.store.volumes();
+  }
+
+  /** The way into a volume without the server, encrypted by age, as text; null if there is no such volume. */
+  async escrow(uuid: string): Promise<{ readonly recovery: string; readonly header: string | null } | null> {
+    const escrow = await this.#parts.store.escrow(uuid);
+    if (escrow === null) return null;
+    const { recovery, header } = escrow;
+    return { recovery: armoured(recovery), header: header && armoured(header) };
+  }
+
+  /**
+   * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
+   * @returns null if the node has a volume of that name
+   * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients
+   */
+  async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
+    const { store, wrapping, now } = this.#parts;
+    if (wrapping === null)
+      throw new Rejection('key_withheld', 'this server holds no keys of disks', {
+        next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
+      });
+    if (group.keys === undefined)
+      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`, {
+        next: 'Write keys with recoveryRecipients into that group of the policy (docs/disk-keys.md), and check the file:\n  assay policy check policy.yaml',
+      });
+    if (group.keys.recoveryRecipients.length === 0)
+      throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
+    if (node.bound === undefined || node.bound === 'first-use')
+      throw new Rejection(
+        'key_withheld',
+        `nobody vouches for the TPM of ${node.name}: it is bound by first use`,
+        {
+          next: 'See the digest of its endorsement key, compare it on the machine, and approve it:\n  assay enrol approve --all --dry-run\n  assay enrol approve --all',
+        },
+      );
+    const [uuid, createdAt] = [randomUUID(), now()];
+    const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
+    const key = randomBytes(32);
+    const passphrase = recoveryPassphrase(randomBytes);
+    try {
+      const volume = { node: node.name, ekDigest: node.ekDigest, uuid, name, path, createdAt, createdBy: by };
+      const isNew = await store.add(
+        {
+          ...volume,
+          key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
+          recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
+          recoveryEscrow: await sealForRecovery(passphrase, group.keys.recoveryRecipients),
+        },
+        {
+          at: createdAt,
+          actor: by,
+          action: 'volume.add',
+          subject: node.name,
+          code: null,
+          detail: { volume: uuid, name, path },
+        },
+      );
+      if (!isNew) return null;
+      return { ...volume, headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
+    } finally {
+      for (const secret of [key, passphrase]) secret.fill(0);
+    }
+  }
+
+  /** Destroys the key and its escrow; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
+  async remove(uuid: string, by: string): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const volume = await store.volume(uuid);
+    if (volume === null) return false;
+    const { node: subject, name } = volume;
+    const detail = { volume: uuid, name };
+    return store.remove(uuid, { at: now(), actor: by, action: 'volume.remove', subject, code: null, detail });
+  }
+}

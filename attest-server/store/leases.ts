@@ -1,0 +1,222 @@
+import { type ExpressionBuilder, type Selectable, sql } from 'kysely';
+import type { LeaseStore, StoredVolume, Volume } from '../keys/ports.ts';
+import type { Append } from './audit.ts';
+import type { Database } from './database.ts';
+import type { Tables, VolumeRow } from './schema.ts';
+
+/** Volumes with their wrapped keys, and the boots that got them. */
+export function leaseStore({ db, forMachines, isUniqueViolation }: Database, append: Append): LeaseStore {
+  const volumes = db
+    .selectFrom('volumes')
+    .selectAll('volumes')
+    .select(({ selectFrom }) => [
+      selectFrom('leases')
+        .whereRef('leases.volume', '=', 'volumes.uuid')
+        .select(({ fn }) => fn.max('delivered_at').as('at'))
+        .as('released_at'),
+      selectFrom('leases')
+        .whereRef('leases.volume', '=', 'volumes.uuid')
+        .select(({ fn }) => fn.max('capped_at').as('at'))
+        .as('capped_at'),
+    ]);
+  return {
+    volumes: async () => (await volumes.orderBy('node').orderBy('name').execute()).map(shownOf),
+
+    async volume(uuid) {
+      const row = await volumes.where('uuid', '=', uuid).executeTakeFirst();
+      return row === undefined ? null : storedOf(row);
+    },
+
+    add: (volume, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { key, recovery } = volume;
+        try {
+          await transaction
+            .insertInto('volumes')
+            .values({
+              uuid: volume.uuid,
+              node: volume.node,
+              ek_digest: volume.ekDigest,
+              name: volume.name,
+              path: volume.path,
+              key_id: key.keyId,
+              wrapped_key: key.bytes,
+              recovery_key_id: recovery.keyId,
+              wrapped_recovery: recovery.bytes,
+              recovery_escrow: volume.recoveryEscrow,
+              header_escrow: null,
+              header_digest: null,
+              created_at: volume.createdAt,
+              created_by: volume.createdBy,
+              formatted_at: null,
+            })
+            .execute();
+        } catch (cause) {
+          if (isUniqueViolation(cause)) return false;
+          throw cause;
+        }
+        await append(transaction, event);
+        return true;
+      }),
+
+    remove: (uuid, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numDeletedRows } = await transaction
+          .deleteFrom('volumes')
+          .where('uuid', '=', uuid)
+          .executeTakeFirstOrThrow();
+        if (numDeletedRows === 0n) return false;
+        await append(transaction, event);
+        return true;
+      }),
+
+    async escrow(uuid) {
+      const row = await db
+        .selectFrom('volumes')
+        .select(['recovery_escrow', 'header_escrow'])
+        .where('uuid', '=', uuid)
+        .executeTakeFirst();
+      if (row === undefined) return null;
+      const { recovery_escrow: recovery, header_escrow: header } = row;
+      return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
+    },
+
+    deliver: ({ ekDigest, volume, resetCount, leaseId, at, most }, event) =>
+      forMachines(async (transaction) => {
+        const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
+        // The decision is this statement: of two requests at once one comes second here.
+        const row = await transaction
+          .insertInto('leases')
+          .values({ ...ofBoot, lease_id: leaseId, deliveries: 1, delivered_at: at, capped_at: null })
+          .onConflict((conflict) =>
+            conflict
+              .columns(['ek_digest', 'volume', 'reset_count'])
+              .doUpdateSet({ deliveries: sql`leases.deliveries + 1`, delivered_at: at })
+              .where('leases.deliveries', '<', most)
+              .where('leases.capped_at', 'is', null),
+          )
+          .returning(['lease_id', 'deliveries'])
+          .executeTakeFirst();
+        if (row !== undefined) {
+          const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
+          await append(transaction, event(delivered));
+          return delivered;
+        }
+        const { capped_at: cappedAt } = await transaction
+          .selectFrom('leases')
+          .select('capped_at')
+          .where(isLease(ofBoot))
+          .executeTakeFirstOrThrow();
+        return cappedAt === null ? 'lease_exhausted' : 'lease_consumed';
+      }),
+
+    consume: ({ leaseId, ekDigest, at }, event) =>
+      forMachines(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('leases')
+          .set({ capped_at: at })
+          .where('lease_id', '=', leaseId)
+          .where('ek_digest', '=', ekDigest)
+          .where('capped_at', 'is', null)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows === 0n) return false;
+        await append(transaction, event);
+        return true;
+      }),
+
+    async leased({ leaseId, ekDigest }) {
+      const row = await volumes
+        .innerJoin('leases as own', 'own.volume', 'volumes.uuid')
+        .where('own.lease_id', '=', leaseId)
+        .where('own.ek_digest', '=', ekDigest)
+        .whereRef('volumes.ek_digest', '=', 'own.ek_digest')
+        .executeTakeFirst();
+      return row === undefined ? null : storedOf(row);
+    },
+
+    async keepHeader({ uuid, headerDigest, escrow }) {
+      const { numUpdatedRows } = await forMachines((transaction) =>
+        transaction
+          .updateTable('volumes')
+          .set({ header_escrow: escrow, header_digest: headerDigest })
+          .where('uuid', '=', uuid)
+          .where('formatted_at', 'is', null)
+          .executeTakeFirstOrThrow(),
+      );
+      return numUpdatedRows > 0n;
+    },
+
+    formatted: ({ uuid, headerDigest, formattedAt }, event) =>
+      forMachines(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set({ formatted_at: formattedAt, recovery_key_id: null, wrapped_recovery: null })
+          .where('uuid', '=', uuid)
+          .where('formatted_at', 'is', null)
+          .where('header_digest', '=', headerDigest)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows === 0n) return false;
+        await append(transaction, event);
+        return true;
+      }),
+
+    async wrappedByOthers(current, most) {
+      const rows = await volumes
+        .where((is) => is.or([is('key_id', '!=', current), is('recovery_key_id', '!=', current)]))
+        .orderBy('uuid')
+        .limit(most)
+        .execute();
+      return rows.map(storedOf);
+    },
+
+    async rewrap({ uuid, ...before }, { key, recovery }) {
+      const { numUpdatedRows } = await db
+        .updateTable('volumes')
+        .set({
+          key_id: key.keyId,
+          wrapped_key: key.bytes,
+          recovery_key_id: recovery?.keyId ?? null,
+          wrapped_recovery: recovery?.bytes ?? null,
+        })
+        .where('uuid', '=', uuid)
+        .where('wrapped_key', '=', before.key.bytes)
+        .where('wrapped_recovery', 'is', before.recovery?.bytes ?? null)
+        .executeTakeFirstOrThrow();
+      return numUpdatedRows > 0n;
+    },
+  };
+}
+
+type FoundVolume = Selectable<VolumeRow> & {
+  readonly released_at: number | null;
+  readonly capped_at: number | null;
+};
+
+function isLease(boot: Pick<Tables['leases'], 'ek_digest' | 'volume' | 'reset_count'>) {
+  return ({ and }: ExpressionBuilder<Tables, 'leases'>) => and({ ...boot });
+}
+
+function shownOf(row: FoundVolume): Volume {
+  return {
+    node: row.node,
+    ekDigest: row.ek_digest,
+    uuid: row.uuid,
+    name: row.name,
+    path: row.path,
+    headerDigest: row.header_digest,
+    formattedAt: row.formatted_at,
+    createdAt: row.created_at,
+    createdBy: row.created_by,
+    releasedAt: row.released_at,
+    cappedAt: row.capped_at,
+  };
+}
+
+function storedOf(row: FoundVolume): StoredVolume {
+  const { recovery_key_id: keyId, wrapped_recovery: recovery } = row;
+  return {
+    ...shownOf(row),
+    key: { keyId: row.key_id, bytes: Buffer.from(row.wrapped_key) },
+    recovery: keyId === null || recovery === null ? null : { keyId, bytes: Buffer.from(recovery) },
+  };
+}

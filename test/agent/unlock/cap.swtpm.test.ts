@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { openTpm } from 'node-tpm2';
+import { run } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { readPiece } from '../../../agent/inspect/read-device.ts';
+import { runCap } from '../../../agent/unlock/cap.ts';
+import { writeNote } from '../../../agent/unlock/note.ts';
+import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
+import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+
+const volume = '11111111-2222-4333-8444-555555555555';
+const good = '0 32768 crypt aes-xts-plain64 :64:logon:key 0 8:1 32768';
+
+describe('the cap of a boot', function () {
+  this.timeout(30_000);
+  let machine: FixtureMachine;
+  let dir: string;
+  let digest: string;
+  before(async () => {
+    machine = await startMachine({ log: recordedLog('debian13-sdboot-uki') });
+  });
+  after(() => machine?.dispose());
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-cap-'));
+    const [disk, sys] = [join(dir, 'dev/sda1'), join(dir, 'sys/class/block')];
+    for (const folder of [
+      'dev',
+      'sys/class/block/sda1',
+      'sys/class/block/dm-0/dm',
+      'sys/class/block/dm-0/slaves/sda1',
+      'run',
+    ])
+      await mkdir(join(dir, folder), { recursive: true });
+    await writeFile(disk, '');
+    await truncate(disk, 32 * 1024 * 1024);
+    await run(
+      'cryptsetup',
+      [
+        ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', volume, '--cipher', 'aes-xts-plain64'],
+        ...['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000', '--key-file', '-', disk],
+      ],
+      { input: Buffer.alloc(32, 1), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+    );
+    const bytes = await readPiece({ path: disk, at: 0, asked: 65_536, direct: false });
+    digest = parseLuksHeader([{ at: 0, asked: bytes.length, bytes }], true).header?.digest ?? '';
+    await writeFile(join(sys, 'sda1/dev'), '8:1\n');
+    await writeFile(join(sys, 'dm-0/dev'), '253:0\n');
+    await writeFile(join(sys, 'dm-0/dm/name'), 'docker\n');
+    await writeFile(join(sys, 'dm-0/dm/uuid'), `CRYPT-LUKS2-${volume.replaceAll('-', '')}-docker\n`);
+  });
+  afterEach(() => rm(dir, { recursive: true }));
+
+  async function cap({ table = good, header = digest, closes = true, noted = true } = {}) {
+    const closed: string[] = [];
+    const lines: string[] = [];
+    const runtimeDir = join(dir, 'run');
+    if (noted) await writeNote(runtimeDir, { leaseId: 'ab'.repeat(16), volume, expectedHeaders: [header] });
+    const before = await pcr15();
+    const code = await runCap(
+      {
+        node: 'node-1',
+        servers: [{ host: '127.0.0.1', port: 1 }],
+        caFile: join(dir, 'ca.crt'),
+        tcti: machine.tpm.tcti,
+        volume: null,
+        stateDir: join(dir, 'state'),
+        runtimeDir,
+        capDir: join(dir, 'cap'),
+        timeout: 20_000,
+        sysroot: dir,
+        logLevel: 'silent',
+      },
+      {
+        logger: pino({ level: 'silent' }),
+        signal: new AbortController().signal,
+        print: (line) => lines.push(line),
+        tools: {
+          readPiece: (piece) => readPiece({ ...piece, direct: false }),
+          dmsetup: async () => `docker: ${table}\n`,
+          async close(mapping) {
+            closed.push(mapping);
+            if (!closes) throw new Error('device is busy');
+          },
+        },
+      },
+    );
+    const after = await pcr15();
+    const moved = Object.keys(after).filter((bank) => Reflect.get(after, bank) !== Reflect.get(before, bank));
+    return { code, closed, said: lines.join(''), moved: moved.length === Object.keys(after).length };
+  }
+
+  async function pcr15(): Promise<Readonly<Record<string, string>>> {
+    await using tpm = await openTpm({ tcti: machine.tpm.tcti });
+    const { banks } = await tpm.readCapabilities();
+    const values = await tpm.readPcrs(Object.fromEntries(banks.map((bank) => [bank, [15]])));
+    return Object.fromEntries(banks.map((bank) => [bank, values[bank]?.toString('hex') ?? '']));
+  }
+
+  it('moves each bank, and lets a volume be that is what it was, also without a server', async () => {
+    const { code, closed, moved } = await cap();
+    assert.deepEqual([code, closed, moved], [0, [], true]);
+    assert.equal((await cap()).moved, false, 'once a boot');
+  });
+
+  for (const [what, change, why] of [
+    ['another header', { header: 'cd'.repeat(32) }, 'another one than before'],
+    ['a null cipher', { table: good.replace('aes-xts-plain64', 'cipher_null-ecb') }, 'its cipher is'],
+    ['another cipher', { table: good.replace('aes-xts', 'aes-cbc') }, 'its cipher is'],
+    ['another device', { table: good.replace('8:1', '8:2') }, 'mapped from device 8:2'],
+    ['another begin', { table: good.replace('8:1 32768', '8:1 0') }, 'begin elsewhere'],
+    ['no encryption', { table: '0 32768 linear 8:1 32768' }, 'mapped by linear'],
+    ['a second line', { table: `${good}\ndocker: ${good}` }, '2 lines'],
+  ] as const)
+    it(`closes a volume with ${what}, and ends with 1 in a capped boot (row 426)`, async () => {
+      const { code, closed, said, moved } = await cap(change);
+      assert.deepEqual([code, closed, moved], [1, ['docker'], true]);
+      assert.ok(said.includes(why), said);
+    });
+
+  it('is made, and ends with 1, where a volume cannot be closed', async () => {
+    const { code, said, moved } = await cap({ header: 'cd'.repeat(32), closes: false });
+    assert.deepEqual([code, moved], [1, true]);
+    assert.match(said, /cannot be looked at or closed: device is busy/);
+  });
+
+  it('is made, and ends with 1, beside notes that are damaged, links or pipes (row 427)', async () => {
+    const note = (name: string) => join(dir, 'run', `${name}.opened.json`);
+    await writeFile(note('damaged'), '{');
+    await symlink('/dev/zero', note('link'));
+    await run('mkfifo', [note('pipe')], { timeoutMs: 5_000, maxOutputBytes: 1024 });
+    const { code, closed, said, moved } = await cap({ header: 'cd'.repeat(32) });
+    assert.deepEqual([code, closed, moved], [1, ['docker'], true], 'the good one is still looked at');
+    for (const name of ['damaged', 'link', 'pipe']) assert.ok(said.includes(note(name)), said);
+  });
+});

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import { Volumes } from '../../../attest-server/keys/volumes.ts';
+import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
+
+const node = 'node-1';
+const log = recordedLog('debian13-sdboot-uki');
+
+describe('a machine with an encrypted disk', function () {
+  this.timeout(60_000);
+  let dir: string;
+  let world: TestServer;
+  let machine: FixtureMachine;
+  let disk: UnlockingMachine;
+  let uuid: string;
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-unlock-policy-'));
+    const wrappingKeyFile = join(dir, 'wrapping-key');
+    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
+    const recipient = await identityToRecipient(await generateIdentity());
+    const keys = { recoveryRecipients: [recipient], allowUnmeasuredRoot: true, from: null };
+    const policy = join(dir, 'policy.yaml');
+    await writeFile(
+      policy,
+      `apiVersion: assay.dev/v1
+kind: Policy
+groups:
+  - name: default
+    nodes: ["*"]
+    mode: enforce
+    require: [identity, boot]
+    keys: {recoveryRecipients: [${recipient}], allowUnmeasuredRoot: true}
+`,
+    );
+    [world, machine] = await Promise.all([
+      startTestServer({ policy, wrappingKeyFile }),
+      startMachine({ log }),
+    ]);
+    const ekDigest = await ekDigestOf(machine);
+    await world.pin(node, ekDigest);
+    {
+      await using _agent = await startAgent(machine, node, agentsOf(world));
+      await world.until(async () => (await world.status(node))?.verdict != null, 20_000);
+      await world.call('POST', '/v1/references', { node, name: 'boot-1' });
+      await world.until(async () => (await world.status(node))?.state === 'trusted', 20_000);
+    }
+    const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
+    const volumes = new Volumes({ store: world.store.leases, wrapping, now: () => Date.now() });
+    const made = await volumes.add({
+      node: { name: node, ekDigest, bound: 'pin' },
+      group: { name: 'default', keys },
+      name: 'docker',
+      path: '/var/lib/docker',
+      by: 'token:test',
+    });
+    assert(made !== null);
+    uuid = made.uuid;
+    disk = await unlockingMachine(machine, node, agentsOf(world));
+  });
+  after(async () => {
+    await disk?.[Symbol.asyncDispose]();
+    await machine?.dispose();
+    await world?.[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  const opens = (key: Buffer) =>
+    run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', disk.device], {
+      input: key,
+      timeoutMs: 20_000,
+      maxOutputBytes: 65_536,
+    });
+  const entries = async (action: string) => (await world.audit()).filter((entry) => entry.action === action);
+
+  it('gets no key before the disk is formatted, and is told how', async () => {
+    await using program = disk.unlock(uuid);
+    assert.deepEqual(await program.read(), Buffer.alloc(0));
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /is not formatted yet: assay-agent format --volume/);
+  });
+
+  it('is formatted once, and the server has the header before', async () => {
+    await chmod(disk.config.stateDir, 0o755);
+    const lines = await disk.format(uuid);
+    assert.match(lines.join(''), /is formatted on/);
+    // Root formats, and the state is that of the user who unlocks.
+    await chmod(disk.config.stateDir, 0o700);
+    const [volume] = await world.store.leases.volumes();
+    assert.match(volume?.headerDigest ?? '', /^[0-9a-f]{64}$/);
+    await assert.rejects(disk.format(uuid), /is formatted: nothing was written/);
+  });
+
+  it('gets its key after a reboot, and the key opens the disk', async () => {
+    await machine.powerCycle(log);
+    await using program = disk.unlock(uuid);
+    const key = await program.read();
+    const { code, said } = await program.ended;
+    assert.deepEqual([code, key.length], [0, 32], said);
+    await opens(key);
+    assert.equal(said.includes(key.toString('hex')) || said.includes(key.toString('base64')), false);
+    assert.deepEqual((await readdir(disk.config.runtimeDir)).length, 1, 'for cap');
+  });
+
+  it('asks again after a crash between key and disk, and gets it (row 87)', async () => {
+    await using program = disk.unlock(uuid);
+    assert.equal((await program.read()).length, 32);
+  });
+
+  it('gets none once it is capped, until it boots again (row 88)', async () => {
+    assert.equal(await disk.cap(), 0);
+    assert.equal(await disk.cap(), 0, 'a second time does nothing');
+    await using program = disk.unlock(uuid);
+    assert.equal((await program.read()).length, 0);
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /lease_consumed/);
+    await machine.powerCycle(log);
+    await using next = disk.unlock(uuid);
+    assert.equal((await next.read()).length, 32);
+  });
+
+  it('gets none with a kernel that nobody knows: the time passes, and the passphrase is asked for', async () => {
+    await machine.powerCycle(tamper(log, 'kernel'));
+    await using program = disk.unlock(uuid, { timeout: 8 });
+    assert.equal((await program.read()).length, 0);
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /key_withheld: the server gives no key to this boot/);
+    assert.match(said, /The recovery passphrase opens it/);
+    assert.match(String((await entries('key.refuse')).at(-1)?.detail.text), /boot not affirmed/);
+  });
+
+  it('gets none for a disk with another header, which is read before the key is used (row 107)', async () => {
+    await machine.powerCycle(log);
+    const other = join(dir, 'other');
+    await run('truncate', ['--size', '64M', other], { timeoutMs: 5_000, maxOutputBytes: 1024 });
+    await run(
+      'cryptsetup',
+      [
+        'luksFormat',
+        '--batch-mode',
+        '--pbkdf',
+        'pbkdf2',
+        '--pbkdf-force-iterations',
+        '1000',
+        '--key-file',
+        '-',
+        other,
+      ],
+      {
+        input: randomBytes(32),
+        timeoutMs: 60_000,
+        maxOutputBytes: 65_536,
+      },
+    );
+    await using program = disk.unlock(uuid, { device: other });
+    assert.equal((await program.read()).length, 0);
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /another header than the one that is known/);
+  });
+
+  it('hands nothing to a second reader, nor by descriptors of other names (row 425)', async () => {
+    await using program = disk.unlock(uuid);
+    const first = program.read();
+    const second = await program.read();
+    assert.equal(second.length, 0);
+    assert.equal((await first).length, 32);
+    await using unnamed = disk.unlock(uuid, { name: 'other' });
+    assert.equal((await unnamed.read()).length, 0);
+    const { code, said } = await unnamed.ended;
+    assert.equal(code, 1);
+    assert.match(said, /no socket named key/);
+  });
+
+  it('ends the connection where something is wrong here, so that the passphrase is asked for', async () => {
+    await using program = disk.unlock(uuid, { device: '/dev/null' });
+    const socket = await program.connect();
+    // One that nobody takes is reset.
+    await once(socket.resume(), 'end');
+    const { code, said } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(said, /^assay-unlock: node-1 got no key .*standard input is no device/m);
+  });
+});

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
+import { type ApiServer, emptyWorld, now, startApi } from '../http/api-fixture.ts';
+import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
+import { madeEvent, madeNode } from '../store/made-records.ts';
+import { environmentOf, runAssay } from './cli-fixture.ts';
+
+const bounds = { timeoutMs: 30_000, maxOutputBytes: 65_536 };
+const init = 'disk init node-1 --volume docker --path /var/lib/docker';
+
+describe('assay disk', () => {
+  let made: MadeVolumes;
+  let server: ApiServer;
+  before(async () => {
+    const world = emptyWorld();
+    made = await openMadeVolumes(() => now - 60_000);
+    world.volumes = made.volumes;
+    world.policyGroups = made.groups;
+    for (const name of ['node-1', 'node-2', 'other-1']) {
+      world.nodes.set(name, { enrolled: madeNode(name), status: null });
+      await made.enrol(madeNode(name));
+    }
+    server = await startApi(world);
+  });
+  after(async () => {
+    await server.close();
+    await made[Symbol.asyncDispose]();
+  });
+  afterEach(async () => {
+    for (const { uuid } of await made.volumes.list()) await made.volumes.remove(uuid, 'token:test');
+  });
+
+  const assay = (line: string, answer?: string) =>
+    runAssay(line.split(' '), {
+      env: environmentOf(server, 'admin-token'),
+      cwd: server.dir,
+      ask: answer === undefined ? null : async () => answer,
+    });
+  const uuidOf = async (name = 'docker') =>
+    (await made.volumes.list()).find((volume) => volume.name === name)?.uuid ?? assert.fail();
+  /** As its node formats it. */
+  async function format(header: string): Promise<void> {
+    const { leases } = made.store;
+    const uuid = await uuidOf();
+    const headerDigest = 'ab'.repeat(32);
+    const escrow = await sealForRecovery(Buffer.from(header), made.groups[0]?.keys?.recoveryRecipients ?? []);
+    await leases.keepHeader({ uuid, headerDigest, escrow });
+    await leases.formatted({ uuid, headerDigest, formattedAt: now }, madeEvent('volume.format', 'node-1'));
+  }
+
+  describe('init', () => {
+    it('prints lines and commands to copy, each on a line of its own', async () => {
+      const { code, out, err } = await assay(init);
+      assert.deepEqual([code, err], [0, '']);
+      const uuid = await uuidOf();
+      const [heading, ...lines] = out.trimEnd().split('\n');
+      assert.equal(heading, `volume docker of node-1: LUKS UUID ${uuid}`);
+      const typed = lines.filter((line) => line.startsWith('  ')).map((line) => line.trim());
+      const [command, crypttab, fstab, ...units] = typed;
+      assert.equal(units.length, 2);
+      assert.ok(crypttab?.startsWith(`docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,`));
+      assert.ok(fstab?.startsWith('/dev/mapper/docker /var/lib/docker ext4 '));
+      assert.ok(
+        command?.startsWith('assay-agent format ') && command.includes(` --volume ${uuid} --device /dev/`),
+      );
+    });
+
+    it('says the same to programs, with what is next', async () => {
+      const { out } = await assay(`${init} -o json`);
+      const { uuid, crypttab, fstab, next } = JSON.parse(out);
+      assert.equal(uuid, await uuidOf());
+      assert.ok(next.includes(`  ${crypttab}\n`) && next.includes(`  ${fstab}\n`));
+      assert.match((await assay(`${init.replace('docker', 'kubelet')} -o yaml`)).out, /^crypttab: /m);
+    });
+
+    for (const [line, says] of [
+      ['disk init node-1 --volume docker.x --path /var/lib/docker', '--volume docker.x: '],
+      ['disk init node-1 --volume docker --path docker', '--path docker: '],
+      ['disk init node-1 --volume docker', '--path'],
+      ['disk init node-1 --path /var/lib/docker', '--volume'],
+    ] as const)
+      it(`asks no server where something is wrong: ${line}`, async () => {
+        const { code, out, err } = await assay(line);
+        assert.deepEqual([code, out], [2, '']);
+        assert.ok(err.includes(says), err);
+        assert.deepEqual(await made.volumes.list(), []);
+      });
+
+    for (const [line, says] of [
+      ['disk init node-9 --volume docker --path /var/lib/docker', /no such node[\s\S]*assay get nodes/],
+      ['disk init other-1 --volume docker --path /var/lib/docker', /key_withheld[\s\S]*assay policy check/],
+    ] as const)
+      it(`says what to do where the server makes none: ${line}`, async () => {
+        const { code, out, err } = await assay(line);
+        assert.deepEqual([code, out], [1, '']);
+        assert.match(err, says);
+      });
+
+    it('refuses a name that is taken, and says where to look', async () => {
+      await assay(init);
+      const { code, err } = await assay(init);
+      assert.equal(code, 1);
+      assert.match(err, /assay disk list node-1/);
+    });
+  });
+
+  describe('list', () => {
+    beforeEach(async () => {
+      await assay(init);
+      await assay('disk init node-2 --volume containerd --path /var/lib/containerd');
+    });
+
+    it('shows what is formatted and what is not, on 80 columns', async () => {
+      await format('LUKS header');
+      const uuid = await uuidOf();
+      const { ekDigest } = madeNode('node-1');
+      const lease = { ekDigest, volume: uuid, resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      await made.store.leases.deliver({ ...lease, at: now - 300_000 }, () =>
+        madeEvent('key.release', 'node-1'),
+      );
+      await made.store.leases.consume({ ...lease, at: now - 240_000 }, madeEvent('key.unlock', 'node-1'));
+      const { code, out } = await assay('disk list');
+      assert.equal(code, 0);
+      const lines = out.trimEnd().split('\n');
+      assert.deepEqual(
+        lines.map((line) => line.split(/ {2,}/)),
+        [
+          ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'],
+          ['node-1', 'docker', '/var/lib/docker', 'formatted', '5m', '4m'],
+          ['node-2', 'containerd', '/var/lib/containerd', 'to be formatted', '-', '-'],
+        ],
+      );
+      assert.ok(lines.every((line) => line.length <= 80));
+      assert.match((await assay('disk list -o wide')).out, new RegExp(`${uuid} +${ekDigest} +abababababab `));
+    });
+
+    it('shows those of one node, in each form', async () => {
+      assert.equal((await assay('disk list node-2')).out.trimEnd().split('\n').length, 2);
+      assert.equal((await assay('disk list -o name')).out, 'node-1 docker\nnode-2 containerd\n');
+      const { items } = JSON.parse((await assay('disk list node-1 -o json')).out);
+      assert.deepEqual([items.length, items[0].name, items[0].formattedAt], [1, 'docker', null]);
+      assert.equal((await assay('disk list -o jsonpath={.items[*].path}')).out.trim().split(' ').length, 2);
+      assert.equal((await assay('disk list node-9')).code, 1);
+    });
+  });
+
+  describe('remove', () => {
+    it('says that only the passphrase opens the disk then, and how to keep it first', async () => {
+      await assay(init);
+      await format('LUKS header');
+      const { code, err } = await assay('disk remove node-1 docker', 'n');
+      assert.deepEqual([code, (await made.volumes.list()).length], [1, 1]);
+      assert.match(err, /only the recovery passphrase opens the disk/);
+      const [, escrow] = /^ {2}assay (disk escrow .*)$/m.exec(err) ?? [];
+      assert.equal((await assay(escrow ?? '')).code, 0);
+      const { code: done, out } = await assay(`disk remove node-1 ${await uuidOf()}`, 'y');
+      assert.equal(done, 0, out);
+      assert.deepEqual(await made.volumes.list(), []);
+    });
+
+    it('removes none that is not there, and asks nobody', async () => {
+      const { code, err } = await assay('disk remove node-1 docker', 'y');
+      assert.equal(code, 1);
+      assert.match(err, /assay disk list node-1/);
+      assert.equal((await assay('disk remove node-9 docker', 'y')).code, 1);
+    });
+  });
+
+  describe('escrow', () => {
+    const inDir = (name: string) => join(server.dir, name);
+    const opened = async (file: string) =>
+      (await run('age', ['--decrypt', '-i', inDir('recovery.key'), inDir(file)], bounds)).stdout.toString();
+    beforeEach(async () => {
+      writeFileSync(inDir('recovery.key'), `${made.identity}\n`, { mode: 0o600 });
+      await assay(init);
+    });
+
+    it('writes the passphrase so that the program age opens it, and says how', async () => {
+      const { code, out, err } = await assay('disk escrow node-1 docker');
+      assert.equal(code, 0, err);
+      writeFileSync(inDir('stdout.age'), out);
+      assert.match(await opened('stdout.age'), /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
+      assert.match(err, /^ {2}age --decrypt -i KEY FILE$/m);
+      const { code: again } = await assay('disk escrow node-1 docker -f docker.age');
+      assert.deepEqual([again, statSync(inDir('docker.age')).mode & 0o777], [0, 0o600]);
+      assert.equal(await opened('docker.age'), await opened('stdout.age'));
+    });
+
+    it('writes the header beside it, once its node has formatted the volume', async () => {
+      const line = 'disk escrow node-1 docker -f passphrase.age --header header.age';
+      const early = await assay(line);
+      assert.equal(early.code, 1);
+      assert.match(early.err, /has not formatted it/);
+      assert.ok(!existsSync(inDir('header.age')) && !existsSync(inDir('passphrase.age')));
+      await format('LUKS header');
+      const { code, out, err } = await assay(line);
+      assert.deepEqual([code, out], [0, ''], err);
+      assert.equal(await opened('header.age'), 'LUKS header');
+      assert.match(await opened('passphrase.age'), /^([0-9a-z]{5}-){7}/);
+      assert.match(err, /^ {2}age --decrypt -i KEY -o header\.img header\.age$/m);
+      assert.doesNotMatch(readFileSync(inDir('passphrase.age'), 'latin1'), /docker|node-1/);
+    });
+
+    it('is for admins alone', async () => {
+      const env = environmentOf(server, 'operator-token');
+      const { code, out, err } = await runAssay(['disk', 'escrow', 'node-1', 'docker'], { env });
+      assert.deepEqual([code, out], [1, '']);
+      assert.match(err, /this needs the role admin/);
+    });
+  });
+});

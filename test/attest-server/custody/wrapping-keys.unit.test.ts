@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import type { WrapContext, WrappingKeys } from '../../../attest-server/keys/ports.ts';
+
+const context: WrapContext = {
+  purpose: 'volume',
+  node: 'node-1',
+  ekDigest: 'ab'.repeat(32),
+  volume: '11111111-2222-4333-8444-555555555555',
+};
+
+describe('the wrapping keys of disk keys', () => {
+  let folder: string;
+  let file: string;
+  const [first, second] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')];
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'assay-wrapping-'));
+    for (const name of ['keys', 'state']) mkdirSync(join(folder, name));
+    file = join(folder, 'keys', 'wrapping');
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  const open = (...lines: readonly string[]): WrappingKeys => {
+    rmSync(file, { force: true });
+    writeFileSync(file, lines.join('\n'), { mode: 0o400 });
+    const keys = openWrappingKeys({ file, beside: [join(folder, 'state')] });
+    assert(keys !== null);
+    return keys;
+  };
+
+  it('unwrap what they wrapped, and never write the same twice', () => {
+    const keys = open(first);
+    const secret = randomBytes(32);
+    const [one, other] = [keys.wrap(secret, context), keys.wrap(secret, context)];
+    assert.notDeepEqual(one.bytes, other.bytes);
+    assert.equal(one.bytes.indexOf(secret), -1);
+    assert.deepEqual(keys.unwrap(one, context), secret);
+  });
+
+  it('unwrap nothing for another node, TPM, volume or purpose, and nothing that was changed', () => {
+    const keys = open(first);
+    const wrapped = keys.wrap(randomBytes(32), context);
+    const others: readonly Partial<WrapContext>[] = [
+      { node: 'node-2' },
+      { ekDigest: 'cd'.repeat(32) },
+      { volume: context.volume.replaceAll('1', '9') },
+      { purpose: 'recovery' },
+    ];
+    for (const other of others)
+      assert.throws(
+        () => keys.unwrap(wrapped, { ...context, ...other }),
+        /was changed, or is another node's/,
+      );
+    for (let at = 0; at < wrapped.bytes.length; at++) {
+      const bytes = Buffer.from(wrapped.bytes);
+      bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+      assert.throws(() => keys.unwrap({ ...wrapped, bytes }, context), /was changed/);
+    }
+  });
+
+  it('follow one another: the newest wraps, those before it unwrap', () => {
+    const before = open('# of 2026', first, '').wrap(Buffer.from('secret'), context);
+    const keys = open(second, first);
+    assert.notEqual(keys.current, before.keyId);
+    assert.equal(keys.wrap(Buffer.from('secret'), context).keyId, keys.current);
+    assert.deepEqual(keys.unwrap(before, context), Buffer.from('secret'));
+    assert.throws(
+      () => open(second).unwrap(before, context),
+      new RegExp(`wrapped by ${before.keyId}.*put that wrapping key back`),
+    );
+  });
+
+  it('are refused beside the database, also by a link', () => {
+    const beside = [join(folder, 'state')];
+    mkdirSync(join(folder, 'state', 'below'));
+    symlinkSync(join(folder, 'state', 'below'), join(folder, 'elsewhere'));
+    for (const place of [
+      join('state', 'wrapping'),
+      join('state', 'below', 'wrapping'),
+      join('elsewhere', 'wrapping'),
+    ]) {
+      const path = join(folder, place);
+      writeFileSync(path, first, { mode: 0o400 });
+      assert.throws(() => openWrappingKeys({ file: path, beside }), /beside what it protects/);
+      rmSync(path);
+    }
+  });
+
+  it('are refused where others can read them, where they are no keys, and where there are none', () => {
+    assert.throws(() => open('not base64 of 32 bytes'), /line 1: not 32 bytes of base64/);
+    assert.throws(() => open(first.slice(0, -4)), /line 1/);
+    assert.throws(() => open('# nothing'), /holds no wrapping key/);
+    open(first);
+    chmodSync(file, 0o440);
+    assert.throws(() => openWrappingKeys({ file, beside: [] }), /open to others/);
+    rmSync(file);
+    assert.throws(() => openWrappingKeys({ file, beside: [] }), /there is no wrapping key .*openssl rand/);
+    assert.equal(openWrappingKeys(null), null);
+  });
+
+  it('say nothing of a key in their errors', () => {
+    const keys = open(second);
+    const wrapped = open(first).wrap(randomBytes(32), context);
+    for (const fail of [() => keys.unwrap(wrapped, context), () => open(`${first}x`)])
+      assert.throws(fail, (error: Error) => !error.message.includes(first.slice(0, 12)));
+  });
+});

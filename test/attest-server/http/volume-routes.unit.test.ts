@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { armor, Decrypter } from 'age-encryption';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { listOf } from '../../../attest-server/api/list.ts';
+import { problem } from '../../../attest-server/api/problem.ts';
+import { volumeEscrow, volumeMade, volumeView } from '../../../attest-server/api/volume-api.ts';
+import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
+import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
+import { madeEvent, madeNode } from '../store/made-records.ts';
+import { type ApiServer, ask, emptyWorld, now, startApi, type World } from './api-fixture.ts';
+
+const docker = { node: 'node-1', name: 'docker', path: '/var/lib/docker' };
+const noKeys = 'other-1';
+const unvouched = 'node-2';
+
+describe('the API of volumes', () => {
+  let made: MadeVolumes;
+  let server: ApiServer;
+  let world: World;
+
+  async function start(holdsKeys = true): Promise<void> {
+    world = emptyWorld();
+    made = await openMadeVolumes(() => now, holdsKeys);
+    world.volumes = made.volumes;
+    world.policyGroups = made.groups;
+    for (const name of [docker.node, noKeys, unvouched]) {
+      const node = madeNode(name);
+      const enrolled = name === unvouched ? { ...node, bound: 'first-use' as const } : node;
+      world.nodes.set(name, { enrolled, status: null });
+      await made.enrol(enrolled);
+    }
+    server = await startApi(world);
+  }
+  async function stop(): Promise<void> {
+    await server.close();
+    await made[Symbol.asyncDispose]();
+  }
+  beforeEach(() => start());
+  afterEach(stop);
+
+  const create = (change: object = {}, token = 'operator-token') =>
+    ask(server, '/v1/volumes', { method: 'POST', token, body: JSON.stringify({ ...docker, ...change }) });
+  const createDocker = async () => volumeMade.parse(JSON.parse((await create()).text));
+  const list = async (query = '') =>
+    listOf(volumeView).parse(JSON.parse((await ask(server, `/v1/volumes${query}`)).text)).items;
+  const problemIn = ({ text }: { readonly text: string }) => problem.parse(JSON.parse(text));
+  const entries = async () =>
+    (await made.store.audit.entries({ limit: 100 }))
+      .filter(({ action }) => action.startsWith('volume.'))
+      .map(({ actor, action, subject, detail }) => ({ actor, action, subject, detail }));
+
+  it('makes a volume, with the lines and the command of its node', async () => {
+    const answered = await create();
+    assert.equal(answered.status, 201);
+    const { crypttab, fstab, next, ...view } = volumeMade.parse(JSON.parse(answered.text));
+    const { uuid } = view;
+    assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
+    assert.equal(
+      fstab,
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
+    );
+    const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
+    const units = 'assay-unlock@docker.socket assay-volume@docker.service assay-cap.service';
+    const enable = `systemctl daemon-reload && systemctl enable ${units}`;
+    for (const line of [crypttab, fstab, format, enable])
+      assert.ok(
+        next.split('\n').some((each) => each.startsWith(`  ${line}`)),
+        line,
+      );
+    assert.deepEqual(await list(), [view]);
+    assert.deepEqual([view.formattedAt, view.enrolled, view.createdBy], [null, true, 'token:operator']);
+    assert.doesNotMatch(answered.text, /wrapped|recovery/);
+    assert.deepEqual(await entries(), [
+      {
+        actor: 'token:operator',
+        action: 'volume.add',
+        subject: 'node-1',
+        detail: { volume: uuid, name: 'docker', path: '/var/lib/docker' },
+      },
+    ]);
+  });
+
+  it('lists those of one node, and says of a node that there is none', async () => {
+    await create();
+    assert.equal((await list('?node=node-1')).length, 1);
+    assert.deepEqual(await list('?node=node-2'), []);
+    assert.equal((await ask(server, '/v1/volumes?node=node-9')).status, 404);
+    assert.equal((await ask(server, '/v1/volumes?node=Node')).status, 400);
+  });
+
+  it('shows which volume is of an earlier TPM of that name, and removes no other one', async () => {
+    const { uuid } = await createDocker();
+    const event = madeEvent('enrol.revoke', docker.node);
+    await made.store.enrolment.revoke({ ...madeNode(docker.node), at: now, reason: 'exchanged' }, event);
+    const exchanged = madeNode(docker.node, 'another board');
+    await made.enrol(exchanged);
+    world.nodes.set(docker.node, { enrolled: exchanged, status: null });
+    const { uuid: newer } = await createDocker();
+    const shown = async () => (await list()).map((one) => [one.uuid, one.ek, one.enrolled]);
+    assert.deepEqual(
+      new Set(await shown()),
+      new Set([
+        [uuid, madeNode(docker.node).ekDigest, false],
+        [newer, exchanged.ekDigest, true],
+      ]),
+    );
+    await ask(server, `/v1/volumes/${uuid}`, { method: 'DELETE', token: 'admin-token' });
+    assert.deepEqual(await shown(), [[newer, exchanged.ekDigest, true]]);
+  });
+
+  it('refuses a second volume of that name on the node', async () => {
+    await create();
+    const second = await create({ path: '/var/lib/other' });
+    assert.deepEqual([second.status, problemIn(second).code], [409, 'conflict']);
+    assert.match(problemIn(second).next ?? '', /^ {2}assay disk list node-1$/m);
+    assert.equal((await list()).length, 1);
+  });
+
+  for (const [what, change, status, code] of [
+    ['a node that is not enrolled', { node: 'node-9' }, 404, 'not_found'],
+    ['a name of a node that is none', { node: 'Node 1' }, 400, 'invalid_field'],
+    ['a group without keys', { node: noKeys }, 409, 'key_withheld'],
+    ['a node that nobody vouches for', { node: unvouched }, 409, 'key_withheld'],
+    ['a name with another character', { name: 'docker.data' }, 400, 'invalid_field'],
+    ['a name that is too long', { name: 'a'.repeat(65) }, 400, 'invalid_field'],
+    ['a name that looks like an option', { name: '-docker' }, 400, 'invalid_field'],
+    ['a name that units would read as a path', { name: 'kube-let' }, 400, 'invalid_field'],
+    ['the name of the device mapper itself', { name: 'control' }, 400, 'invalid_field'],
+    ['a relative path', { path: 'var/lib/docker' }, 400, 'invalid_field'],
+    ['the root', { path: '/' }, 400, 'invalid_field'],
+    ['a path that leads upwards', { path: '/var/../etc' }, 400, 'invalid_field'],
+    ['a path that ends in a dot', { path: '/var/lib/.' }, 400, 'invalid_field'],
+    ['a path of two fields of fstab', { path: '/var/lib docker' }, 400, 'invalid_field'],
+    ['a path of two lines', { path: '/var/lib\n/etc' }, 400, 'invalid_field'],
+    ['a name with a dash, which stands for a slash in a unit', { name: 'kube-let' }, 400, 'invalid_field'],
+    ['a path with a slash at its end', { path: '/var/lib/docker/' }, 400, 'invalid_field'],
+    ['a member that it does not know', { size: 1 }, 400, 'invalid_field'],
+  ] as const)
+    it(`makes none for ${what}`, async () => {
+      const answered = await create(change);
+      assert.deepEqual([answered.status, problemIn(answered).code], [status, code], answered.text);
+      if (status === 409) assert.match(problemIn(answered).next ?? '', /\n {2}\S/);
+      assert.deepEqual(await list(), []);
+    });
+
+  it('takes the longest name, and a path with each character that it may have', async () => {
+    assert.equal((await create({ name: `_${'a_'.repeat(31)}Z`, path: '/mnt/a.b_c@d+e:f-g' })).status, 201);
+  });
+
+  it('says what to do where the server holds no keys', async () => {
+    await stop();
+    await start(false);
+    const answered = problemIn(await create());
+    assert.deepEqual([answered.status, answered.code], [409, 'key_withheld']);
+    assert.match(answered.next ?? '', /keys\.wrappingKeyFile[\s\S]*\n {2}\(umask 377; openssl rand/);
+  });
+
+  it('lets readers list, operators make, and only admins remove and read the escrow', async () => {
+    const statusOf = async (method: string, path: string, token: string, body?: string) =>
+      (await ask(server, path, { method, token, ...(body !== undefined && { body }) })).status;
+    const { uuid } = await createDocker();
+    const body = JSON.stringify(docker);
+    assert.deepEqual(
+      [
+        await statusOf('GET', '/v1/volumes', 'reader-token'),
+        await statusOf('POST', '/v1/volumes', 'reader-token', body),
+        await statusOf('DELETE', `/v1/volumes/${uuid}`, 'operator-token'),
+        await statusOf('GET', `/v1/volumes/${uuid}/escrow`, 'operator-token'),
+      ],
+      [200, 403, 403, 403],
+    );
+    assert.equal((await list()).length, 1);
+  });
+
+  it('removes a volume, once', async () => {
+    const { uuid } = await createDocker();
+    const remove = () => ask(server, `/v1/volumes/${uuid}`, { method: 'DELETE', token: 'admin-token' });
+    const gone = await remove();
+    assert.deepEqual([gone.status, JSON.parse(gone.text)], [200, { removed: uuid }]);
+    assert.equal((await remove()).status, 404);
+    assert.deepEqual(await list(), []);
+    assert.deepEqual((await entries()).at(-1), {
+      actor: 'token:admin',
+      action: 'volume.remove',
+      subject: 'node-1',
+      detail: { volume: uuid, name: 'docker' },
+    });
+  });
+
+  it('gives the passphrase to whoever has the recovery identity, and the header once there is one', async () => {
+    const { uuid } = await createDocker();
+    const escrowOf = async (query = '') =>
+      volumeEscrow.parse(
+        JSON.parse((await ask(server, `/v1/volumes/${uuid}/escrow${query}`, { token: 'admin-token' })).text),
+      );
+    const decrypter = new Decrypter();
+    decrypter.addIdentity(made.identity);
+    const opened = async (text: string) =>
+      Buffer.from(await decrypter.decrypt(armor.decode(text))).toString('latin1');
+    const { recovery, ...others } = await escrowOf();
+    assert.deepEqual(others, { uuid });
+    assert.match(await opened(recovery), /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
+    assert.equal((await escrowOf('?header=true')).header, null);
+    const recipient = made.groups[0]?.keys?.recoveryRecipients ?? [];
+    const escrow = await sealForRecovery(Buffer.from('LUKS header'), recipient);
+    await made.store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow });
+    const { header } = await escrowOf('?header=true');
+    assert.equal(await opened(header ?? ''), 'LUKS header');
+    const path = `/v1/volumes/${uuid.replaceAll(/[a-f]/g, '0')}/escrow`;
+    assert.equal((await ask(server, path, { token: 'admin-token' })).status, 404);
+  });
+});

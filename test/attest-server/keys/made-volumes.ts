@@ -1,0 +1,70 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
+import { type Keys, openKeys } from '../../../attest-server/keys/open.ts';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
+import { groupOf, type PolicyGroup } from '../../../attest-server/policy/policy.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
+
+/** The room of disk keys over a store in a folder of its own. */
+export interface MadeVolumes extends AsyncDisposable {
+  readonly decide: Keys['decide'];
+  readonly volumes: Keys['volumes'];
+  readonly store: Store;
+  /** Opens all that was encrypted for recovery; age's own form. */
+  readonly identity: string;
+  /** The first has keys for nodes `node-*`, the second has none. */
+  readonly groups: readonly PolicyGroup[];
+  enrol(node: EnrolledNode): Promise<void>;
+}
+
+/** @param holdsKeys whether the server has a wrapping key */
+export async function openMadeVolumes(now: () => number, holdsKeys = true): Promise<MadeVolumes> {
+  const folder = mkdtempSync(join(tmpdir(), 'assay-volumes-'));
+  const file = join(folder, 'wrapping.key');
+  writeFileSync(file, randomBytes(32).toString('base64'), { mode: 0o400 });
+  const identity = await generateIdentity();
+  const policy = parsePolicy(
+    [
+      'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
+      `  - {name: workers, nodes: ["node-*"], keys: {recoveryRecipients: [${await identityToRecipient(identity)}]}}`,
+      '  - {name: others, nodes: ["*"]}\n',
+    ].join('\n'),
+    'keys',
+  );
+  const store = await openMadeStore(join(folder, 'state', 'assay.db'));
+  const keys = await openKeys({
+    store: store.leases,
+    wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
+    exemptions: async () => [],
+    groupOf: (node) => groupOf(policy, node),
+    now,
+    report: {
+      released() {},
+      refused() {},
+      rewrapped() {},
+      fault(error) {
+        throw error;
+      },
+    },
+  });
+  return {
+    decide: keys.decide,
+    volumes: keys.volumes,
+    store,
+    identity,
+    groups: policy.groups,
+    enrol: (node) => store.enrolment.enrol(node, madeEvent('enrol', node.name)),
+    async [Symbol.asyncDispose]() {
+      await keys[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}

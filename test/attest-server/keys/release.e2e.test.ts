@@ -1,0 +1,368 @@
+import assert from 'node:assert/strict';
+import { hash, randomBytes, randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
+import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import { Volumes } from '../../../attest-server/keys/volumes.ts';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
+import { groupOf } from '../../../attest-server/policy/policy.ts';
+import { capDigest, capPcr } from '../../../attest-server/wire/cap.ts';
+import { keyReleaseKind, parseKeyRelease } from '../../../attest-server/wire/key-release.ts';
+import { keyRequestOf } from '../../../attest-server/wire/key-request.ts';
+import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
+import { binaryFrame, headerFrame } from '../../../attest-server/wire/messages.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { introduce, type Peer } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { replayedValues } from '../policy/made-proof.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+import { madeKeyRequest } from '../wire/made-keys.ts';
+
+const good = recordedLog('debian13-sdboot-uki');
+
+interface Asking {
+  readonly node?: string;
+  readonly bootLog?: Buffer;
+  readonly resetCount?: number;
+  /** PCR 15 in place of what the log says. */
+  readonly pcr15?: Buffer;
+  readonly volume?: string;
+  /** Address of the loopback that it asks from. */
+  readonly from?: string;
+}
+
+type UnlockPeer = Peer & { readonly hello: string };
+
+describe('the key of a disk', () => {
+  let folder: string;
+  let world: TestServer;
+  let volumes: Volumes;
+  let identity: string;
+  const tpms: Readonly<Record<string, ForgedTpm>> = {
+    'node-1': forgedTpm(),
+    'node-2': forgedTpm(),
+    'stock-1': forgedTpm(),
+    'far-1': forgedTpm(),
+    'plain-1': forgedTpm(),
+    'node-3': forgedTpm(),
+    'node-4': forgedTpm(),
+  };
+  const tpmOf = (node: string) => tpms[node] ?? assert.fail();
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'assay-disk-keys-'));
+    const wrappingKeyFile = join(folder, 'wrapping-key');
+    writeFileSync(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
+    identity = await generateIdentity();
+    const recipient = await identityToRecipient(identity);
+    const keys = (rules: string) => `{recoveryRecipients: [${recipient}], ${rules}}`;
+    const group = (name: string, nodes: string, rules: string | null) =>
+      `  - {name: ${name}, nodes: ["${nodes}"], mode: enforce, require: [identity, boot]${rules === null ? '' : `, keys: ${keys(rules)}`}}\n`;
+    const text = [
+      'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n',
+      group('workers', 'node-*', 'allowUnmeasuredRoot: true'),
+      group('stock', 'stock-*', 'allowUnmeasuredRoot: false'),
+      group('far', 'far-*', 'allowUnmeasuredRoot: true, from: [127.0.0.2/32]'),
+      group('plain', '*', null),
+    ].join('');
+    const policy = join(folder, 'policy.yaml');
+    writeFileSync(policy, text);
+    world = await startTestServer({ policy, wrappingKeyFile });
+    const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
+    volumes = new Volumes({ store: world.store.leases, wrapping, now: () => Date.now() });
+    for (const [node, tpm] of Object.entries(tpms)) {
+      await world.pin(node, tpm.ekDigest);
+      await answerOfAgent(node);
+      const parsed = groupOf(parsePolicy(text, 'keys'), node);
+      if (parsed.keys !== undefined) await volume(node, parsed);
+    }
+    for (const node of ['node-1', 'stock-1', 'far-1'])
+      await world.call('POST', '/v1/references', { nodes: [node], name: `like-${node}` });
+  });
+  after(async () => {
+    await world?.[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
+  });
+
+  const named = new Map<string, string>();
+  async function volume(node: string, group: Parameters<Volumes['add']>[0]['group']): Promise<void> {
+    const { ekDigest } = tpmOf(node);
+    const made = await volumes.add({
+      node: { name: node, ekDigest, bound: 'pin' },
+      group,
+      name: 'docker',
+      path: '/var/lib/docker',
+      by: 'token:test',
+    });
+    assert(made !== null);
+    named.set(node, made.uuid);
+  }
+
+  async function answerOfAgent(node: string): Promise<void> {
+    const peer = await introduce(world, tpmOf(node), node);
+    await answer(peer, { node });
+    await peer.verdict();
+    await peer.close();
+  }
+
+  async function answer(peer: UnlockPeer, asking: Asking, keyRequest?: Buffer): Promise<void> {
+    const { node = 'node-1', bootLog = good, resetCount = 7, pcr15 } = asking;
+    const tpm = tpmOf(node);
+    const challenge = await peer.challenge();
+    if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
+    const sha256 = replayedValues(bootLog, 'sha256');
+    pcr15?.copy(sha256, capPcr * 32);
+    const bootId = `6f9619ff-8b86-4011-b42d-${String(resetCount).padStart(12, '0')}`;
+    const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId, keyRequest };
+    const quote = (data: Buffer) =>
+      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 100_000) });
+    peer.send(
+      tpm.evidence(
+        challenge,
+        keyRequest === undefined ? { ...occasion, keyRequest: Buffer.alloc(0) } : { ...occasion, keyRequest },
+        { quote },
+      ),
+    );
+  }
+
+  async function unlocking(node: string, from?: string): Promise<UnlockPeer> {
+    return introduce(world, tpmOf(node), node, {
+      hello: { role: 'unlock' },
+      ...(from !== undefined && { from }),
+    });
+  }
+
+  /** Asks on a connection of its own: the release, or the code of its refusal. */
+  async function ask(asking: Asking = {}) {
+    const { node = 'node-1', from } = asking;
+    const peer = await unlocking(node, from);
+    const asked = keyRequestOf({
+      ...madeKeyRequest(),
+      volume: asking.volume ?? named.get(node) ?? assert.fail(),
+    });
+    await answer(peer, asking, asked);
+    const { keyRefusal = null } = await peer.verdict();
+    const frame = keyRefusal === null ? (await peer.receive())?.binary : null;
+    await peer.close();
+    if (keyRefusal !== null) return keyRefusal;
+    assert(Buffer.isBuffer(frame));
+    assert.equal(frame[0], keyReleaseKind);
+    return parseKeyRelease(frame.subarray(1));
+  }
+
+  const entries = async (action: string) => (await world.audit()).filter((entry) => entry.action === action);
+
+  it('goes to a boot that has just proven itself: counted, audited, and with its evidence kept', async () => {
+    const release = await ask();
+    assert(typeof release !== 'string');
+    assert.deepEqual(
+      [release.volume, release.resetCount, release.clockBefore],
+      [named.get('node-1'), 7, 820_000n],
+    );
+    assert.deepEqual(release.selection, {
+      sha256: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
+    });
+    assert.deepEqual(release.expectedHeaders, [], 'the volume is to be formatted');
+    const entry = await world.until(async () => (await entries('key.release')).at(-1));
+    const { lease, deliveries, evidence, volume: uuid } = entry.detail;
+    assert.deepEqual(
+      [entry.subject, lease, deliveries, uuid],
+      ['node-1', release.leaseId, 1, release.volume],
+    );
+    const bundle = await world.call('GET', `/v1/nodes/node-1/bundle?evidence=${evidence}`);
+    const { verdict, rejected } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+    const { identity, boot } = verdict.aspects;
+    assert.deepEqual([rejected, verdict.keyRequest], [false, { volume: uuid }]);
+    assert.deepEqual([identity?.status, boot?.status], ['affirming', 'affirming']);
+    assert.equal(await world.metric('assay_key_releases_total'), 1);
+  });
+
+  it('goes five times to one boot and no more, also where nothing else is new, and again to the next one (row 419)', async () => {
+    const boot = { resetCount: 20 };
+    const leases = new Set<string>();
+    for (let asked = 0; asked < 5; asked++) {
+      const release = await ask(boot);
+      assert(typeof release !== 'string');
+      leases.add(release.leaseId);
+    }
+    assert.equal(leases.size, 1);
+    assert.equal(await ask(boot), 'lease_exhausted');
+    assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
+  });
+
+  it('goes to no boot that says that its disk is open, nor to one that is capped (row 58)', async () => {
+    const boot = { resetCount: 30 };
+    const release = await ask(boot);
+    assert(typeof release !== 'string');
+    const peer = await unlocking('node-1');
+    await answer(peer, boot);
+    await peer.verdict();
+    peer.send({ type: 'unlocked', leaseId: release.leaseId, headerDigest: 'ab'.repeat(32) });
+    await world.until(async () => (await entries('key.unlock')).length > 0);
+    await peer.close();
+    assert.equal(await ask(boot), 'lease_consumed');
+    const pcr15 = hash('sha256', Buffer.concat([Buffer.alloc(32), capDigest('sha256')]), 'buffer');
+    assert.equal(await ask({ resetCount: 31, pcr15 }), 'lease_consumed');
+    assert.equal(await ask({ resetCount: 32, pcr15: randomBytes(32) }), 'key_withheld');
+  });
+
+  it('is not ended by another node that says so, nor before anything is proven (row 420)', async () => {
+    const boot = { resetCount: 40 };
+    const release = await ask(boot);
+    assert(typeof release !== 'string');
+    const before = (await entries('key.unlock')).length;
+    const said = { type: 'unlocked', leaseId: release.leaseId, headerDigest: 'ab'.repeat(32) };
+    const other = await unlocking('node-2');
+    await answer(other, { node: 'node-2' });
+    await other.verdict();
+    other.send(said);
+    const unproven = await unlocking('node-1');
+    await unproven.challenge();
+    unproven.send(said);
+    assert.equal(await unproven.refusal(), 'identity_unproven');
+    await other.close();
+    assert.equal((await entries('key.unlock')).length, before);
+    assert.notEqual(typeof (await ask(boot)), 'string');
+  });
+
+  it('is of no other node, and of no volume that nobody made (row 57)', async () => {
+    assert.equal(await ask({ node: 'node-2', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
+    assert.equal(await ask({ volume: madeKeyRequest().volume, resetCount: 41 }), 'key_subject_mismatch');
+  });
+
+  it('goes to no agent, which runs in a pod, and no delivery is spent (row 94)', async () => {
+    const boot = { resetCount: 45 };
+    const peer = await introduce(world, tpmOf('node-1'), 'node-1');
+    await answer(peer, boot, keyRequestOf({ ...madeKeyRequest(), volume: named.get('node-1') ?? '' }));
+    assert.equal(await peer.refusal(), 'role_denied');
+    const release = await ask(boot);
+    assert(typeof release !== 'string');
+    const last = await world.until(async () => (await entries('key.release')).at(-1));
+    assert.deepEqual([last.detail.lease, last.detail.deliveries], [release.leaseId, 1]);
+  });
+
+  it('goes to no kernel that nobody knows, and says so', async () => {
+    assert.equal(await ask({ bootLog: tamper(good, 'kernel'), resetCount: 50 }), 'key_withheld');
+    const entry = await world.until(async () => (await entries('key.refuse')).at(-1));
+    assert.match(String(entry.detail.text), /boot not affirmed/);
+    assert.equal(entry.code, 'key_withheld');
+  });
+
+  it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
+    assert.equal(await ask({ node: 'stock-1' }), 'root_unmeasured');
+  });
+
+  it('goes to the networks of the policy alone (row 421)', async () => {
+    assert.equal(await ask({ node: 'far-1', from: '127.0.0.3' }), 'key_withheld');
+    assert.notEqual(typeof (await ask({ node: 'far-1', from: '127.0.0.2' })), 'string');
+  });
+
+  it('goes to no group whose policy has no keys', async () => {
+    assert.equal(await ask({ node: 'plain-1', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
+  });
+
+  it('fills neither log nor disk by asking again and again (row 422)', async () => {
+    const before = (await entries('key.refuse')).length;
+    for (let asked = 0; asked < 4; asked++)
+      assert.equal(
+        await ask({ node: 'node-2', volume: named.get('node-1') ?? '', resetCount: 60 }),
+        'key_subject_mismatch',
+      );
+    await world.until(async () => (await entries('key.refuse')).length > before);
+    assert.equal((await entries('key.refuse')).length, before + 1);
+  });
+
+  describe('whose volume is formatted', () => {
+    /** As a node makes it: key and passphrase do not matter here. */
+    async function header(uuid: string): Promise<Buffer> {
+      const file = join(folder, `${uuid}.img`);
+      writeFileSync(file, '');
+      truncateSync(file, 32 * 1024 * 1024);
+      await run(
+        'cryptsetup',
+        [
+          ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
+          ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
+        ],
+        { input: randomBytes(32), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+      );
+      return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
+    }
+
+    async function formatting(node: string, send: (leaseId: string) => readonly (object | Buffer)[]) {
+      const peer = await unlocking(node);
+      const volume = named.get(node) ?? assert.fail();
+      await answer(peer, { node }, keyRequestOf({ ...madeKeyRequest(), volume }));
+      assert.equal((await peer.verdict()).keyRefusal, undefined);
+      const frame = (await peer.receive())?.binary;
+      assert(Buffer.isBuffer(frame));
+      const { leaseId, expectedHeaders } = parseKeyRelease(frame.subarray(1));
+      const answers = [];
+      for (const one of send(leaseId)) {
+        peer.send(one);
+        const said = await peer.receive();
+        answers.push(said?.type === 'kept' ? said.what : said?.code);
+      }
+      await peer.close();
+      return { leaseId, expectedHeaders, answers };
+    }
+
+    it('once: the header is kept before, encrypted for those who may recover it, and expected from then on (row 423)', async () => {
+      const uuid = named.get('node-3') ?? assert.fail();
+      const [made, other] = [await header(uuid), await header(randomUUID())];
+      const digest = parseLuksHeader([{ at: 0, asked: made.length, bytes: made }], true).header?.digest ?? '';
+      const say = (leaseId: string, headerDigest = digest) => ({ type: 'formatted', leaseId, headerDigest });
+      const foreign = await formatting('node-3', (lease) => [headerFrame(lease, other)]);
+      assert.deepEqual(foreign.answers, ['key_subject_mismatch']);
+      const early = await formatting('node-3', (lease) => [say(lease)]);
+      assert.deepEqual(early.answers, ['luks_header_changed']);
+      const another = await formatting('node-3', (lease) => [
+        headerFrame(lease, made),
+        say(lease, 'ab'.repeat(32)),
+      ]);
+      assert.deepEqual(another.answers, ['header', 'luks_header_changed']);
+      const done = await formatting('node-3', (lease) => [headerFrame(lease, made), say(lease), say(lease)]);
+      assert.deepEqual([done.expectedHeaders, done.answers], [[], ['header', 'formatted', 'formatted']]);
+
+      const escrow = await world.store.leases.escrow(uuid);
+      assert(escrow?.header != null);
+      const decrypter = new Decrypter();
+      decrypter.addIdentity(identity);
+      assert.deepEqual(Buffer.from(await decrypter.decrypt(escrow.header)), made);
+      const passphrase = Buffer.from(await decrypter.decrypt(escrow.recovery)).toString('latin1');
+      assert.match(passphrase, /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
+      const stored = readFileSync(join(world.stateDir, 'assay.db'));
+      assert.equal(stored.includes(passphrase), false);
+      const [entry] = await entries('volume.format');
+      assert.deepEqual([entry?.subject, entry?.detail.header], ['node-3', digest]);
+
+      const release = await ask({ node: 'node-3', resetCount: 8 });
+      assert(typeof release !== 'string');
+      assert.deepEqual(release.expectedHeaders, [digest]);
+      const again = await unlocking('node-3');
+      await answer(again, { node: 'node-3', resetCount: 8 });
+      await again.verdict();
+      again.send(headerFrame(release.leaseId, made));
+      assert.equal(await again.refusal(), 'lease_consumed');
+    });
+
+    it('takes no header of a lease that is another node’s, nor what is no header', async () => {
+      const peer = await unlocking('node-2');
+      await answer(peer, { node: 'node-2' });
+      await peer.verdict();
+      const release = await ask({ node: 'node-4' });
+      assert(typeof release !== 'string');
+      peer.send(headerFrame(release.leaseId, await header(release.volume)));
+      assert.equal(await peer.refusal(), 'key_subject_mismatch');
+      const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
+      assert.deepEqual(none.answers, ['malformed']);
+    });
+  });
+});

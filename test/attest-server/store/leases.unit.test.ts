@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import type { Delivery, NewVolume } from '../../../attest-server/keys/ports.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { madeEvent, madeNode } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
+
+const uuid = '11111111-2222-4333-8444-555555555555';
+const owner = madeNode('node-1');
+const secret = (text: string, keyId = 'first') => ({ keyId, bytes: Buffer.from(text) });
+const volume: NewVolume = {
+  node: owner.name,
+  ekDigest: owner.ekDigest,
+  uuid,
+  name: 'docker',
+  path: '/var/lib/docker',
+  createdAt: 1000,
+  createdBy: 'token:alice',
+  key: secret('wrapped key'),
+  recovery: secret('wrapped passphrase'),
+  recoveryEscrow: Buffer.from('passphrase by age'),
+};
+
+describe('the store of disk keys', () => {
+  let folder: string;
+  let store: Store;
+
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'assay-leases-'));
+    store = await openMadeStore(join(folder, 'state', 'assay.db'));
+    await store.enrolment.enrol(owner, madeEvent('enrol', owner.name));
+    assert.equal(await store.leases.add(volume, madeEvent('volume.add', owner.name)), true);
+  });
+  afterEach(async () => {
+    await store[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
+  });
+
+  const actions = async () => (await store.audit.entries({ limit: 100 })).map(({ action }) => action);
+  const lease = (index: number) => index.toString(16).padStart(32, '0');
+  const deliver = (change: Partial<Delivery> = {}) =>
+    store.leases.deliver(
+      {
+        ekDigest: owner.ekDigest,
+        volume: uuid,
+        resetCount: 7,
+        leaseId: lease(1),
+        at: 2000,
+        most: 5,
+        ...change,
+      },
+      () => madeEvent('key.release', owner.name),
+    );
+
+  it('keeps what was added, and shows no secret in the list', async () => {
+    const stored = await store.leases.volume(uuid);
+    assert.deepEqual([stored?.key, stored?.recovery], [volume.key, volume.recovery]);
+    const { key, recovery, recoveryEscrow, ...shown } = volume;
+    const none = { headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
+    assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
+    assert.deepEqual(await store.leases.escrow(uuid), { recovery: recoveryEscrow, header: null });
+  });
+
+  it('takes no second volume of the same name, or of the same UUID', async () => {
+    const event = madeEvent('volume.add', owner.name);
+    assert.equal(await store.leases.add({ ...volume, uuid: uuid.replaceAll('1', '9') }, event), false);
+    assert.equal(await store.leases.add({ ...volume, name: 'kubelet' }, event), false);
+    assert.deepEqual((await actions()).filter((action) => action === 'volume.add').length, 1);
+  });
+
+  it('gives five deliveries to a boot, however many ask at once, each with its entry (row 419)', async () => {
+    const given = await Promise.all(
+      Array.from({ length: 10 }, (_, index) => deliver({ leaseId: lease(index) })),
+    );
+    const counts = given.flatMap((one) => (typeof one === 'string' ? [] : [one.deliveries]));
+    assert.deepEqual(counts.toSorted(), [1, 2, 3, 4, 5]);
+    assert.deepEqual(
+      given.filter((one) => typeof one === 'string'),
+      Array(5).fill('lease_exhausted'),
+    );
+    const leases = new Set(given.flatMap((one) => (typeof one === 'string' ? [] : [one.leaseId])));
+    assert.equal(leases.size, 1, 'one lease a boot');
+    assert.equal((await actions()).filter((action) => action === 'key.release').length, 5);
+  });
+
+  it('counts the next boot, another volume and another TPM by themselves', async () => {
+    for (let index = 0; index < 5; index++) await deliver();
+    assert.equal(await deliver(), 'lease_exhausted');
+    for (const change of [
+      { resetCount: 8 },
+      { volume: uuid.replaceAll('1', '9') },
+      { ekDigest: 'ab'.repeat(32) },
+    ])
+      assert.deepEqual(await deliver({ leaseId: lease(2 + Object.keys(change).join().length), ...change }), {
+        leaseId: lease(2 + Object.keys(change).join().length),
+        deliveries: 1,
+      });
+  });
+
+  it('gives nothing more once the boot is capped, and takes the end of a lease from its TPM alone', async () => {
+    const given = await deliver();
+    assert(typeof given !== 'string');
+    const { leaseId } = given;
+    const event = madeEvent('key.unlock', owner.name);
+    assert.equal(await store.leases.consume({ leaseId, ekDigest: 'ab'.repeat(32), at: 3000 }, event), false);
+    assert.notEqual(typeof (await deliver()), 'string');
+    assert.equal(await store.leases.consume({ leaseId, ekDigest: owner.ekDigest, at: 3000 }, event), true);
+    assert.equal(await store.leases.consume({ leaseId, ekDigest: owner.ekDigest, at: 3001 }, event), false);
+    assert.equal(await deliver(), 'lease_consumed');
+    const [shown] = await store.leases.volumes();
+    assert.deepEqual([shown?.releasedAt, shown?.cappedAt], [2000, 3000]);
+  });
+
+  it('is formatted once, with the header that it keeps, and forgets the passphrase then', async () => {
+    const [digest, other] = ['cd'.repeat(32), 'ef'.repeat(32)];
+    const formatted = (headerDigest: string) =>
+      store.leases.formatted({ uuid, headerDigest, formattedAt: 4000 }, madeEvent('volume.format', 'node-1'));
+    const header = { uuid, headerDigest: digest, escrow: Buffer.from('header by age') };
+    assert.equal(await formatted(digest), false, 'before a header is kept');
+    assert.equal(await store.leases.keepHeader(header), true);
+    assert.equal(await formatted(other), false, 'another header');
+    assert.equal(await formatted(digest), true);
+    assert.equal(await formatted(digest), false, 'a second time');
+    assert.equal(await store.leases.keepHeader({ ...header, headerDigest: other }), false);
+    const stored = await store.leases.volume(uuid);
+    assert.deepEqual([stored?.recovery, stored?.headerDigest, stored?.formattedAt], [null, digest, 4000]);
+    assert.deepEqual((await store.leases.escrow(uuid))?.header, header.escrow);
+  });
+
+  it('finds the volume of a lease for the TPM that has it, and for no other', async () => {
+    const given = await deliver();
+    assert(typeof given !== 'string');
+    const { leaseId } = given;
+    assert.equal((await store.leases.leased({ leaseId, ekDigest: owner.ekDigest }))?.uuid, uuid);
+    assert.equal(await store.leases.leased({ leaseId, ekDigest: 'ab'.repeat(32) }), null);
+    assert.equal(await store.leases.leased({ leaseId: lease(99), ekDigest: owner.ekDigest }), null);
+  });
+
+  it('wraps anew only what nobody changed meanwhile', async () => {
+    const [earlier] = await store.leases.wrappedByOthers('second', 10);
+    assert(earlier !== undefined);
+    const again = { key: secret('again', 'second'), recovery: secret('again too', 'second') };
+    await store.leases.keepHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') });
+    await store.leases.formatted(
+      { uuid, headerDigest: 'cd'.repeat(32), formattedAt: 4000 },
+      madeEvent('volume.format', 'node-1'),
+    );
+    assert.equal(await store.leases.rewrap(earlier, again), false, 'its passphrase would come back');
+    const [now] = await store.leases.wrappedByOthers('second', 10);
+    assert(now !== undefined);
+    assert.equal(await store.leases.rewrap(now, { key: again.key, recovery: null }), true);
+    assert.deepEqual(await store.leases.wrappedByOthers('second', 10), []);
+    assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
+  });
+
+  it('removes a volume with its key', async () => {
+    const event = madeEvent('volume.remove', owner.name);
+    assert.equal(await store.leases.remove(uuid.replaceAll('1', '9'), event), false);
+    assert.equal(await store.leases.remove(uuid, event), true);
+    assert.equal(await store.leases.volume(uuid), null);
+  });
+});
