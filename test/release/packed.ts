@@ -14,12 +14,12 @@ const copied: readonly RegExp[] = [
   /^docs\/(events\.schema\.json|why\.svg)$/,
   /^manifests\/README\.md$/,
   /^attest-server\/roots\/(?:intermediates\/)?SOURCES\.md$/,
-  /^manifests\/(?:host|prometheus)\/[\w.@-]+\.(conf|json|path|service|timer|yaml)$/,
+  /^manifests\/(?:host|prometheus)\/[\w.@-]+\.(conf|json|path|service|socket|timer|yaml)$/,
   /^manifests\/(?:base|chart|examples)\/(?:[\w-]+\/)*\w[\w.-]*\.(json|md|tpl|txt|yaml)$/,
   /^manifests\/chart\/\.helmignore$/,
   /^attest-server\/(?:[\w-]+\/)*[\w.-]+\.(pem|yaml)$/,
   /^attest-server\/policy\/file\/policy\.schema\.json$/,
-  /^(?:attest-server|agent|agent\/gate)\/config\.schema\.json$/,
+  /^(?:attest-server|agent|agent\/gate|agent\/unlock)\/config\.schema\.json$/,
   /^attest-server\/cli\/assay\.mjs$/,
 ];
 
