@@ -111,7 +111,7 @@ describe('the keys of disks, on a machine whose first process is systemd', funct
   });
 
   it('are asked for no more once the boot is capped, before the runtime starts', async () => {
-    assert.match(await machine.guest.shell('journalctl -b -o cat -u docker'), /^keys: $/m);
+    assert.match(await machine.guest.shell('journalctl -b -o cat -u docker'), /^keys:$/m);
     assert.equal(await machine.guest.shell("systemctl is-active 'assay-unlock@*' || true"), '');
     assert.equal(await machine.guest.shell(`ls -A $(dirname ${keySocket})`), '');
   });

@@ -13,7 +13,7 @@ export interface KeyMachine extends AsyncDisposable {
   reboot(options?: string): Promise<void>;
   /** Waits for a condition of the shell, for five minutes. */
   until(condition: string): Promise<void>;
-  /** Waits until the console shows it. */
+  /** Waits until the console shows it. @throws Error with what the units said */
   shown(text: RegExp): Promise<void>;
   /** A property of a unit of systemd. */
   property(unit: string, name: string): Promise<string>;
@@ -37,6 +37,7 @@ const packages = [
 const install = `set -e
 mount -o ro /dev/vdd /mnt
 cp -r /mnt/node /mnt/programs /usr/local/lib
+chmod -R go+rX /usr/local/lib/programs
 printf '#!/bin/sh\\nexec /usr/local/lib/node /usr/local/lib/programs/%s "$@"\\n' "$1" >/usr/local/bin/assay-agent
 chmod 755 /usr/local/bin/assay-agent
 cd /mnt/host
@@ -79,6 +80,8 @@ export async function keyMachine(programs: string, agent: string, port?: number)
     let guest = await boot('');
     resources.defer(() => guest[Symbol.asyncDispose]());
     await guest.shell(`set -- ${agent}\n${install}`);
+    const said = () =>
+      guest.shell("systemctl list-jobs; journalctl -b -o cat -n 60 -u 'assay*' -u 'systemd-cryptsetup@*'");
     const property = async (unit: string, name: string) =>
       (await guest.shell(`systemctl show -P ${name} ${unit}`)).trim();
     return {
@@ -90,11 +93,18 @@ export async function keyMachine(programs: string, agent: string, port?: number)
         guest = await boot(options);
       },
       async until(condition) {
-        await guest.shell(`timeout 300 sh -c 'until ${condition}; do sleep 1; done'`);
+        await guest
+          .shell(`timeout 300 sh -c 'until ${condition}; do sleep 1; done'`)
+          .catch(async (cause: unknown) => {
+            throw new Error(`not until now: ${condition}: ${await said()}`, { cause });
+          });
       },
       async shown(text) {
-        const patience = AbortSignal.timeout(300_000);
-        while (!text.test(await guest.console.text())) await sleep(200, undefined, { signal: patience });
+        const patience = performance.now() + 300_000;
+        while (!text.test(await guest.console.text())) {
+          if (performance.now() > patience) throw new Error(`no ${text} on the console: ${await said()}`);
+          await sleep(200);
+        }
       },
       property,
       async time(unit, name) {
