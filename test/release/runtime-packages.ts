@@ -32,7 +32,8 @@ export function readRuntimePackages(tree: string): readonly RuntimePackage[] {
     .filter(([path, { dev, link }]) => path.startsWith('node_modules/') && dev !== true && link !== true)
     .map(([path, { version = '', license }]) => {
       const folder = join(tree, path);
-      const name = path.slice('node_modules/'.length);
+      // Of one that lies in another, its own name.
+      const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
       // The pinned Node of another machine.
       if (!existsSync(folder)) return { name, version, license: license ?? null, texts: new Map() };
       const read = (file: string) => readFileSync(join(folder, file), 'utf8');
