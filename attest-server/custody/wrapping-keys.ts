@@ -4,6 +4,7 @@ import { dirname, relative, resolve } from 'node:path';
 import type { WrapContext, WrappingKeys } from '../keys/ports.ts';
 import { readPrivate } from '../state/private-file.ts';
 import { lengthPrefixed } from '../wire/binding.ts';
+import { decryptSecret } from '../wire/secret-bytes.ts';
 
 /** A wrapping key as its file has it. */
 interface WrappingKey {
@@ -53,15 +54,9 @@ export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | 
       const decipher = createDecipheriv('aes-256-gcm', key.bytes, bytes.subarray(0, nonceBytes))
         .setAAD(contextBytes(context))
         .setAuthTag(bytes.subarray(-tagBytes));
-      const plain = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
-      const secret = Buffer.allocUnsafeSlow(plain.length);
-      plain.copy(secret);
-      plain.fill(0);
       try {
-        decipher.final();
-        return secret;
+        return decryptSecret(decipher, bytes.subarray(nonceBytes, -tagBytes));
       } catch (cause) {
-        secret.fill(0);
         throw new Error(`the stored key of volume ${context.volume} was changed, or is another node's`, {
           cause,
         });

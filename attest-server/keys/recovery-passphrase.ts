@@ -1,4 +1,5 @@
 import { recoveryBytes } from '../wire/key-derivation.ts';
+import { secretBytes } from '../wire/secret-bytes.ts';
 
 /** Crockford's base 32 in lower case: no letter in it is taken for another one. */
 const alphabet = Buffer.from('0123456789abcdefghjkmnpqrstvwxyz');
@@ -11,7 +12,7 @@ const inGroup = 5;
  */
 export function recoveryPassphrase(random: (bytes: number) => Buffer): Buffer {
   const bits = random(groups * inGroup);
-  const text = Buffer.allocUnsafeSlow(recoveryBytes).fill('-');
+  const text = secretBytes(recoveryBytes).fill('-');
   bits.forEach((byte, index) => {
     // 32 divides 256: each character is as likely as any other.
     text[index + Math.floor(index / inGroup)] = alphabet[byte & 31] ?? 0;

@@ -7,6 +7,7 @@ import { keyReleaseFrame } from '../wire/key-release.ts';
 import { keyAgreementCurve, parseKeyRequest } from '../wire/key-request.ts';
 import type { PcrSelection } from '../wire/messages.ts';
 import { pcrsOf } from '../wire/pcr-values.ts';
+import { randomSecret, secretBytes } from '../wire/secret-bytes.ts';
 import type { KeyQuestion, StoredVolume, WrappingKeys } from './ports.ts';
 
 /** For how long a TPM unseals what it was given, in milliseconds of its clock. */
@@ -30,8 +31,7 @@ export function sealRelease(
 ): SealedRelease {
   const { resetCount, clock } = proven.clock;
   const secret = secretOf(volume, wrapping);
-  const sealed = Buffer.allocUnsafeSlow(32);
-  randomBytes(32).copy(sealed);
+  const sealed = randomSecret(32);
   return {
     frame(leaseId) {
       const clockBefore = clock + unsealedWithin;
@@ -73,7 +73,7 @@ function secretOf(volume: StoredVolume, wrapping: WrappingKeys): Buffer {
   const key = wrapping.unwrap(volume.key, { ...context, purpose: 'volume' });
   if (volume.recovery === null) return key;
   const recovery = wrapping.unwrap(volume.recovery, { ...context, purpose: 'recovery' });
-  const both = Buffer.allocUnsafeSlow(key.length + recovery.length);
+  const both = secretBytes(key.length + recovery.length);
   key.copy(both);
   recovery.copy(both, key.length);
   for (const bytes of [key, recovery]) bytes.fill(0);

@@ -1,6 +1,7 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { randomSecret } from '../wire/secret-bytes.ts';
 import { armoured, sealForRecovery } from './escrow.ts';
 import type { KeyHolder, LeaseStore, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
@@ -69,8 +70,8 @@ export class Volumes {
       );
     const [uuid, createdAt] = [randomUUID(), now()];
     const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
-    const key = randomBytes(32);
-    const passphrase = recoveryPassphrase(randomBytes);
+    const key = randomSecret(32);
+    const passphrase = recoveryPassphrase(randomSecret);
     try {
       const volume = { node: node.name, ekDigest: node.ekDigest, uuid, name, path, createdAt, createdBy: by };
       const isNew = await store.add(

@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, type ECDH, hkdfSync } from 'node:cryp
 import { lengthPrefixed } from './binding.ts';
 import { keyRequestDigest } from './key-request.ts';
 import { Rejection } from './rejection.ts';
+import { decryptSecret, secretBytes } from './secret-bytes.ts';
 
 /** Bytes of the key of a volume. */
 export const volumeKeyBytes = 32;
@@ -68,15 +69,9 @@ export function decryptVolumeKey(
     const decipher = createDecipheriv('aes-256-gcm', releaseKey, usedOnce)
       .setAAD(additionalData(context))
       .setAuthTag(ciphertext.subarray(-tagBytes));
-    const plain = decipher.update(ciphertext.subarray(0, -tagBytes));
-    const key = Buffer.allocUnsafeSlow(plain.length);
-    plain.copy(key);
-    plain.fill(0);
     try {
-      decipher.final();
-      return key;
+      return decryptSecret(decipher, ciphertext.subarray(0, -tagBytes));
     } catch (cause) {
-      key.fill(0);
       throw new Rejection('malformed', 'the key was encrypted for another request', {
         field: 'ciphertext',
         cause,
@@ -93,7 +88,7 @@ const info = Buffer.from('assay/key/1');
 function withReleaseKey<T>({ sealed, own, peer, nonce }: ReleaseSecrets, use: (key: Buffer) => T): T {
   if (sealed.length !== sealedBytes) throw new RangeError(`a sealed secret of ${sealed.length} bytes`);
   const shared = own.computeSecret(peer);
-  const input = Buffer.allocUnsafeSlow(sealed.length + shared.length);
+  const input = secretBytes(sealed.length + shared.length);
   sealed.copy(input);
   shared.copy(input, sealed.length);
   const key = Buffer.from(hkdfSync('sha256', input, nonce, info, 32));

@@ -25,13 +25,19 @@ export interface UnlockingMachine extends AsyncDisposable {
   /** Starts `assay-agent unlock` as systemd does, in a process of its own. */
   unlock(
     volume: string,
-    change?: { readonly timeout?: number; readonly device?: string; readonly name?: string },
+    change?: {
+      readonly timeout?: number;
+      readonly device?: string;
+      readonly name?: string;
+      readonly environment?: Readonly<Record<string, string>>;
+    },
   ): UnlockProgram;
   /** Runs `assay-agent cap` in this process. */
   cap(): Promise<number>;
 }
 
 export interface UnlockProgram extends AsyncDisposable {
+  readonly pid: number;
   /** Reads as systemd-cryptsetup does: it half-closes, and reads to the end. */
   read(): Promise<Buffer>;
   connect(): Promise<Socket>;
@@ -73,7 +79,7 @@ export async function unlockingMachine(
       await formatVolume({ ...config, volume }, on, { logger, signal: new AbortController().signal, print });
       return lines;
     },
-    unlock(volume, { timeout = 20, device: on = device, name = 'key' } = {}) {
+    unlock(volume, { timeout = 20, device: on = device, name = 'key', environment = {} } = {}) {
       const path = join(dir, `key-${sockets++}`);
       const settings = {
         ASSAY_UNLOCK_SERVERS: `127.0.0.1:${server.port}`,
@@ -85,6 +91,7 @@ export async function unlockingMachine(
         ASSAY_UNLOCK_SYSROOT: config.sysroot,
         ASSAY_UNLOCK_VOLUME: volume,
         ASSAY_UNLOCK_TIMEOUT: String(timeout),
+        ...environment,
       };
       const variables = Object.entries(settings).flatMap(([name, value]) => ['-E', `${name}=${value}`]);
       // systemd itself hands the socket over; for the unit's StandardInput= and LimitCORE= a shell does it here.
@@ -120,6 +127,7 @@ export async function unlockingMachine(
         return socket;
       };
       return {
+        pid: child.pid ?? assert.fail(),
         connect: dial,
         async read() {
           const socket = await dial();
