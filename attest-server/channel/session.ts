@@ -104,6 +104,7 @@ export class Session {
   readonly #changes = new Rate(bounds.changes, 0);
   /** Of its gate, as told on this connection. */
   #openings = 0;
+  #hasHeader = false;
   /** Until then a change is covered by the challenge that is to come for the one before. */
   #changeDue = 0;
 
@@ -203,6 +204,9 @@ export class Session {
     if (role === undefined || !roles[role].gets.includes('keyRelease'))
       throw new Rejection('role_denied', `the role ${role} may not send a header`, { field: 'kind' });
     if (this.#phase !== 'open') throw unprovenReport();
+    // Each is megabytes on the disk: another one costs a connection that proves itself.
+    if (this.#hasHeader) throw outOfOrder('a second header');
+    this.#hasHeader = true;
     return { do: 'header', ...parseHeaderFrame(payload) };
   }
 

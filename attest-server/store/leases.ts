@@ -8,7 +8,7 @@ import type { Tables, VolumeRow } from './schema.ts';
 export function leaseStore({ db, forMachines, isUniqueViolation }: Database, append: Append): LeaseStore {
   const volumes = db
     .selectFrom('volumes')
-    .selectAll('volumes')
+    .select(shownColumns)
     .select(({ selectFrom }) => [
       selectFrom('leases')
         .whereRef('leases.volume', '=', 'volumes.uuid')
@@ -187,7 +187,24 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
   };
 }
 
-type FoundVolume = Selectable<VolumeRow> & {
+/** All but the escrow: a header has a megabyte. */
+const shownColumns = [
+  'volumes.uuid',
+  'volumes.node',
+  'volumes.ek_digest',
+  'volumes.name',
+  'volumes.path',
+  'volumes.key_id',
+  'volumes.wrapped_key',
+  'volumes.recovery_key_id',
+  'volumes.wrapped_recovery',
+  'volumes.header_digest',
+  'volumes.created_at',
+  'volumes.created_by',
+  'volumes.formatted_at',
+] as const;
+
+type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow'> & {
   readonly released_at: number | null;
   readonly capped_at: number | null;
 };

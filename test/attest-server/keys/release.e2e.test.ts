@@ -197,6 +197,19 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
   });
 
+  it('goes five times and no more to ten connections of a node that ask at once (row 419)', async () => {
+    const boot = { resetCount: 25 };
+    const before = (await entries('key.release')).length;
+    // The newest that has proven itself ends the one before, maybe before its answer.
+    const answers = await Promise.allSettled(Array.from({ length: 10 }, () => ask(boot)));
+    const given = answers.filter((one) => one.status === 'fulfilled' && typeof one.value !== 'string');
+    const counted = (await entries('key.release')).slice(before).map(({ detail }) => detail.deliveries);
+    assert(given.length <= counted.length && counted.length <= 5, `${given.length} of ${counted.length}`);
+    assert.deepEqual(counted, [1, 2, 3, 4, 5].slice(0, counted.length));
+    for (let left = 5 - counted.length; left > 0; left--) assert.notEqual(typeof (await ask(boot)), 'string');
+    assert.equal(await ask(boot), 'lease_exhausted');
+  });
+
   it('goes to no boot that says that its disk is open, nor to one that is capped (row 58)', async () => {
     const boot = { resetCount: 30 };
     const release = await ask(boot);
@@ -328,6 +341,11 @@ describe('the key of a disk', () => {
         say(lease, 'ab'.repeat(32)),
       ]);
       assert.deepEqual(another.answers, ['header', 'luks_header_changed']);
+      const twice = await formatting('node-3', (lease) => [
+        headerFrame(lease, made),
+        headerFrame(lease, made),
+      ]);
+      assert.deepEqual(twice.answers, ['header', 'malformed'], 'each is a megabyte on the disk');
       const done = await formatting('node-3', (lease) => [headerFrame(lease, made), say(lease), say(lease)]);
       assert.deepEqual([done.expectedHeaders, done.answers], [[], ['header', 'formatted', 'formatted']]);
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +63,24 @@ describe('the store of disk keys', () => {
     const none = { headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
     assert.deepEqual(await store.leases.escrow(uuid), { recovery: recoveryEscrow, header: null });
+  });
+
+  it('reads no header that it does not show: each has a megabyte, and so has each node', async () => {
+    const escrow = randomBytes(32 * 1024 * 1024);
+    assert(await store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow }));
+    await deliver();
+    const read = [
+      () => store.leases.volumes(),
+      () => store.leases.volume(uuid),
+      () => store.leases.leased({ leaseId: lease(1), ekDigest: owner.ekDigest }),
+      () => store.leases.wrappedByOthers('another', 10),
+    ];
+    for (const each of read) {
+      const before = process.memoryUsage().arrayBuffers;
+      await each();
+      assert(process.memoryUsage().arrayBuffers - before < escrow.length / 2, String(each));
+    }
+    assert.deepEqual((await store.leases.escrow(uuid))?.header, escrow);
   });
 
   it('takes no second volume of the same name, or of the same UUID', async () => {
