@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import type { ConfigFile, Settings } from '../attest-server/settings/settings.ts';
+import type { ConfigFile, LogLevel, Settings } from '../attest-server/settings/settings.ts';
 import { createLogger } from './logger.ts';
 import type { Resident } from './resident.ts';
 import { stopSignal } from './stop-signal.ts';
@@ -129,20 +129,13 @@ command line or configuration.`,
     .exitOverride()
     .action(async ({ config: path, timeout }: { readonly config?: string; readonly timeout?: string }) => {
       const { gateConfigOf, gateValues } = await import('./gate/config.ts');
-      const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
       const { runGate } = await import('./gate/run.ts');
-      const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-      const settings = gateValues({ file, environment, flags: { logLevel: logLevel(), timeout } });
-      const logger = createLogger(settings.logLevel, { node: settings.node });
-      logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-      process.exitCode = await runGate(gateConfigOf(settings), {
-        logger,
-        signal: stopSignal(),
-        print: (line) => process.stdout.write(line),
-        now: () => performance.now(),
-      });
-      // A TPM that hangs must not keep this program, for which kubelet waits.
-      setTimeout(() => process.exit(), 1_000).unref();
+      const flags = { logLevel: logLevel(), timeout };
+      await early(
+        path,
+        (file) => gateValues({ file, environment, flags }),
+        (settings, given) => runGate(gateConfigOf(settings), { ...given, now: () => performance.now() }),
+      );
     });
 
   const unlocking = (name: string, description: string) =>
@@ -160,20 +153,13 @@ command line or configuration.`,
     work: (config: UnlockConfig, dependencies: UnlockDependencies) => Promise<number>,
   ) => {
     const { unlockConfigOf, unlockValues } = await import('./unlock/config.ts');
-    const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
     const { config: path, volume, timeout } = flags;
-    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-    const settings = unlockValues({ file, environment, flags: { logLevel: logLevel(), volume, timeout } });
-    const logger = createLogger(settings.logLevel, { node: settings.node });
-    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-    process.exitCode = await work(unlockConfigOf(settings), {
-      logger,
-      signal: stopSignal(),
-      print: (line) => process.stdout.write(line),
-      environment,
-    });
-    // A TPM that hangs must not keep this program, for which the boot waits.
-    setTimeout(() => process.exit(), 1_000).unref();
+    const given = { logLevel: logLevel(), volume, timeout };
+    await early(
+      path,
+      (file) => unlockValues({ file, environment, flags: given }),
+      (settings, dependencies) => work(unlockConfigOf(settings), { ...dependencies, environment }),
+    );
   };
 
   unlocking(
@@ -195,7 +181,7 @@ command line or configuration.`,
 
   unlocking(
     'cap',
-    'look at the open volumes again, then end the right of this boot to disk keys, before runtime and kubelet. Run as root (docs/disk-keys.md)',
+    'end the right of this boot to disk keys, then look at the open volumes again, before runtime and kubelet. Run as root (docs/disk-keys.md)',
   )
     .addHelpText(
       'after',
@@ -309,6 +295,23 @@ command line or configuration.`,
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   }
 }
+
+/** Runs a program that the boot waits for, and leaves its exit code in the process. */
+async function early<Values extends { readonly logLevel: LogLevel; readonly node: string }>(
+  path: string | undefined,
+  read: (file: ConfigFile | null) => Values,
+  work: (settings: Values, given: EarlyDependencies) => Promise<number>,
+): Promise<void> {
+  const settings = read(path === undefined ? null : await readConfig(path));
+  const logger = createLogger(settings.logLevel, { node: settings.node });
+  logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
+  const print = (line: string) => void process.stdout.write(line);
+  process.exitCode = await work(settings, { logger, signal: stopSignal(), print });
+  // A TPM that hangs must not keep this program.
+  setTimeout(() => process.exit(), 1_000).unref();
+}
+
+type EarlyDependencies = Pick<UnlockDependencies, 'logger' | 'signal' | 'print'>;
 
 const usualConfig = '/etc/assay/agent.yaml';
 
