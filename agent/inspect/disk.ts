@@ -127,7 +127,7 @@ export async function readHeader(
 }
 
 /** Reads the chunks that the parser asks for, as long as it asks. */
-async function readWanted(
+export async function readWanted(
   piece: (place: ByteRange) => Promise<Buffer>,
   isOpen: boolean,
 ): Promise<Pick<HeaderFound, 'header' | 'faults'>> {

@@ -9,6 +9,7 @@ import {
   type SettingValues,
 } from '../../attest-server/settings/settings.ts';
 import { agentSettings, serverAddresses } from '../config.ts';
+import { gateSettings } from '../gate/config.ts';
 import { tcti } from '../tcti-setting.ts';
 
 /** Every setting of `unlock`, `format` and `cap`, which read one file; docs/reference-configuration.md follows. */
@@ -22,9 +23,7 @@ export const unlockSettings = {
   node: { variable: 'ASSAY_UNLOCK_NODE', schema: agentSettings.node.schema },
   caFile: {
     variable: 'ASSAY_UNLOCK_CA_FILE',
-    schema: path.describe(
-      'PEM file of the authority that vouches for the server; during a replacement, of both',
-    ),
+    schema: gateSettings.caFile.schema,
   },
   volume: {
     variable: 'ASSAY_UNLOCK_VOLUME',
@@ -68,9 +67,7 @@ export const unlockSettings = {
   },
   sysroot: {
     variable: 'ASSAY_UNLOCK_SYSROOT',
-    schema: path
-      .default('/')
-      .describe('folder to use instead of `/` for `/proc`, `/sys`, `/etc`, `/boot` and `/efi`'),
+    schema: gateSettings.sysroot.schema,
   },
   logLevel: { variable: 'ASSAY_UNLOCK_LOG_LEVEL', flag: '--log-level', schema: logLevel },
 } as const satisfies Settings;

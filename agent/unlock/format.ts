@@ -1,7 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm } from 'node-tpm2';
 import { run, ToolError } from 'node-tpm2/run';
 import { recoveryBytes, volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
@@ -11,7 +10,7 @@ import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
-import { readHeader } from './header.ts';
+import { headerOn } from './header.ts';
 import { LeaseConversation, type ReleasedKey } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
@@ -55,12 +54,7 @@ export async function formatVolume(
   // The folder of unlock is another user's.
   const parts = { config, volume, tpm, identity, state: noState, logger, signal };
   await using conversation = await LeaseConversation.open(server, parts);
-  const answer = await Promise.race([
-    conversation.answer,
-    sleep(60_000, null, { ref: false }).then(() => {
-      throw fault('the server gave no answer in time');
-    }),
-  ]);
+  const answer = await conversation.answer;
   if (answer.is === 'refused')
     throw fault(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
   const { leaseId } = answer.release;
@@ -75,7 +69,7 @@ export async function formatVolume(
     print('assay-format: the server has the header and the recovery passphrase: writing to the disk\n');
     await disk.write(header, 0, header.length, 0);
     await disk.sync();
-    if (readHeader(disk.fd)?.digest !== headerDigest)
+    if ((await headerOn(disk.fd))?.digest !== headerDigest)
       throw fault(`${device} does not give back what was written to it`);
     await testOpen(device, answer, signal);
     await conversation.report({ type: 'formatted', leaseId, headerDigest });
@@ -96,7 +90,7 @@ async function sizeOf(disk: FileHandle, device: string): Promise<number> {
 /** @throws AgentError saying what was found: nothing is written then */
 async function checkBlank(disk: FileHandle, device: string, volume: string, bytes: number): Promise<void> {
   if (bytes < 2 * dataAt) throw fault(`${device} has ${bytes} bytes: a volume needs at least ${2 * dataAt}`);
-  const header = readHeader(disk.fd);
+  const header = await headerOn(disk.fd);
   // Of an attempt that was cut off: it holds no data yet, since the server expects no header of it.
   if (header?.uuid === volume) return;
   const found = await run('wipefs', ['--no-act', '--noheadings', '--output', 'TYPE,OFFSET', device], {

@@ -63,6 +63,8 @@ interface AskedKey {
 
 /** A server that does not answer holds up the next one no longer, in milliseconds. */
 const openWithinMs = 5_000;
+/** How long a server that is connected may take for its answer, in milliseconds. */
+const answeredWithin = 60_000;
 /** Attempts to unseal where a PCR moves meanwhile. */
 const attempts = 5;
 /** For how long a refusal may be followed by another challenge, whose answer shows more, in milliseconds. */
@@ -113,7 +115,12 @@ export class LeaseConversation implements AsyncDisposable {
         fault: (error) => logger.error(describeFault(error), 'no answer was given'),
       },
     });
+    const late = setTimeout(() => {
+      const text = 'the server gave no answer in time';
+      this.#answer.reject(new AgentError('channel_closed', text, { retryable: true }));
+    }, answeredWithin);
     channel.closed.then(({ code }) => {
+      clearTimeout(late);
       const lost = new AgentError('channel_closed', `the server ended the connection: ${code}`, {
         retryable: true,
       });

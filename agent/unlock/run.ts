@@ -18,7 +18,7 @@ import type { Logger } from '../logger.ts';
 import { openStateDir } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { UnlockConsole } from './console.ts';
-import { readHeader } from './header.ts';
+import { headerOn } from './header.ts';
 import {
   LeaseConversation,
   type LeaseParts,
@@ -46,8 +46,6 @@ const final: ReadonlySet<string> = new Set([
   'key_subject_mismatch',
   'identity_claim_mismatch',
 ]);
-/** How long a server that is connected may take for the whole answer, in milliseconds. */
-const answeredWithin = 60_000;
 
 /**
  * Hands the key of one volume to whoever connects to the socket: systemd-cryptsetup. Where there is none in time, the
@@ -122,7 +120,9 @@ async function findKey(
       await using tpm = await openTpm({ tcti: config.tcti, signal });
       const identity = await readIdentity(tpm);
       const { volume } = config;
-      const answer = await asked(server, { config, volume, tpm, identity, state, logger, signal });
+      const parts = { config, volume, tpm, identity, state, logger, signal };
+      await using conversation = await LeaseConversation.open(server, parts);
+      const answer = await conversation.answer;
       if (answer.is === 'key') return answer;
       screen.refused(answer.code);
       logger.warn({ code: answer.code, server: `${server.host}:${server.port}` }, 'no key is given');
@@ -138,26 +138,6 @@ async function findKey(
   }
 }
 
-/** @throws AgentError, ToolError */
-async function asked(
-  server: Parameters<typeof LeaseConversation.open>[0],
-  parts: LeaseParts,
-): Promise<ReleasedKey | RefusedKey> {
-  const late = new AbortController();
-  const slow = sleep(answeredWithin, undefined, { signal: late.signal }).then(
-    () => {
-      throw new AgentError('channel_closed', 'the server gave no answer in time', { retryable: true });
-    },
-    () => new Promise<never>(() => {}),
-  );
-  try {
-    await using conversation = await LeaseConversation.open(server, parts);
-    return await Promise.race([conversation.answer, slow]);
-  } finally {
-    late.abort();
-  }
-}
-
 /** @throws AgentError `luks_header` before anything is written, if the disk is another one than the server knows */
 async function handOver(
   reader: Socket,
@@ -170,7 +150,7 @@ async function handOver(
         'luks_header',
         `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
       );
-    const found = readHeader(device);
+    const found = await headerOn(device);
     if (found === null || !expectedHeaders.includes(found.digest))
       throw new AgentError(
         'luks_header',
