@@ -152,7 +152,7 @@ export class VerdictRecorder {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const key = await this.#decideKey(whole, verdict, wasCapped(status.memory, proven));
+    const key = await this.#decideKey(whole, verdict, status);
     const isNew = key?.isNews === true;
     const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = !isNew && previous !== null && begun === null && saysTheSame(previous, status);
@@ -206,7 +206,7 @@ export class VerdictRecorder {
   async #decideKey(
     { peer, answer, proven, place, asks }: RecordedAnswer,
     verdict: Verdict,
-    capped: boolean,
+    { memory }: NodeStatus,
   ): Promise<KeyDecision | null> {
     const { keyRequest, nonce, address = null } = answer;
     if (keyRequest === undefined || asks) return null;
@@ -219,7 +219,7 @@ export class VerdictRecorder {
       proven,
       verdict,
       group,
-      wasCapped: capped,
+      wasCapped: wasCapped(memory, proven),
     });
   }
 

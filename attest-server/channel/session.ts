@@ -200,9 +200,7 @@ export class Session {
   }
 
   #onHeader(payload: Buffer): Action {
-    const role = this.#hello?.role;
-    if (role === undefined || !roles[role].gets.includes('keyRelease'))
-      throw new Rejection('role_denied', `the role ${role} may not send a header`, { field: 'kind' });
+    this.#checkGetsKeys('send a header', 'kind');
     if (this.#phase !== 'open') throw unprovenReport();
     // Each is megabytes on the disk: another one costs a connection that proves itself.
     if (this.#hasHeader) throw outOfOrder('a second header');
@@ -331,12 +329,17 @@ export class Session {
   /** Attack: root on a running node asks for the key of its disk in the name of the agent. */
   #keyRequestOf({ keyRequest }: EvidenceMessage): Buffer | undefined {
     if (keyRequest === undefined) return undefined;
-    const role = this.#hello?.role;
-    if (role === undefined || !roles[role].gets.includes('keyRelease'))
-      throw new Rejection('role_denied', `the role ${role} may not ask for a key`, { field: 'keyRequest' });
+    this.#checkGetsKeys('ask for a key', 'keyRequest');
     const bytes = Buffer.from(keyRequest, 'base64');
     parseKeyRequest(bytes);
     return bytes;
+  }
+
+  /** @throws Rejection `role_denied` */
+  #checkGetsKeys(what: string, field: string): void {
+    const role = this.#hello?.role;
+    if (role === undefined || !roles[role].gets.includes('keyRelease'))
+      throw new Rejection('role_denied', `the role ${role} may not ${what}`, { field });
   }
 
   #notAsked(nonce: string): Rejection {

@@ -35,7 +35,7 @@ interface CapMemory {
   readonly reverted: readonly PcrBank[];
 }
 
-/** Beside what the aspects remember of a node, under a name that is none of theirs. */
+/** The member of a node's memory that this file writes; the others are named by aspect. */
 const key = 'cap';
 const banks = z.array(z.enum(pcrBanks)).max(pcrBanks.length);
 const kept = z.object({
