@@ -1,34 +1,50 @@
-import { readFile, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { AgentError } from '../agent-error.ts';
 
 /**
  * Makes sure that no key outlives this program: neither in a core dump nor in swap that is not encrypted.
  * @throws AgentError `key_memory`, naming what to do
  */
-export async function checkMemory(): Promise<void> {
-  const limits = await readFile('/proc/self/limits', 'utf8');
+export async function checkMemory(sysroot = '/'): Promise<void> {
+  const limits = await readFile(join(sysroot, '/proc/self/limits'), 'utf8');
   const core = /^Max core file size\s+(\S+)\s+(\S+)/m.exec(limits);
   if (core?.[1] !== '0')
     throw new AgentError(
       'key_memory',
       `a core dump of up to ${core?.[1] ?? 'unknown'} bytes could keep the key: set LimitCORE=0 in the unit (ulimit -c 0)`,
     );
-  const swaps = (await readFile('/proc/swaps', 'utf8')).split('\n').slice(1);
+  const swaps = (await readFile(join(sysroot, '/proc/swaps'), 'utf8')).split('\n').slice(1);
   for (const line of swaps) {
-    const [device = ''] = line.split(/\s/);
-    if (device === '' || (await isSafe(device))) continue;
+    const [area = ''] = line.split(/\s/);
+    if (area === '') continue;
+    const device = await deviceOf(sysroot, area);
+    if (device !== null && (await isSafe(sysroot, device))) continue;
     throw new AgentError(
       'key_memory',
-      `${device} is swap that is not encrypted, and could keep the key: swapoff ${device}, or use zram or dm-crypt`,
+      `${area} is swap that is not encrypted, and could keep the key: swapoff ${area}, or use zram or dm-crypt`,
     );
   }
 }
 
-/** Memory that is compressed, or a device mapper volume of dm-crypt. */
-async function isSafe(device: string): Promise<boolean> {
-  const name = (await readlink(device).catch(() => device)).split('/').at(-1) ?? '';
-  if (/^zram\d+$/.test(name)) return true;
-  const uuid = await readFile(join('/sys/class/block', name, 'dm/uuid'), 'utf8').catch(() => '');
-  return uuid.startsWith('CRYPT-');
+/** The folder in sysfs of the device on which a swap area lies, be it a file; null where that cannot be told. */
+async function deviceOf(sysroot: string, area: string): Promise<string | null> {
+  if (area.startsWith('/dev/')) return join(sysroot, '/sys/class/block', basename(area));
+  const found = await stat(join(sysroot, area), { bigint: true }).catch(() => null);
+  if (found === null) return null;
+  const [major, minor] = [(found.dev >> 8n) & 0xfffn, (found.dev & 0xffn) | ((found.dev >> 12n) & 0xfff00n)];
+  return join(sysroot, '/sys/dev/block', `${major}:${minor}`);
+}
+
+/** Memory that is compressed and written to no disk, dm-crypt, or what lies on nothing but these, such as LVM. */
+async function isSafe(sysroot: string, device: string): Promise<boolean> {
+  const text = (name: string) => readFile(join(device, name), 'utf8').catch(() => '');
+  const name = basename(await realpath(device).catch(() => ''));
+  if (/^zram\d+$/.test(name)) return /^(none)?$/.test((await text('backing_dev')).trim());
+  if ((await text('dm/uuid')).startsWith('CRYPT-')) return true;
+  const below = await readdir(join(device, 'slaves')).catch(() => []);
+  const safe = await Promise.all(
+    below.map((slave) => isSafe(sysroot, join(sysroot, '/sys/class/block', slave))),
+  );
+  return safe.length > 0 && safe.every(Boolean);
 }
