@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
+import { dirname, relative } from 'node:path';
 import type { WrapContext, WrappingKeys } from '../keys/ports.ts';
-import { readPrivate } from '../state/private-file.ts';
+import { readSuppliedSecret } from '../state/private-file.ts';
 import { lengthPrefixed } from '../wire/binding.ts';
 import { decryptSecret } from '../wire/secret-bytes.ts';
 
@@ -23,8 +23,8 @@ export interface WrappingConfig {
 }
 
 /**
- * The wrapping keys in a file of this user alone: one a line, 32 bytes in base64, the newest first. That one wraps, the others
- * unwrap what they wrapped. Null if no file is named: then there are no keys of disks.
+ * The wrapping keys in a file of this user alone, or of root for its group: one a line, 32 bytes in base64, the newest first.
+ * That one wraps, the others unwrap what they wrapped. Null if no file is named: then there are no keys of disks.
  * @throws Error naming the file, and what to do
  */
 export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | null {
@@ -78,7 +78,7 @@ function contextBytes({ purpose, node, ekDigest, volume }: WrapContext): Buffer 
 }
 
 function keysIn(path: string): readonly WrappingKey[] {
-  const lines = readPrivate(path)
+  const lines = readSuppliedSecret(path)
     .split('\n')
     .map((line) => line.trim());
   return lines.flatMap((line, index) => {
@@ -103,7 +103,7 @@ function checkApart(path: string, beside: readonly string[]): void {
     throw new Error(
       `there is no wrapping key ${path}: (umask 377; openssl rand -base64 32 > ${path}), keep a copy of it offline, and start again`,
     );
-  const folder = realpathSync(dirname(resolve(path)));
+  const folder = dirname(realpathSync(path));
   for (const other of beside) {
     if (!existsSync(other)) continue;
     const way = relative(realpathSync(other), folder);

@@ -76,11 +76,34 @@ const longestText = 1024 * 1024;
 
 /** @throws Error if it is no file of this user alone, or too long; of Node.js's own where it cannot be opened */
 export function readPrivate(path: string): string {
+  return readText(path, constants.O_NOFOLLOW, (found) => checkPrivate(path, found, 'file'));
+}
+
+/**
+ * A secret that somebody else put there: a file of this user alone, or of root with no more than its group reading it. A link
+ * may lead to it. So the kubelet mounts a Secret, and systemd a credential, whose access list shows as rights of its group.
+ * @throws as `readPrivate` does
+ */
+export function readSuppliedSecret(path: string): string {
+  return readText(path, 0, (found) => {
+    if (!found.isFile() || !isRootsForOurGroup(found, process.geteuid?.())) checkPrivate(path, found, 'file');
+  });
+}
+
+/** Whether root gives a file to a group to read, for a user who is not root. */
+export function isRootsForOurGroup(
+  { uid, mode }: Pick<Stats, 'uid' | 'mode'>,
+  user: number | undefined,
+): boolean {
+  return uid === 0 && user !== 0 && (mode & 0o037) === 0;
+}
+
+function readText(path: string, flags: number, check: (found: Stats) => void): string {
   // O_NONBLOCK: a pipe that waits under this name must not hold us.
-  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
     const found = fstatSync(file);
-    checkPrivate(path, found, 'file');
+    check(found);
     if (found.size > longestText) throw new Error(`${path} is too long: ${found.size} bytes`);
     return readFileSync(file, 'utf8');
   } finally {

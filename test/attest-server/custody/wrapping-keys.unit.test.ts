@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import type { WrapContext, WrappingKeys } from '../../../attest-server/keys/ports.ts';
+import { isRootsForOurGroup } from '../../../attest-server/state/private-file.ts';
 
 const context: WrapContext = {
   purpose: 'volume',
@@ -102,6 +103,35 @@ describe('the wrapping keys of disk keys', () => {
     rmSync(file);
     assert.throws(() => openWrappingKeys({ file, beside: [] }), /there is no wrapping key .*openssl rand/);
     assert.equal(openWrappingKeys(null), null);
+  });
+
+  it('may lie behind a link, as in a mounted Secret, but not behind one to the database', () => {
+    open(first);
+    const link = join(folder, 'link');
+    symlinkSync(file, link);
+    assert.equal(
+      openWrappingKeys({ file: link, beside: [join(folder, 'state')] })?.current,
+      open(first).current,
+    );
+    assert.throws(
+      () => openWrappingKeys({ file: link, beside: [join(folder, 'keys')] }),
+      /beside what it protects/,
+    );
+  });
+
+  it('may be of root, for a group that reads them, and of no other user', () => {
+    const cases: readonly [number, number, boolean][] = [
+      [0, 0o100440, true],
+      [0, 0o100400, true],
+      [0, 0o100444, false],
+      [0, 0o100460, false],
+      [0, 0o100450, false],
+      [0, 0o100640, true],
+      [1001, 0o100440, false],
+    ];
+    for (const [uid, mode, isTaken] of cases)
+      assert.equal(isRootsForOurGroup({ uid, mode }, 65532), isTaken, `${uid} ${mode.toString(8)}`);
+    assert.equal(isRootsForOurGroup({ uid: 0, mode: 0o100440 }, 0), false);
   });
 
   it('say nothing of a key in their errors', () => {
