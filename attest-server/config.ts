@@ -588,7 +588,10 @@ function declaredOf(values: ServerValues): DeclaredConfig | null {
   return directory === null ? null : { directory, keys, lookEvery: 5000 };
 }
 
-function wrappingOf(values: ServerValues): WrappingConfig | null {
+/** Null if this server holds no keys of disks. */
+export function wrappingOf(
+  values: Pick<ServerValues, 'keys.wrappingKeyFile' | 'backup.directory' | 'stateDir'>,
+): WrappingConfig | null {
   const { 'keys.wrappingKeyFile': file, 'backup.directory': backups, stateDir } = values;
   return file === null ? null : { file, beside: [stateDir, ...(backups === null ? [] : [backups])] };
 }

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { checkBelongs } from '../audit/audit-log.ts';
 import { type KnownKeys, readKnownKeys } from '../cli/offline/audit/log-in-database.ts';
 import { type FoundKeys, lookAtKeys } from '../custody/look-at-keys.ts';
+import { openWrappingKeys, type WrappingConfig } from '../custody/wrapping-keys.ts';
 import { auditKeyId } from '../wire/checkpoint.ts';
 
 /** One key, and the database that a server would use it with. */
 export interface CheckedKey {
-  readonly name: keyof FoundKeys;
+  readonly name: keyof FoundKeys | 'wrapping';
   /** Its file. */
   readonly path: string;
   /** Null if the database names no such key, or there is none; it says less than a fault where it is null, too. */
@@ -29,6 +30,25 @@ export async function checkKeys(keysDir: string, stateDir: string): Promise<read
     { name: 'audit', path: audit.path, ...auditFits(audit, known) },
     { name: 'tls', path: tls.path, ...tlsFits(tls, known) },
   ];
+}
+
+/** The wrapping keys of disk keys, beside a database that may hold some. @throws Error for what a server would not start with */
+export function checkWrapping(config: WrappingConfig, stateDir: string): CheckedKey {
+  const { file: path } = config;
+  const database = join(stateDir, 'assay.db');
+  const found = { name: 'wrapping', path } as const;
+  if (existsSync(stateDir) && !isOurs(stateDir)) return notLookedAt('wrapping', stateDir);
+  const ids = openWrappingKeys(config)?.ids ?? [];
+  const used = existsSync(database) ? readKnownKeys(database).wrapping : [];
+  const missing = used.filter((id) => !ids.includes(id));
+  if (missing.length > 0)
+    return {
+      ...found,
+      fits: false,
+      text: `disk keys in the database are wrapped by ${missing.join(', ')}, and the file has ${ids.join(', ')}: put that wrapping key back, as a line of its own`,
+    };
+  const text = `${ids[0]}${used.length === 0 ? '; no database holds a disk key yet' : ' fits the database'}`;
+  return { ...found, fits: used.length === 0 ? null : true, text };
 }
 
 function isOurs(folder: string): boolean {

@@ -7,7 +7,7 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkFolder } from '../backups/folder.ts';
-import type { ServerValues } from '../config.ts';
+import { type ServerValues, wrappingOf } from '../config.ts';
 import { readDirectory } from '../declared/read-directory.ts';
 import { isKeyFile, readSigners } from '../declared/read-signers.ts';
 import { snapshotOf } from '../declared/snapshot.ts';
@@ -25,7 +25,7 @@ import { ConfigError } from '../settings/config-error.ts';
 import type { IgnoredSetting } from '../settings/settings.ts';
 import { isReserveTouched } from '../state/reserve.ts';
 import { readEndpoint } from '../webhook/endpoint.ts';
-import { type CheckedKey, checkKeys } from './check-keys.ts';
+import { type CheckedKey, checkKeys, checkWrapping } from './check-keys.ts';
 
 /** A fault or warning, with its place where that is known. */
 interface CheckFinding {
@@ -127,8 +127,16 @@ export async function checkConfiguration(
         checkedKeys.push(...(await checkKeys(settings.keysDir ?? settings.stateDir, settings.stateDir))),
       faults,
     );
-    for (const { path, fits, text } of checkedKeys)
-      if (fits === false) faults.push({ file: path, line: null, field: 'keysDir', text });
+    const wrapping = wrappingOf(settings);
+    if (wrapping !== null)
+      await part('keys.wrappingKeyFile', [wrapping.file], () =>
+        checkedKeys.push(checkWrapping(wrapping, settings.stateDir)),
+      );
+    for (const { name, path, fits, text } of checkedKeys)
+      if (fits === false) {
+        const field = name === 'wrapping' ? 'keys.wrappingKeyFile' : 'keysDir';
+        faults.push({ file: path, line: null, field, text });
+      }
     if (directoryOfBackups !== null)
       await part('backup.directory', isHere ? [] : [dirname(directoryOfBackups)], () => {
         backups = checkBackups(directoryOfBackups, settings);

@@ -22,12 +22,17 @@ export interface WrappingConfig {
   readonly beside: readonly string[];
 }
 
+export interface OpenedWrappingKeys extends WrappingKeys {
+  /** The newest first. */
+  readonly ids: readonly string[];
+}
+
 /**
  * The wrapping keys in a file of this user alone, or of root for its group: one a line, 32 bytes in base64, the newest first.
  * That one wraps, the others unwrap what they wrapped. Null if no file is named: then there are no keys of disks.
  * @throws Error naming the file, and what to do
  */
-export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | null {
+export function openWrappingKeys(config: WrappingConfig | null): OpenedWrappingKeys | null {
   if (config === null) return null;
   const { file: path, beside } = config;
   checkApart(path, beside);
@@ -37,6 +42,7 @@ export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | 
     throw new Error(`${path} holds no wrapping key: write one with openssl rand -base64 32`);
   return {
     current: newest.id,
+    ids: keys.map(({ id }) => id),
 
     wrap(secret, context) {
       const nonce = randomBytes(nonceBytes);

@@ -18,6 +18,7 @@ const broughtByOthers: Readonly<Record<string, readonly string[]>> = {
     'Secret assay-agents/join-token',
     'Secret assay-agents/registry',
     'Secret assay/cloud',
+    'Secret assay/disk-keys',
     'Secret assay/endorsement-roots-of-before',
     'Secret assay/registry',
     'Secret assay/webhook',

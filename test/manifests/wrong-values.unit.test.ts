@@ -425,6 +425,16 @@ describe('values that cannot stand together', function () {
       'server.declared.configMaps',
     ],
     [
+      'a wrapping key twice',
+      {
+        server: {
+          keys: { secret: { name: 'a' } },
+          settings: { keys: { wrappingKeyFile: '/etc/assay-csi/wrapping-key' } },
+        },
+      },
+      'server.settings.keys.wrappingKeyFile',
+    ],
+    [
       'a receiver without a secret',
       { server: { webhook: { url: 'https://a.example.org' } } },
       'server.webhook.secret.name',

@@ -56,6 +56,9 @@ refuses the same where it can know it.
 {{- if hasKey $backup "directory" -}}
 {{- $faults = append $faults "server.settings.backup.directory: the chart sets it: use server.backup.existingClaim" -}}
 {{- end -}}
+{{- if and (dig "keys" "wrappingKeyFile" "" $settings) $server.keys.secret.name -}}
+{{- $faults = append $faults "server.settings.keys.wrappingKeyFile: the chart sets it: leave it out, or leave out server.keys.secret" -}}
+{{- end -}}
 {{- if and $backup.everyHours (empty $server.backup.existingClaim) -}}
 {{- $faults = append $faults "server.backup.existingClaim: is empty, and server.settings.backup.everyHours asks for copies of the database, which need a volume of their own: make a PersistentVolumeClaim in the server's namespace, and name it here" -}}
 {{- end -}}

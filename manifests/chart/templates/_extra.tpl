@@ -17,6 +17,6 @@ what a mount or a variable would replace is refused (_contradictions.tpl). Calle
 {{/* Paths of its image and of its mounts, at, below and above which nothing is mounted. */}}
 {{- define "assay.extra.taken" -}}
 {{- $everywhere := list "/bin" "/dev" "/etc/assay" "/lib" "/lib64" "/proc" "/run" "/sbin" "/sys" "/usr" "/var/run" -}}
-{{- $own := dict "server" (list "/etc/assay-declared" "/etc/assay-roots" "/etc/assay-webhook" "/etc/assay-webhook-ca" "/tmp" "/var/lib/assay" "/var/lib/assay-backups") "agent" (list "/host" "/var/lib/assay-agent") -}}
+{{- $own := dict "server" (list "/etc/assay-declared" "/etc/assay-keys" "/etc/assay-roots" "/etc/assay-webhook" "/etc/assay-webhook-ca" "/tmp" "/var/lib/assay" "/var/lib/assay-backups") "agent" (list "/host" "/var/lib/assay-agent") -}}
 {{- toYaml (concat $everywhere (get $own .)) -}}
 {{- end }}

@@ -15,6 +15,9 @@
 {{- if .configMaps }}{{ $_ := set $own "declared" (dict "directory" "/etc/assay-declared" "keys" .keys) }}{{ end -}}
 {{- end -}}
 {{- if .Values.server.backup.existingClaim }}{{ $_ := set $own "backup" (dict "directory" "/var/lib/assay-backups/copies") }}{{ end -}}
+{{- with .Values.server.keys.secret -}}
+{{- if .name }}{{ $_ := set $own "keys" (dict "wrappingKeyFile" (printf "/etc/assay-keys/%s" .key)) }}{{ end -}}
+{{- end -}}
 {{- with .Values.server.webhook -}}
 {{- if .url -}}
 {{- $webhook := dict "url" .url "secretFile" (printf "/etc/assay-webhook/%s" .secret.key) -}}
@@ -64,6 +67,9 @@ seccompProfile: { type: RuntimeDefault }
 {{- if .Values.server.declared.configMaps }}
 - { name: declared, mountPath: /etc/assay-declared, readOnly: true }
 {{- end }}
+{{- if .Values.server.keys.secret.name }}
+- { name: keys, mountPath: /etc/assay-keys, readOnly: true }
+{{- end }}
 {{- with .Values.server.webhook }}
 {{- if .url }}
 - { name: webhook, mountPath: /etc/assay-webhook, readOnly: true }
@@ -101,6 +107,13 @@ seccompProfile: { type: RuntimeDefault }
       {{- range . }}
       - configMap: { name: {{ . | quote }} }
       {{- end }}
+{{- end }}
+{{- with .Values.server.keys.secret }}
+{{- if .name }}
+# Of root, and read by the group of the server.
+- name: keys
+  secret: { secretName: {{ .name | quote }}, defaultMode: 0440 }
+{{- end }}
 {{- end }}
 {{- with .Values.server.webhook }}
 {{- if .url }}

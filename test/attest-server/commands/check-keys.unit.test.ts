@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,8 +9,9 @@ import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { checkConfiguration, checkedText } from '../../../attest-server/commands/check.ts';
 import { serverValues } from '../../../attest-server/config.ts';
 import { openCustody } from '../../../attest-server/custody/open.ts';
+import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { programs } from '../../programs.ts';
-import { madeEvent } from '../store/made-records.ts';
+import { madeEvent, madeNode } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
 const main = programs['assay-server'];
@@ -40,9 +42,10 @@ describe('what assay-server check says of each key', function () {
     await store[Symbol.asyncDispose]();
   }
 
-  async function check(keysDir: string | null, stateDir = 'state') {
+  async function check(keysDir: string | null, stateDir = 'state', wrappingKeyFile?: string) {
     const flags = { stateDir: join(dir, stateDir), keysDir: keysDir && join(dir, keysDir) };
-    const values = serverValues({ file: null, environment: {}, flags });
+    const environment = { ASSAY_KEYS_WRAPPING_KEY_FILE: wrappingKeyFile };
+    const values = serverValues({ file: null, environment, flags });
     const found = await checkConfiguration({ values, ignored: [] }, false);
     const fits = found.keys.map(({ name, fits: each }) => `${name} ${each}`);
     return { ...found, fits, said: `${checkedText(found)}${JSON.stringify(found)}` };
@@ -102,6 +105,51 @@ describe('what assay-server check says of each key', function () {
     await served('other', 'others');
     await copyFile(join(dir, 'others', 'tls', 'ca.key'), join(dir, 'keys', 'tls', 'ca.key'));
     assert.deepEqual(await fitting(), [false, ['audit true', 'tls false']]);
+  });
+
+  it('is whether the wrapping keys are there that hold the keys of disks', async () => {
+    await served('state', 'state');
+    const file = join(dir, 'wrapping');
+    const write = async (...keys: readonly string[]) => {
+      await rm(file, { force: true });
+      await writeFile(file, keys.join('\n'), { mode: 0o400 });
+      return openWrappingKeys({ file, beside: [] }) ?? assert.fail();
+    };
+    const [older, newer] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')];
+    const wrapping = await write(older);
+    const ofWrapping = async () => {
+      const found = await check(null, 'state', file);
+      return [found.valid, found.fits.find((each) => each.startsWith('wrapping')), found.said] as const;
+    };
+    assert.deepEqual((await ofWrapping()).slice(0, 2), [true, 'wrapping null']);
+    const store = await openMadeStore(join(dir, 'state', 'assay.db'));
+    const node = madeNode('node-1');
+    await store.enrolment.enrol(node, madeEvent('enrol', node.name));
+    const uuid = '11111111-2222-4333-8444-555555555555';
+    const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
+    const secretOf = (purpose: 'volume' | 'recovery') =>
+      wrapping.wrap(Buffer.from('SECRET'), { ...context, purpose });
+    const volume = {
+      node: node.name,
+      ekDigest: node.ekDigest,
+      uuid,
+      name: 'docker',
+      path: '/var/lib/docker',
+    };
+    const made = { createdAt: 1, createdBy: 'token:admin', recoveryEscrow: Buffer.from('age') };
+    const secrets = { key: secretOf('volume'), recovery: secretOf('recovery') };
+    assert.ok(await store.leases.add({ ...volume, ...made, ...secrets }, madeEvent('volume.add', node.name)));
+    await store[Symbol.asyncDispose]();
+    assert.deepEqual((await ofWrapping()).slice(0, 2), [true, 'wrapping true']);
+    await write(newer, older);
+    assert.deepEqual((await ofWrapping()).slice(0, 2), [true, 'wrapping true']);
+    await write(newer);
+    const [valid, fits, said] = await ofWrapping();
+    assert.deepEqual([valid, fits], [false, 'wrapping false']);
+    assert.ok(said.includes(`wrapped by ${wrapping.current}`), said);
+    assert.ok(!said.includes(newer.slice(0, 12)), said);
+    await chmod(file, 0o444);
+    assert.match((await ofWrapping())[2], /keys\.wrappingKeyFile: .* is open to others/);
   });
 
   it('is what a server would not start with, and nothing of a secret', async () => {

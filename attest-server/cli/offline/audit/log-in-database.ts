@@ -54,6 +54,8 @@ export interface KnownKeys {
   readonly origins: readonly AuditOrigin[];
   /** Digest of the authority that its audit log saw in force last; null if it saw none follow another. */
   readonly authority: string | null;
+  /** Ids of the wrapping keys that hold keys of disks in it. */
+  readonly wrapping: readonly string[];
 }
 
 /** Writes nothing, not even beside the database. @throws UnreadableAuditLog */
@@ -64,13 +66,23 @@ export function readKnownKeys(path: string): KnownKeys {
     const origins = [...owners(connection)].flatMap((line) => ('origin' in line ? [line] : []));
     const last = "action in ('authority.finish', 'authority.retire') order by seq desc limit 1";
     const found = connection.prepare(`select subject from audit where ${last}`).get();
-    return { origins, authority: typeof found?.subject === 'string' ? found.subject : null };
+    const authority = typeof found?.subject === 'string' ? found.subject : null;
+    return { origins, authority, wrapping: wrappingKeysOf(connection) };
   } catch (cause) {
     if (cause instanceof UnreadableAuditLog) throw cause;
     const [damage] = database.pageDamage();
     const why = damage?.text ?? database.textOf(cause);
     throw new UnreadableAuditLog(`${path} cannot be read as a database of a server: ${why}`, { cause });
   }
+}
+
+/** A database of 0.3.0 has no volumes. */
+function wrappingKeysOf(database: DatabaseSync): readonly string[] {
+  if (database.prepare("select 1 from sqlite_master where name = 'volumes'").get() === undefined) return [];
+  return database
+    .prepare('select key_id as id from volumes union select recovery_key_id from volumes')
+    .all()
+    .flatMap(({ id }) => (typeof id === 'string' ? [id] : []));
 }
 
 function* owners(database: DatabaseSync): Generator<AuditLine> {
