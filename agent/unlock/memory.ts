@@ -27,7 +27,7 @@ export async function checkMemory(sysroot = '/'): Promise<void> {
   }
 }
 
-/** The folder in sysfs of the device on which a swap area lies, be it a file; null where that cannot be told. */
+/** The folder in sysfs of the device on which a swap area lies, be it a file; null if that is unknown. */
 async function deviceOf(sysroot: string, area: string): Promise<string | null> {
   if (area.startsWith('/dev/')) return join(sysroot, '/sys/class/block', basename(area));
   const found = await stat(join(sysroot, area), { bigint: true }).catch(() => null);
