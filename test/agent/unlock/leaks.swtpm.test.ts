@@ -2,17 +2,15 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { volumeEscrow, volumeMade } from '../../../attest-server/api/volume-api.ts';
+import { volumeEscrow } from '../../../attest-server/api/volume-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
-import { ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+import { ask } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -24,11 +22,11 @@ import {
   stopsAtItsEnd,
 } from './process-memory.ts';
 import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
+import { policyWithKeys, until, volumeFor } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
 const listening = z.object({ agents: z.number(), api: z.number() });
-const state = z.object({ state: z.string() });
 
 /** Each test goes on where the one before it ended. */
 describe('the key and the recovery passphrase of a disk, once they were used', function () {
@@ -55,15 +53,7 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
     identity = await generateIdentity();
     const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
     await writeFile(wrappingKeyFile, wrappingKey, { mode: 0o400 });
-    const keys = `{recoveryRecipients: [${await identityToRecipient(identity)}], allowUnmeasuredRoot: true}`;
-    await writeFile(
-      policy,
-      [
-        'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
-        '  - {name: default, nodes: ["*"], mode: enforce, require: [identity, boot], enrolment: [pin],',
-        `     keys: ${keys}}\n`,
-      ].join('\n'),
-    );
+    await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
     const config = { stateDir, policy, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 };
     const file = join(dir, 'server.yaml');
     await writeFile(file, JSON.stringify({ ...config, keys: { wrappingKeyFile }, logLevel: 'trace' }));
@@ -85,26 +75,14 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
       readFile(join(stateDir, 'admin.token'), 'utf8'),
     ]);
     api = async (method, path, body) => {
-      const headers = { authorization: `Bearer ${token.trim()}`, 'content-type': 'application/json' };
-      const call = request({ host: '127.0.0.1', port: ports.api, ca, method, path, headers, agent: false });
-      call.end(body && JSON.stringify(body));
-      const [answer] = await once(call, 'response');
-      const text = Buffer.concat(await answer.toArray()).toString('utf8');
-      assert(answer.statusCode < 300, text);
+      const { status, text } = await ask({ port: ports.api, ca, token: token.trim(), method, path, body });
+      assert(status < 300, text);
       return JSON.parse(text);
     };
     machine = await startMachine({ log });
     resources.defer(() => machine.dispose());
-    await api('POST', '/v1/pins', { pins: [{ node, ek: await ekDigestOf(machine) }] });
     const agents = { port: ports.agents, caFile };
-    {
-      await using _agent = await startAgent(machine, node, agents);
-      // Refused until it has proven itself.
-      await until(() => api('POST', '/v1/references', { node, name: 'boot-1' }).catch(() => null));
-      await until(async () => state.parse(await api('GET', `/v1/nodes/${node}`)).state === 'trusted');
-    }
-    const made = await api('POST', '/v1/volumes', { node, name: 'docker', path: '/var/lib/docker' });
-    uuid = volumeMade.parse(made).uuid;
+    uuid = await volumeFor(machine, node, agents, api);
     disk = await unlockingMachine(machine, node, agents);
     resources.use(disk);
   });
@@ -228,12 +206,3 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
       for (const form of formsOf(secret)) assert.equal(said.includes(form.toString('latin1')), false);
   });
 });
-
-/** What `found` gives, once it gives something. */
-async function until<T>(found: () => T | Promise<T>): Promise<NonNullable<T>> {
-  for (const end = performance.now() + 30_000; ; await sleep(50)) {
-    const value = await found();
-    if (value) return value;
-    assert(performance.now() < end, `not in time: ${found}`);
-  }
-}
