@@ -122,6 +122,27 @@ describe('the store of disk keys', () => {
     assert.equal((await actions()).filter((action) => action === 'key.release').length, 5);
   });
 
+  it('decides anew beside a delivery that fails: its lease may have ended meanwhile', async () => {
+    const given = await deliver();
+    assert(typeof given !== 'string');
+    const { leaseId } = given;
+    const { ekDigest } = owner;
+    const asked = { ekDigest, volume: uuid, resetCount: 7, leaseId, at: 2000, most: 5 };
+    let ended: Promise<boolean> | undefined;
+    const beside = deliver();
+    const failing = store.leases.deliver(asked, () => {
+      ended ??= store.leases.consume({ leaseId, ekDigest, at: 3000 }, madeEvent('key.unlock', owner.name));
+      throw new Error('no entry');
+    });
+    const outcomes = await Promise.allSettled([beside, failing]);
+    assert.deepEqual(outcomes, [
+      { status: 'fulfilled', value: 'lease_consumed' },
+      { status: 'fulfilled', value: 'lease_consumed' },
+    ]);
+    assert.equal(await ended, true);
+    assert.equal((await actions()).filter((action) => action === 'key.release').length, 1);
+  });
+
   it('counts the next boot, another volume and another TPM by themselves', async () => {
     for (let index = 0; index < 5; index++) await deliver();
     assert.equal(await deliver(), 'lease_exhausted');
