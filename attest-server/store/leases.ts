@@ -1,7 +1,8 @@
-import { type ExpressionBuilder, type Selectable, sql } from 'kysely';
-import type { LeaseStore, StoredVolume, Volume } from '../keys/ports.ts';
+import { type ExpressionBuilder, type Selectable, sql, type Transaction } from 'kysely';
+import type { Delivered, Delivery, LeaseStore, StoredVolume, Volume } from '../keys/ports.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
+import { groupCommit } from './group-commit.ts';
 import type { Tables, VolumeRow } from './schema.ts';
 
 /** Volumes with their wrapped keys, and the boots that got them. */
@@ -9,16 +10,54 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
   const volumes = db
     .selectFrom('volumes')
     .select(shownColumns)
-    .select(({ selectFrom }) => [
-      selectFrom('leases')
-        .whereRef('leases.volume', '=', 'volumes.uuid')
-        .select(({ fn }) => fn.max('delivered_at').as('at'))
-        .as('released_at'),
-      selectFrom('leases')
-        .whereRef('leases.volume', '=', 'volumes.uuid')
-        .select(({ fn }) => fn.max('capped_at').as('at'))
-        .as('capped_at'),
-    ]);
+    .select(({ selectFrom }) => {
+      // By the TPM, too: that is what its index begins with.
+      const leases = selectFrom('leases')
+        .whereRef('leases.ek_digest', '=', 'volumes.ek_digest')
+        .whereRef('leases.volume', '=', 'volumes.uuid');
+      return [
+        leases.select(({ fn }) => fn.max('delivered_at').as('at')).as('released_at'),
+        leases.select(({ fn }) => fn.max('capped_at').as('at')).as('capped_at'),
+      ];
+    });
+  const decide = async (
+    transaction: Transaction<Tables>,
+    { ekDigest, volume, resetCount, leaseId, at, most }: Delivery,
+    event: Parameters<LeaseStore['deliver']>[1],
+  ): Promise<Delivered> => {
+    const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
+    // The decision is this statement: of two requests at once one comes second here.
+    const row = await transaction
+      .insertInto('leases')
+      .values({ ...ofBoot, lease_id: leaseId, deliveries: 1, delivered_at: at, capped_at: null })
+      .onConflict((conflict) =>
+        conflict
+          .columns(['ek_digest', 'volume', 'reset_count'])
+          .doUpdateSet({ deliveries: sql`leases.deliveries + 1`, delivered_at: at })
+          .where('leases.deliveries', '<', most)
+          .where('leases.capped_at', 'is', null),
+      )
+      .returning(['lease_id', 'deliveries'])
+      .executeTakeFirst();
+    if (row !== undefined) {
+      const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
+      await append(transaction, event(delivered));
+      return delivered;
+    }
+    const { capped_at: cappedAt } = await transaction
+      .selectFrom('leases')
+      .select('capped_at')
+      .where(isLease(ofBoot))
+      .executeTakeFirstOrThrow();
+    return cappedAt === null ? 'lease_exhausted' : 'lease_consumed';
+  };
+  // Where many boot at once, a sync to disk for each would hold up the others.
+  const deliveries = groupCommit<(transaction: Transaction<Tables>) => Promise<void>>((batch) =>
+    forMachines(async (transaction) => {
+      for (const each of batch) await each(transaction);
+      return batch.map(() => null);
+    }),
+  );
   return {
     volumes: async () => (await volumes.orderBy('node').orderBy('name').execute()).map(shownOf),
 
@@ -81,34 +120,15 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
     },
 
-    deliver: ({ ekDigest, volume, resetCount, leaseId, at, most }, event) =>
-      forMachines(async (transaction) => {
-        const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
-        // The decision is this statement: of two requests at once one comes second here.
-        const row = await transaction
-          .insertInto('leases')
-          .values({ ...ofBoot, lease_id: leaseId, deliveries: 1, delivered_at: at, capped_at: null })
-          .onConflict((conflict) =>
-            conflict
-              .columns(['ek_digest', 'volume', 'reset_count'])
-              .doUpdateSet({ deliveries: sql`leases.deliveries + 1`, delivered_at: at })
-              .where('leases.deliveries', '<', most)
-              .where('leases.capped_at', 'is', null),
-          )
-          .returning(['lease_id', 'deliveries'])
-          .executeTakeFirst();
-        if (row !== undefined) {
-          const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
-          await append(transaction, event(delivered));
-          return delivered;
-        }
-        const { capped_at: cappedAt } = await transaction
-          .selectFrom('leases')
-          .select('capped_at')
-          .where(isLease(ofBoot))
-          .executeTakeFirstOrThrow();
-        return cappedAt === null ? 'lease_exhausted' : 'lease_consumed';
-      }),
+    async deliver(delivery, event) {
+      // The last decision counts: of a batch that was rolled back nothing stays, and each is decided again.
+      const last: { delivered?: Delivered } = {};
+      await deliveries.add(async (transaction) => {
+        last.delivered = await decide(transaction, delivery, event);
+      });
+      if (last.delivered === undefined) throw new Error('a delivery that nobody decided');
+      return last.delivered;
+    },
 
     consume: ({ leaseId, ekDigest, at }, event) =>
       forMachines(async (transaction) => {

@@ -9,9 +9,11 @@ import {
 } from 'node:crypto';
 import { activationProof } from '../../attest-server/channel/session.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
+import type { WrapLabel } from '../../attest-server/verify/tpm/outer-wrap.ts';
 import { qualifyingData } from '../../attest-server/wire/binding.ts';
 import { growingParts, type PartName, partNames } from '../../attest-server/wire/evidence.ts';
 import type { Facts } from '../../attest-server/wire/facts.ts';
+import type { KeyRelease } from '../../attest-server/wire/key-release.ts';
 import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/wire/messages.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
@@ -47,6 +49,8 @@ export interface ForgedTpm {
   hello(node: string): Hello;
   /** Opens the credential, as TPM2_ActivateCredential does. */
   activated(activate: Readonly<Record<string, unknown>>, channel: Buffer, hello: string): object;
+  /** What was sealed to it, as TPM2_Import and TPM2_Unseal give it, whatever the policy says. */
+  unsealed(release: Pick<KeyRelease, 'importPublic' | 'importDuplicate' | 'importSeed'>): Buffer;
   /** A good answer with what an attack changes. `quote` gets the bytes to sign. */
   evidence(
     challenge: Challenge,
@@ -96,12 +100,18 @@ export function forgedTpm(
       speaks: ['parts', 'codes'],
     }),
     activated({ credential, secret }, channel, hello) {
-      const opened = openCredential(ek, Buffer.from(akName, 'hex'), {
-        credential: Buffer.from(String(credential), 'base64'),
-        secret: Buffer.from(String(secret), 'base64'),
-      });
+      const opened = unwrapped(ek, 'IDENTITY', Buffer.from(akName, 'hex'), {
+        wrapped: Buffer.from(String(credential), 'base64'),
+        seed: Buffer.from(String(secret), 'base64'),
+      }).subarray(2);
       const proof = activationProof(opened, channel, hash('sha256', hello, 'hex'));
       return { type: 'activated', proof: proof.toString('hex') };
+    },
+    unsealed({ importPublic, importDuplicate: wrapped, importSeed: seed }) {
+      const name = Buffer.from(`000b${hash('sha256', importPublic.subarray(2), 'hex')}`, 'hex');
+      const sensitive = unwrapped(ek, 'DUPLICATE', name, { wrapped, seed });
+      // Size, type, an empty authorisation value, and an obfuscation value of 32 bytes.
+      return sensitive.subarray(2 + 2 + 2 + (2 + 32) + 2);
     },
     evidence(challenge, occasion, change = {}) {
       return { ...this.evidenceOfParts(challenge, occasion, {}, change.quote), ...change.message };
@@ -165,21 +175,21 @@ function encoded({ attest, signature, pcrs }: QuoteEvidence): EvidenceMessage['q
   };
 }
 
-/** TPM 2.0 Part 1 r1.59, section 24 and annex C.6.3, from the side of the TPM. */
-function openCredential(
+/** TPM 2.0 Part 1 r1.59, sections 23 and 24 and annex C.6.3, from the side of the TPM; gives the payload with its size. */
+function unwrapped(
   ek: SoftwareKey,
+  label: WrapLabel,
   name: Buffer,
-  sealed: { credential: Buffer; secret: Buffer },
+  sealed: { readonly wrapped: Buffer; readonly seed: Buffer },
 ): Buffer {
-  const [x, y] = [sealed.secret.subarray(4, 36), sealed.secret.subarray(38, 70)];
+  const [x, y] = [sealed.seed.subarray(4, 36), sealed.seed.subarray(38, 70)];
   const shared = diffieHellman({ privateKey: ek.privateKey, publicKey: point(x, y) });
   const own = Buffer.from(ek.publicKey.export({ format: 'jwk' }).x ?? '', 'base64url');
-  const seed = hash('sha256', Buffer.concat([u32(1), shared, Buffer.from('IDENTITY\0'), x, own]), 'buffer');
+  const seed = hash('sha256', Buffer.concat([u32(1), shared, Buffer.from(`${label}\0`), x, own]), 'buffer');
   const fixed = Buffer.concat([u32(1), Buffer.from('STORAGE\0'), name, u32(128)]);
   const key = createHmac('sha256', seed).update(fixed).digest().subarray(0, 16);
-  const identity = sealed.credential.subarray(4 + sealed.credential.readUInt16BE(2));
-  const opened = createDecipheriv('aes-128-cfb', key, Buffer.alloc(16)).update(identity);
-  return opened.subarray(2);
+  const payload = sealed.wrapped.subarray(4 + sealed.wrapped.readUInt16BE(2));
+  return createDecipheriv('aes-128-cfb', key, Buffer.alloc(16)).update(payload);
 }
 
 function point(x: Buffer, y: Buffer): KeyObject {

@@ -284,7 +284,8 @@ interface Question {
   readonly body: object | undefined;
 }
 
-function ask({ port, ca, token, method, path, body }: Question): Promise<ApiAnswer> {
+/** Calls the API of a server, and gives whatever it answers. */
+export function ask({ port, ca, token, method, path, body }: Question): Promise<ApiAnswer> {
   return new Promise((resolve, reject) => {
     const headers = {
       ...(token !== null && { authorization: `Bearer ${token}` }),

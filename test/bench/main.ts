@@ -14,9 +14,11 @@ import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchIma } from './ima.ts';
 import { benchInitrd } from './initrd.ts';
+import { benchKeyStorm } from './key-storm.ts';
 import { benchLogged } from './logged.ts';
 import { benchMarking } from './marking.ts';
 import { benchNewNodes } from './new-nodes.ts';
+import { benchQuoteToKey } from './quote-to-key.ts';
 import { benchScrape } from './scrape.ts';
 import { isSmallest, sized } from './sized.ts';
 import { benchStart } from './start.ts';
@@ -52,6 +54,9 @@ const benches: Readonly<
   candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),
   logged: async () => ({ logged_bytes: await benchLogged() }),
+  keys: async (full, sizes) => ({
+    keys: { one_boot: await benchQuoteToKey(), storm: await benchKeyStorm(full, sizes) },
+  }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),

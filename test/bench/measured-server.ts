@@ -14,6 +14,8 @@ export interface Order {
   readonly policy?: string;
   /** Whether there are series of each node; without it there are. */
   readonly perNode?: boolean;
+  /** File of the key that wraps those of disks; without it there are none. */
+  readonly wrappingKeyFile?: string;
 }
 
 export interface Addresses {

@@ -79,6 +79,7 @@ async function assay({
   kubeconfig = 'none',
   policy = bootPolicyFile,
   perNode,
+  wrappingKeyFile,
 }: Order): Promise<Running> {
   const config = serverConfig(
     null,
@@ -95,6 +96,7 @@ async function assay({
       'kubernetes.namespace': kubeconfig === 'none' ? null : 'assay',
       'kubernetes.agentAccount': 'assay-agent',
       'metrics.perNode': perNode,
+      'keys.wrappingKeyFile': wrappingKeyFile,
     },
   );
   const server = await startServer(config, {

@@ -2,31 +2,37 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { volumeEscrow, volumeMade } from '../../../attest-server/api/volume-api.ts';
+import { volumeEscrow } from '../../../attest-server/api/volume-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
-import { ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+import { ask } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { formsOf, foundInMemory, stopped, stopsAtItsEnd } from './process-memory.ts';
+import {
+  formsOf,
+  foundInMemory,
+  keepsWhatItHandsOver,
+  preloading,
+  stopped,
+  stopsAtItsEnd,
+} from './process-memory.ts';
 import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
+import { policyWithKeys, until, volumeFor } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
 const listening = z.object({ agents: z.number(), api: z.number() });
-const state = z.object({ state: z.string() });
 
 /** Each test goes on where the one before it ended. */
 describe('the key and the recovery passphrase of a disk, once they were used', function () {
   this.timeout(120_000);
   const resources = new AsyncDisposableStack();
+  let dir: string;
   let stateDir: string;
   let temporary: string;
   let wrappingKey: string;
@@ -40,22 +46,14 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
   let secrets: Readonly<Record<string, Buffer>> = {};
 
   before(async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'assay-leaks-'));
+    dir = await mkdtemp(join(tmpdir(), 'assay-leaks-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
     [stateDir, temporary] = [join(dir, 'state'), await mkdtemp(join(dir, 'tmp-'))];
     wrappingKey = randomBytes(32).toString('base64');
     identity = await generateIdentity();
     const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
     await writeFile(wrappingKeyFile, wrappingKey, { mode: 0o400 });
-    const keys = `{recoveryRecipients: [${await identityToRecipient(identity)}], allowUnmeasuredRoot: true}`;
-    await writeFile(
-      policy,
-      [
-        'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
-        '  - {name: default, nodes: ["*"], mode: enforce, require: [identity, boot], enrolment: [pin],',
-        `     keys: ${keys}}\n`,
-      ].join('\n'),
-    );
+    await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
     const config = { stateDir, policy, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 };
     const file = join(dir, 'server.yaml');
     await writeFile(file, JSON.stringify({ ...config, keys: { wrappingKeyFile }, logLevel: 'trace' }));
@@ -77,26 +75,14 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
       readFile(join(stateDir, 'admin.token'), 'utf8'),
     ]);
     api = async (method, path, body) => {
-      const headers = { authorization: `Bearer ${token.trim()}`, 'content-type': 'application/json' };
-      const call = request({ host: '127.0.0.1', port: ports.api, ca, method, path, headers, agent: false });
-      call.end(body && JSON.stringify(body));
-      const [answer] = await once(call, 'response');
-      const text = Buffer.concat(await answer.toArray()).toString('utf8');
-      assert(answer.statusCode < 300, text);
+      const { status, text } = await ask({ port: ports.api, ca, token: token.trim(), method, path, body });
+      assert(status < 300, text);
       return JSON.parse(text);
     };
     machine = await startMachine({ log });
     resources.defer(() => machine.dispose());
-    await api('POST', '/v1/pins', { pins: [{ node, ek: await ekDigestOf(machine) }] });
     const agents = { port: ports.agents, caFile };
-    {
-      await using _agent = await startAgent(machine, node, agents);
-      // Refused until it has proven itself.
-      await until(() => api('POST', '/v1/references', { node, name: 'boot-1' }).catch(() => null));
-      await until(async () => state.parse(await api('GET', `/v1/nodes/${node}`)).state === 'trusted');
-    }
-    const made = await api('POST', '/v1/volumes', { node, name: 'docker', path: '/var/lib/docker' });
-    uuid = volumeMade.parse(made).uuid;
+    uuid = await volumeFor(machine, node, agents, api);
     disk = await unlockingMachine(machine, node, agents);
     resources.use(disk);
   });
@@ -109,7 +95,12 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
       });
   }
 
-  it('are not in the memory of assay-agent format, nor in that of unlock', async () => {
+  function unlocking(...scripts: readonly string[]) {
+    const environment = { ASSAY_UNLOCK_LOG_LEVEL: 'trace', TMPDIR: temporary };
+    return disk.unlock(uuid, { environment: { ...environment, ...preloading(stopsAtItsEnd, ...scripts) } });
+  }
+
+  it('are not in the memory of assay-agent format, nor in that of unlock (row 428)', async () => {
     const { config, device } = disk;
     const env = {
       ASSAY_UNLOCK_SERVERS: `127.0.0.1:${config.servers[0]?.port}`,
@@ -119,7 +110,7 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
       ASSAY_UNLOCK_SYSROOT: config.sysroot,
       ASSAY_UNLOCK_LOG_LEVEL: 'trace',
       TMPDIR: temporary,
-      ...stopsAtItsEnd,
+      ...preloading(stopsAtItsEnd),
     };
     const format = start(
       'sh',
@@ -137,9 +128,7 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
     await stopped(pid);
     assert.match(said, /is formatted on/);
     await machine.powerCycle(log);
-    await using unlock = disk.unlock(uuid, {
-      environment: { ...stopsAtItsEnd, ASSAY_UNLOCK_LOG_LEVEL: 'trace', TMPDIR: temporary },
-    });
+    await using unlock = unlocking();
     const key = await unlock.read();
     await stopped(unlock.pid);
     const decrypter = new Decrypter();
@@ -162,52 +151,58 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
     said += (await unlock.ended).said;
   });
 
-  it('are not in the memory of the server', async () => {
+  for (const form of ['latin1', 'hex', 'base64'] as const)
+    it(`would be found if one copy stayed in memory as ${form}`, async () => {
+      await using unlock = unlocking(keepsWhatItHandsOver(form));
+      await unlock.read();
+      await stopped(unlock.pid);
+      const { key = assert.fail() } = secrets;
+      assert.deepEqual(await foundInMemory(unlock.pid, { key }), ['key']);
+    });
+
+  it('are not in the memory of the server (row 428)', async () => {
     const there = { wrapping: Buffer.from(wrappingKey, 'base64') };
     const pid = server.pid ?? assert.fail();
     assert.deepEqual(await foundInMemory(pid, { ...secrets, ...there }), ['wrapping']);
   });
 
-  it('are in no database, backup, folder of state or for temporary files, nor on the disk', async () => {
+  it('are in no database, backup, folder of state or for temporary files, nor on the disk (row 428)', async () => {
     await api('POST', '/v1/backups', {});
     const { config, device } = disk;
-    const folders = [stateDir, temporary, config.stateDir, config.runtimeDir, config.capDir, '/dev/shm'];
+    const folders = [dir, config.stateDir, config.runtimeDir, config.capDir, '/dev/shm'];
     const files = [device];
     for (const folder of folders)
       for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
         if (entry.isFile()) files.push(join(entry.parentPath, entry.name));
-    for (const suffix of ['assay.db', 'assay.db-wal', '.opened.json'])
-      assert(
-        files.some((file) => file.endsWith(suffix)),
-        suffix,
-      );
-    assert(
-      files.some((file) => file.startsWith(join(stateDir, 'backups'))),
-      'a backup',
+    // What must be there: else nothing was searched.
+    const forms = Object.entries({ ...secrets, uuid: Buffer.from(uuid) }).map(
+      ([name, secret]) => [name, formsOf(secret)] as const,
     );
+    const found: string[] = [];
     for (const file of files) {
       const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
         // Of another program, which removed it.
         if (error.code === 'ENOENT') return Buffer.alloc(0);
         throw error;
       });
-      for (const [name, secret] of Object.entries(secrets))
-        for (const form of formsOf(secret)) assert.equal(bytes.includes(form), false, `${name} in ${file}`);
+      for (const [name, all] of forms)
+        if (all.some((form) => bytes.includes(form))) found.push(`${name} in ${file}`);
     }
+    assert.deepEqual(
+      found.filter((one) => !one.startsWith('uuid ')),
+      [],
+    );
+    const ofServer = ['assay.db', 'assay.db-wal', 'backups'].map((name) => join(stateDir, name));
+    for (const place of [...ofServer, device, config.runtimeDir])
+      assert(
+        found.some((one) => one.startsWith(`uuid in ${place}`)),
+        place,
+      );
   });
 
-  it('were neither logged nor printed', () => {
+  it('were neither logged nor printed (row 428)', () => {
     assert.match(said, /got the key of volume/);
     for (const secret of Object.values(secrets))
       for (const form of formsOf(secret)) assert.equal(said.includes(form.toString('latin1')), false);
   });
 });
-
-/** What `found` gives, once it gives something. */
-async function until<T>(found: () => T | Promise<T>): Promise<NonNullable<T>> {
-  for (const end = performance.now() + 30_000; ; await sleep(50)) {
-    const value = await found();
-    if (value) return value;
-    assert(performance.now() < end, `not in time: ${found}`);
-  }
-}

@@ -40,7 +40,26 @@ export async function stopped(pid: number): Promise<void> {
   while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))) await sleep(10);
 }
 
-/** What has Node.js stop a program at its end, when all is done and nothing is given back yet. */
-export const stopsAtItsEnd = {
-  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent("process.once('exit',()=>process.kill(process.pid,'SIGSTOP'))")}`,
-};
+/** Has Node.js run these scripts before a program. */
+export function preloading(...scripts: readonly string[]): { readonly NODE_OPTIONS: string } {
+  return {
+    NODE_OPTIONS: scripts
+      .map((script) => `--import=data:text/javascript,${encodeURIComponent(script)}`)
+      .join(' '),
+  };
+}
+
+/** Stops a program at its end, when all is done and nothing is given back yet. */
+export const stopsAtItsEnd = "process.once('exit',()=>process.kill(process.pid,'SIGSTOP'))";
+
+/** Keeps one copy of a key that a program hands over, as a string. */
+export function keepsWhatItHandsOver(form: 'latin1' | 'hex' | 'base64'): string {
+  return [
+    "import { Socket } from 'node:net'",
+    'const { end } = Socket.prototype',
+    `Socket.prototype.end = function (bytes, ...rest) {
+      if (bytes?.length === 32) globalThis.kept = bytes.toString('${form}')
+      return end.call(this, bytes, ...rest)
+    }`,
+  ].join(';\n');
+}
