@@ -12,11 +12,11 @@ import { start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { volumeEscrow, volumeMade } from '../../../attest-server/api/volume-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
 import { ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { formsOf, foundInMemory, stopped, stopsAtItsEnd } from './process-memory.ts';
-import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
@@ -97,7 +97,7 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
     }
     const made = await api('POST', '/v1/volumes', { node, name: 'docker', path: '/var/lib/docker' });
     uuid = volumeMade.parse(made).uuid;
-    disk = await unlockingMachine(machine, node, agents);
+    disk = await unlockingMachine(machine, node, agents, programs['assay-agent']);
     resources.use(disk);
   });
   after(() => resources.disposeAsync());
