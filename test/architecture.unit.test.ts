@@ -198,6 +198,8 @@ const rules: readonly Rule[] = [
       'agent/node-tpm2',
       'agent/collectors',
       'agent/inspect',
+      // An attacker who keeps the sealed answer of a server.
+      ...['agent/unlock', 'agent/identity', 'agent/state-dir'],
       `${server}/verify/tpm`,
       `${server}/verify/boot/pe-image`,
       ...[wire, `${formats}/marks`, settings],

@@ -201,6 +201,7 @@ const packages: Readonly<Record<string, string>> = {
   cat: 'coreutils',
   dd: 'coreutils',
   cryptsetup: 'cryptsetup-bin',
+  'systemd-socket-activate': 'systemd',
   dmsetup: 'dmsetup',
   nft: 'nftables',
   'iptables-save': 'iptables',

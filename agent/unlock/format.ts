@@ -38,7 +38,7 @@ export async function formatVolume(
 ): Promise<void> {
   const { volume } = config;
   if (volume === null) throw fault('no volume is named: --volume UUID, as assay disk init printed it');
-  await checkMemory();
+  await checkMemory(config.sysroot);
   await using disk = await open(device, constants.O_RDWR | constants.O_EXCL | constants.O_DSYNC).catch(
     (cause: unknown) => {
       throw fault(`${device} cannot be opened alone: is it mounted or mapped? ${textOf(cause)}`, cause);

@@ -3,11 +3,12 @@ import { basename, join } from 'node:path';
 import { AgentError } from '../agent-error.ts';
 
 /**
- * Makes sure that no key outlives this program: neither in a core dump nor in swap that is not encrypted.
+ * Makes sure that no key outlives this program: neither in a core dump nor in swap of the node that is not encrypted.
+ * @param sysroot stands for `/` of the node @param limitsFile the limits of this process
  * @throws AgentError `key_memory`, naming what to do
  */
-export async function checkMemory(sysroot = '/'): Promise<void> {
-  const limits = await readFile(join(sysroot, '/proc/self/limits'), 'utf8');
+export async function checkMemory(sysroot: string, limitsFile = '/proc/self/limits'): Promise<void> {
+  const limits = await readFile(limitsFile, 'utf8');
   const core = /^Max core file size\s+(\S+)\s+(\S+)/m.exec(limits);
   if (core?.[1] !== '0')
     throw new AgentError(

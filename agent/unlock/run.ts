@@ -85,7 +85,7 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
     const input = fstatSync(device);
     if (!input.isBlockDevice() && !input.isFile())
       throw refused('standard input is no device: StandardInput= in the unit names that of the volume');
-    await checkMemory();
+    await checkMemory(config.sysroot);
     const found = await findKey({ ...config, volume }, { ...dependencies, signal: until }, screen);
     if (found === null) return 1;
     await handOver(reader, found, config.runtimeDir);

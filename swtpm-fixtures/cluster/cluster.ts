@@ -42,8 +42,18 @@ export interface ClusterOptions {
   readonly differing?: (log: Buffer, index: number) => Buffer;
   /** Default: their sources. */
   readonly programs?: Programs;
+  /** Where the server has keys of disks; its policy then requires nothing but identity and boot. Default: it has none. */
+  readonly keys?: DiskKeys;
   /** Of the Kubernetes API whose Nodes the server marks; default: it is in no cluster. */
   readonly kubeconfig?: string;
+}
+
+/** How a server keeps keys of disks. */
+export interface DiskKeys {
+  /** Not below the folder of the cluster. */
+  readonly wrappingKeyFile: string;
+  /** Of age: can read the recovery passphrases. */
+  readonly recipient: string;
 }
 
 /** What can change on a machine that runs. */
@@ -65,6 +75,8 @@ export interface ClusterNode {
   readonly ekDigest: string;
   /** Starts the agent, as the machine's start-up does. */
   startAgent(joinTokenFile?: string): Promise<void>;
+  /** Cuts the power and boots with this log; no agent runs yet. */
+  boot(log: Buffer): Promise<void>;
   /** Cuts the power, boots with this log, and starts the agent. @param beforeInspect done before its disks were looked at */
   reboot(log: Buffer, beforeInspect?: () => Promise<void>): Promise<void>;
   /** Its kernel measures what it runs. */
@@ -78,7 +90,7 @@ export interface Cluster extends AsyncDisposable {
   readonly dir: string;
   readonly server: RunningServer;
   readonly nodes: readonly ClusterNode[];
-  /** Why the nodes have no firewall, which the policy then does not require; null where they have one. */
+  /** Why the nodes have no firewall, which the policy then does not require; null if they have one, or it requires none anyway. */
   readonly noFirewall: string | null;
   readonly operator: Operator;
   state(node: string): { state: NodeState; codes: readonly string[]; reasons: Verdict['reasons'] } | null;
@@ -109,8 +121,16 @@ const coveredByTcb = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'rootReads']
  * The shipped `strict` policy with a group for each model of machine, since each model boots something else.
  * A reference of a group is what that group's nodes are compared with.
  */
-function policyFor(count: number, models: readonly string[], hasFirewall: boolean): string {
-  const aspects = ['identity', 'boot', 'disk', ...(hasFirewall ? ['firewall'] : []), 'host'];
+function policyFor(
+  count: number,
+  models: readonly string[],
+  hasFirewall: boolean,
+  keys: DiskKeys | undefined,
+): string {
+  const aspects =
+    keys === undefined
+      ? ['identity', 'boot', 'disk', ...(hasFirewall ? ['firewall'] : []), 'host']
+      : ['identity', 'boot'];
   const groups = models.map((model, at) => {
     const nodes = Array.from({ length: count }, (_, index) => index).filter(
       (index) => index % models.length === at,
@@ -121,6 +141,9 @@ function policyFor(count: number, models: readonly string[], hasFirewall: boolea
       mode: 'enforce',
       require: hasList(model) ? [...aspects, 'runtime'] : [...aspects],
       ...(hasList(model) && { runtime: { policy: { covers: [...coveredByTcb] } } }),
+      ...(keys !== undefined && {
+        keys: { recoveryRecipients: [keys.recipient], allowUnmeasuredRoot: true },
+      }),
       ...(hasFirewall && { firewall: { forbid: ['input tcp 22 from anywhere'] } }),
     };
   });
@@ -142,8 +165,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       seen.set(name, new Set());
     };
     const authority = await openAuthority(join(dir, 'tpm-authority'));
-    const noFirewall = await whyNoNamespace();
-    const server = await startOnUsualPorts(options, authority, noFirewall === null, (entry) => {
+    const noFirewall = options.keys === undefined ? await whyNoNamespace() : null;
+    const server = await startOnUsualPorts(options, authority, noFirewall, (entry) => {
       const before = latest.get(entry.node);
       latest.set(entry.node, entry.verdict);
       if (
@@ -168,7 +191,10 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     if (noFirewall !== null)
       narrator.say(`The nodes have no firewall, and the policy requires none: ${noFirewall}`);
 
-    const powering = narrator.waiting(`${options.nodes} machines to be powered on`, usualStep);
+    const powering = narrator.waiting(
+      `${options.nodes === 1 ? 'a machine' : `${options.nodes} machines`} to be powered on`,
+      usualStep,
+    );
     const nodes = await Promise.all(
       Array.from({ length: options.nodes }, async (_, index) => {
         const names = options.recordings ?? recordings;
@@ -187,7 +213,9 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     );
     powering[Symbol.dispose]();
     narrator.say(
-      `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of ${options.recordings === undefined ? 'another' : 'a'} real machine.`,
+      nodes.length === 1
+        ? 'A machine is powered on, with a TPM of its own and the boot log of a real machine.'
+        : `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of ${options.recordings === undefined ? 'another' : 'a'} real machine.`,
     );
     const measuring = nodes.filter(({ measures }) => measures).map(({ name }) => name);
     if (measuring.length > 0)
@@ -273,12 +301,14 @@ type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
 async function startOnUsualPorts(
   options: ClusterOptions,
   { rootsDir }: TpmAuthority,
-  hasFirewall: boolean,
+  noFirewall: string | null,
   recorded: Recorded,
 ): Promise<RunningServer> {
   const logger = createLogger(options.logLevel, null);
   const policyFile = join(options.dir, 'strict.yaml');
-  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings, hasFirewall));
+  const { keys } = options;
+  const hasFirewall = noFirewall === null && keys === undefined;
+  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings, hasFirewall, keys));
   const start = (ports: Readonly<Record<string, number>>) =>
     startServer(
       serverConfig(
@@ -292,6 +322,7 @@ async function startOnUsualPorts(
           challengeEverySeconds: options.challengeEvery / 1000,
           answerWithinSeconds: Math.min(30, (options.challengeEvery * 5) / 1000),
           unknownAfterSeconds: options.unknownAfter / 1000,
+          ...(keys !== undefined && { 'keys.wrappingKeyFile': keys.wrappingKeyFile }),
           ...(options.kubeconfig !== undefined && {
             'kubernetes.api': options.kubeconfig,
             'kubernetes.namespace': 'assay',
@@ -374,10 +405,13 @@ async function makeNode(
       trust: joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken },
     });
   };
-  const reboot = async (next: Buffer, beforeInspect?: () => Promise<void>) => {
+  const boot = async (next: Buffer) => {
     await stopAgent();
     await machine.powerCycle(next);
     forget(name);
+  };
+  const reboot = async (next: Buffer, beforeInspect?: () => Promise<void>) => {
+    await boot(next);
     await using _late = beforeInspect === undefined ? null : await machine.withoutInspect();
     await startAgent();
     await beforeInspect?.();
@@ -403,6 +437,7 @@ async function makeNode(
     measures: ran !== null,
     ekDigest: createHash('sha256').update(publicArea).digest('hex'),
     startAgent: (joinTokenFile) => inTurn('start its agent', () => startAgent(joinTokenFile)),
+    boot: (next) => inTurn('boot', () => boot(next)),
     reboot: (next, beforeInspect) => inTurn('boot', () => reboot(next, beforeInspect)),
     change: (what) => inTurn('change', () => change(what)),
     powerOff: () =>

@@ -1,6 +1,6 @@
 /**
  * The cluster and story of `npm start` (`cluster`, `story`), the story of --cluster (`cluster-story`,
- * `marked-nodes`), and that of --update (`update-story`, `alarms`).
+ * `marked-nodes`), that of --update (`update-story`, `alarms`), and that of --tamper key (`key-story`).
  */
 
 import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -11,11 +11,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, logLevels } from '../../attest-server/settings/settings.ts';
 import { shareMade } from '../made-once.ts';
 import { whyNoNamespace } from '../namespace.ts';
-import { compiledIn } from '../programs.ts';
+import { compiledIn, sources } from '../programs.ts';
 import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
 import { type ClusterOptions, openCluster, usualStep } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
+import { openCustody, tellKeyStory } from './key-story.ts';
 import { createLiveTable, type LiveTable } from './live-table.ts';
 import { openMarkedNodes } from './marked-nodes.ts';
 import { createNarrator, type Narrator } from './narrator.ts';
@@ -29,7 +30,7 @@ interface Flags {
   readonly cluster?: true;
   readonly update?: true;
   readonly nodes?: number;
-  readonly tamper: Change;
+  readonly tamper: Change | 'key';
   readonly output: 'text' | 'json';
   readonly stateDir: string;
   readonly logLevel: LogLevel;
@@ -56,9 +57,9 @@ const program = new Command('npm start --')
   .addOption(
     new Option(
       '--tamper <what>',
-      'what changes on node-2: in its second boot, or (firewall, disk, runtime) while it runs',
+      'what changes on node-2: in its second boot, or (firewall, disk, runtime) while it runs; key: with --once, a story of its own, in which a node gets the key of an encrypted disk, and a changed one gets none',
     )
-      .choices(changes)
+      .choices([...changes, 'key'])
       .default('kernel'),
   )
   .addOption(
@@ -84,6 +85,10 @@ if (flags.cluster === true && flags.once === true && flags.tamper !== 'kernel')
 if (flags.update === true && (flags.once !== true || flags.cluster === true || flags.tamper !== 'kernel'))
   program.error(
     'error: --update is a story of its own: type --once --update, without --cluster and --tamper.',
+  );
+if (flags.tamper === 'key' && (flags.once !== true || flags.nodes !== undefined))
+  program.error(
+    'error: --tamper key is a story of its own, with one node: type --once --tamper key, without --nodes.',
   );
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -142,37 +147,45 @@ function quoted(word: string): string {
 async function play(dir: string, narrator: Narrator): Promise<number> {
   const once = flags.once === true;
   const alarms = createAlarms();
-  const isOfOneModel = flags.cluster === true || flags.update === true;
+  const { tamper } = flags;
+  const programs = flags.programs === undefined ? sources : compiledIn(resolve(flags.programs));
+  const isOfOneModel = flags.cluster === true || flags.update === true || tamper === 'key';
   const timings = once
     ? // Only in the first story somebody falls silent: a slow computer is not to look like it.
       { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 30_000 : 10_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
-    const noFirewall = flags.tamper === 'firewall' ? await whyNoNamespace() : null;
+    const noFirewall = tamper === 'firewall' ? await whyNoNamespace() : null;
     if (noFirewall !== null) throw new Error(`--tamper firewall needs nodes with a firewall: ${noFirewall}`);
     if (!once) await makeStateDir(dir);
     await using _claim = await claimFolder(dir);
     await using marked = flags.cluster === true ? await openMarkedNodes(dir, interrupted.signal) : null;
-    await using cluster = await openCluster({
+    const options: ClusterOptions = {
       dir,
-      nodes: flags.nodes ?? (flags.update === true ? 4 : 3),
+      nodes: flags.nodes ?? usualCount(flags),
       ...timings,
       logLevel: flags.logLevel,
       ports: once ? 'free' : 'usual',
       narrator,
       signal: interrupted.signal,
-      ...(flags.programs !== undefined && { programs: compiledIn(resolve(flags.programs)) }),
+      programs,
       ...(marked !== null && { kubeconfig: marked.kubeconfig }),
       ...(once && machines(flags)),
       recorded: alarms.see,
-    });
+    };
+    if (tamper === 'key') {
+      await using custody = await openCustody();
+      await using cluster = await openCluster({ ...options, keys: custody.keys });
+      return (await tellKeyStory(cluster, custody, narrator, programs)) ? 0 : 1;
+    }
+    await using cluster = await openCluster(options);
     if (flags.update === true) return (await tellUpdateStory(cluster, alarms, narrator)) ? 0 : 1;
     if (marked !== null && once) return (await tellClusterStory(cluster, marked, narrator)) ? 0 : 1;
     if (marked !== null) {
       narrator.say('Each machine is a Node of a Kubernetes API server.');
       for (const { name } of cluster.nodes) await marked.register(name);
     }
-    const ok = await tellStory(cluster, narrator, { tamper: flags.tamper, powerLoss: once });
+    const ok = await tellStory(cluster, narrator, { tamper, powerLoss: once });
     if (!once) await stayUp(cluster, marked, narrator, interrupted.signal);
     return ok ? 0 : 1;
   } catch (error) {
@@ -198,10 +211,16 @@ async function makeStateDir(dir: string): Promise<void> {
 }
 
 /** Of which machines a story tells, where it is not those of six models. */
-function machines({ cluster, update }: Flags): Pick<ClusterOptions, 'recordings' | 'differing'> {
+function machines({ cluster, update, tamper }: Flags): Pick<ClusterOptions, 'recordings' | 'differing'> {
   if (update === true) return { recordings: [fleetRecording], differing: fleetMachine };
+  if (tamper === 'key') return { recordings: [fleetRecording] };
   // The bounds of the breaker are those of a group: all nodes are of one.
   return cluster === true ? { recordings: ['debian13-shim-grub'] } : {};
+}
+
+function usualCount({ update, tamper }: Flags): number {
+  if (tamper === 'key') return 1;
+  return update === true ? 4 : 3;
 }
 
 function countOfNodes(text: string): number {

@@ -74,7 +74,7 @@ export function createNarrator(
       for (const { aspect, why } of leftOut) line(`LEFT OUT: the aspect ${aspect} was not tried: ${why}`);
       const whole = leftOut.length === 0 ? 'Everything' : 'Everything else';
       line(
-        `${nodes} nodes: ${trusted} trusted, ${untrusted} untrusted, ${unknown} unknown. ` +
+        `${nodes === 1 ? '1 node' : `${nodes} nodes`}: ${trusted} trusted, ${untrusted} untrusted, ${unknown} unknown. ` +
           (ok ? `${whole} came out as it should.` : 'Something did NOT come out as it should, see above.'),
       );
     },

@@ -1,13 +1,16 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run, ToolError } from 'node-tpm2/run';
+import { run, start, ToolError } from 'node-tpm2/run';
 import type { RunningServer } from '../../attest-server/server.ts';
+import { endOfProgram } from '../ended-program.ts';
 import type { Narrator } from './narrator.ts';
 
 /** The person of the story: does everything through the command line, as a reader would. */
 export interface Operator {
   /** Runs `assay` with these arguments; gives what it printed. @throws ToolError where it failed */
   assay(...args: readonly string[]): Promise<string>;
+  /** Runs `assay why` on a node that may be untrusted, which its exit code says; gives what it printed. */
+  why(node: string): Promise<string>;
   /** Whether `assay` with these arguments ends with 12: something waits for a person. @throws ToolError for other faults */
   isHeld(...args: readonly string[]): Promise<boolean>;
   /** The names of all that are enrolled. */
@@ -51,6 +54,13 @@ export async function createOperator(
   };
   return {
     assay,
+    async why(node) {
+      using _wait = narrator.waiting('assay why', longest);
+      const child = start(process.execPath, [program, 'why', node, ...flags], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      return (await endOfProgram(child, 'assay why')).said;
+    },
     async isHeld(...args) {
       try {
         await assay(...args);

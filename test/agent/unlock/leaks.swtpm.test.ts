@@ -10,6 +10,7 @@ import { start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { volumeEscrow } from '../../../attest-server/api/volume-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
 import { ask } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -21,7 +22,6 @@ import {
   stopped,
   stopsAtItsEnd,
 } from './process-memory.ts';
-import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
 import { policyWithKeys, until, volumeFor } from './volume-for.ts';
 
 const node = 'node-1';
@@ -83,7 +83,7 @@ describe('the key and the recovery passphrase of a disk, once they were used', f
     resources.defer(() => machine.dispose());
     const agents = { port: ports.agents, caFile };
     uuid = await volumeFor(machine, node, agents, api);
-    disk = await unlockingMachine(machine, node, agents);
+    disk = await unlockingMachine(machine, node, agents, programs['assay-agent']);
     resources.use(disk);
   });
   after(() => resources.disposeAsync());

@@ -11,10 +11,11 @@ import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.t
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { type UnlockingMachine, unlockingMachine } from './unlocking-machine.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
@@ -68,7 +69,7 @@ groups:
     });
     assert(made !== null);
     uuid = made.uuid;
-    disk = await unlockingMachine(machine, node, agentsOf(world));
+    disk = await unlockingMachine(machine, node, agentsOf(world), programs['assay-agent']);
   });
   after(async () => {
     await disk?.[Symbol.asyncDispose]();
@@ -77,12 +78,6 @@ groups:
     await rm(dir, { recursive: true, force: true });
   });
 
-  const opens = (key: Buffer) =>
-    run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', disk.device], {
-      input: key,
-      timeoutMs: 20_000,
-      maxOutputBytes: 65_536,
-    });
   const entries = async (action: string) => (await world.audit()).filter((entry) => entry.action === action);
 
   it('gets no key before the disk is formatted, and is told how', async () => {
@@ -110,7 +105,7 @@ groups:
     const key = await program.read();
     const { code, said } = await program.ended;
     assert.deepEqual([code, key.length], [0, 32], said);
-    await opens(key);
+    assert.equal(await disk.opens(key), true);
     assert.equal(said.includes(key.toString('hex')) || said.includes(key.toString('base64')), false);
     assert.deepEqual((await readdir(disk.config.runtimeDir)).length, 1, 'for cap');
   });

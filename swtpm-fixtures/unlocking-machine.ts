@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
@@ -6,21 +5,18 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { start } from 'node-tpm2/run';
-import { pino } from 'pino';
-import { diskTools } from '../../../agent/inspect/disk.ts';
-import { runCap } from '../../../agent/unlock/cap.ts';
-import type { UnlockConfig } from '../../../agent/unlock/config.ts';
-import { formatVolume } from '../../../agent/unlock/format.ts';
-import type { FixtureMachine } from '../../../swtpm-fixtures/machine.ts';
-import { programs } from '../../programs.ts';
+import { run, start } from 'node-tpm2/run';
+import type { UnlockConfig } from '../agent/unlock/config.ts';
+import { type EndedProgram, endOfProgram } from './ended-program.ts';
+import type { FixtureMachine } from './machine.ts';
+import { sources } from './programs.ts';
 
 /** The disk of a machine, and the programs that have to do with its key, over all its boots. */
 export interface UnlockingMachine extends AsyncDisposable {
   /** A file of 64 MiB, blank at first. */
   readonly device: string;
   readonly config: UnlockConfig;
-  /** Runs `assay-agent format` in this process; gives what it prints. */
+  /** Runs `assay-agent format`; gives what it prints. @throws Error with what it said if it fails */
   format(volume: string, device?: string): Promise<readonly string[]>;
   /** Starts `assay-agent unlock` as systemd does, in a process of its own. */
   unlock(
@@ -32,8 +28,10 @@ export interface UnlockingMachine extends AsyncDisposable {
       readonly environment?: Readonly<Record<string, string>>;
     },
   ): UnlockProgram;
-  /** Runs `assay-agent cap` in this process. */
-  cap(): Promise<number>;
+  /** Runs `assay-agent cap`; gives its exit code. */
+  cap(): Promise<number | null>;
+  /** Whether a secret opens the volume, which nothing maps: `cryptsetup open --test-passphrase`, by a pipe. */
+  opens(secret: Buffer): Promise<boolean>;
 }
 
 export interface UnlockProgram extends AsyncDisposable {
@@ -42,14 +40,18 @@ export interface UnlockProgram extends AsyncDisposable {
   read(): Promise<Buffer>;
   connect(): Promise<Socket>;
   /** The exit code, and all that it printed. */
-  readonly ended: Promise<{ readonly code: number | null; readonly said: string }>;
+  readonly ended: Promise<EndedProgram>;
 }
 
-/** @param servers ports of the loopback */
+/** For the unit's LimitCORE=, and StandardInput= with the device that comes first, a shell does it. */
+const asUnit = ['sh', '-c', 'ulimit -c 0; exec "$@" <"$0"'] as const;
+
+/** @param server port of the loopback @param program `assay-agent`, as Node is given it */
 export async function unlockingMachine(
   machine: FixtureMachine,
   node: string,
   server: { readonly port: number; readonly caFile: string },
+  program = sources['assay-agent'],
 ): Promise<UnlockingMachine> {
   const dir = await mkdtemp(join(tmpdir(), 'assay-unlock-'));
   const device = join(dir, 'disk');
@@ -68,58 +70,56 @@ export async function unlockingMachine(
     sysroot: machine.sysroot,
     logLevel: 'silent',
   };
-  const logger = pino({ level: 'silent' });
+  const settings = {
+    ASSAY_UNLOCK_SERVERS: `127.0.0.1:${server.port}`,
+    ASSAY_UNLOCK_NODE: node,
+    ASSAY_UNLOCK_CA_FILE: config.caFile,
+    ASSAY_UNLOCK_TCTI: config.tcti,
+    ASSAY_UNLOCK_STATE_DIR: config.stateDir,
+    ASSAY_UNLOCK_RUNTIME_DIR: config.runtimeDir,
+    ASSAY_UNLOCK_CAP_DIR: config.capDir,
+    ASSAY_UNLOCK_SYSROOT: config.sysroot,
+    ASSAY_UNLOCK_LOG_LEVEL: config.logLevel,
+  };
+  const agent = async (...args: readonly string[]): Promise<EndedProgram> => {
+    const [shell, ...rest] = [...asUnit, '/dev/null', process.execPath, program, ...args];
+    const child = start(shell, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: settings });
+    return endOfProgram(child, shell);
+  };
   let sockets = 0;
   return {
     device,
     config,
     async format(volume, on = device) {
-      const lines: string[] = [];
-      const print = (line: string) => lines.push(line);
-      await formatVolume({ ...config, volume }, on, { logger, signal: new AbortController().signal, print });
-      return lines;
+      const { code, said } = await agent('format', '--volume', volume, '--device', on);
+      if (code !== 0) throw new Error(said);
+      return said.split('\n');
     },
     unlock(volume, { timeout = 20, device: on = device, name = 'key', environment = {} } = {}) {
       const path = join(dir, `key-${sockets++}`);
-      const settings = {
-        ASSAY_UNLOCK_SERVERS: `127.0.0.1:${server.port}`,
-        ASSAY_UNLOCK_NODE: node,
-        ASSAY_UNLOCK_CA_FILE: server.caFile,
-        ASSAY_UNLOCK_TCTI: config.tcti,
-        ASSAY_UNLOCK_STATE_DIR: config.stateDir,
-        ASSAY_UNLOCK_RUNTIME_DIR: config.runtimeDir,
-        ASSAY_UNLOCK_SYSROOT: config.sysroot,
+      const variables = Object.entries({
+        ...settings,
         ASSAY_UNLOCK_VOLUME: volume,
         ASSAY_UNLOCK_TIMEOUT: String(timeout),
         ...environment,
+      }).flatMap(([variable, value]) => ['-E', `${variable}=${value}`]);
+      const activate = 'systemd-socket-activate';
+      const argv = [...asUnit, on, process.execPath, program, 'unlock'];
+      const child = start(activate, ['-l', path, `--fdname=${name}`, ...variables, ...argv], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const ended = endOfProgram(child, activate);
+      let isOver = false;
+      const over = () => {
+        isOver = true;
       };
-      const variables = Object.entries(settings).flatMap(([name, value]) => ['-E', `${name}=${value}`]);
-      // systemd itself hands the socket over; for the unit's StandardInput= and LimitCORE= a shell does it here.
-      const script = 'ulimit -c 0; exec "$@" <"$0"';
-      const child = start(
-        'systemd-socket-activate',
-        [
-          ...['-l', path, `--fdname=${name}`],
-          ...variables,
-          'sh',
-          '-c',
-          script,
-          on,
-          process.execPath,
-          programs['assay-agent'],
-          'unlock',
-        ],
-        { stdio: ['ignore', 'pipe', 'pipe'] },
-      );
-      let said = '';
-      for (const stream of [child.stdout, child.stderr])
-        stream?.setEncoding('utf8').on('data', (text: string) => {
-          said += text;
-        });
-      const ended = once(child, 'close').then(([code]) => ({ code, said }));
+      ended.then(over, over);
       const opened: Socket[] = [];
       const dial = async () => {
-        while (!existsSync(path)) await sleep(10);
+        while (!existsSync(path)) {
+          if (isOver) throw new Error(`${activate} ended: ${(await ended).said}`);
+          await sleep(10);
+        }
         const socket = connect({ path, allowHalfOpen: true });
         opened.push(socket);
         await once(socket, 'connect');
@@ -127,7 +127,7 @@ export async function unlockingMachine(
         return socket;
       };
       return {
-        pid: child.pid ?? assert.fail(),
+        pid: child.pid ?? 0,
         connect: dial,
         async read() {
           const socket = await dial();
@@ -142,17 +142,20 @@ export async function unlockingMachine(
         async [Symbol.asyncDispose]() {
           child.kill('SIGKILL');
           for (const socket of opened) socket.destroy();
-          await ended;
+          await ended.catch(() => {});
         },
       };
     },
-    cap: () =>
-      runCap(config, {
-        logger,
-        signal: new AbortController().signal,
-        print: () => {},
-        tools: { ...diskTools, close: () => assert.fail('nothing is mapped') },
-      }),
+    cap: async () => (await agent('cap')).code,
+    opens: (secret) =>
+      run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', device], {
+        input: secret,
+        timeoutMs: 20_000,
+        maxOutputBytes: 65_536,
+      }).then(
+        () => true,
+        () => false,
+      ),
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
   };
 }
