@@ -164,9 +164,10 @@ export class VerdictRecorder {
       // Shared with no other answer yet: this part of it stays.
       this.#take(node, newBytes, at);
       this.#repeat(node, previous, status, kept, at, given);
-    } else if (!isSame && !isNew && isKnown(previous, begun, verdict, answer.by)) {
+    } else if (!isSame && isKnown(previous, begun, verdict, answer.by)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
-      this.#take(node, newBytes, at);
+      this.#take(node, newBytes + (isNew ? kept.own.bytes.length : 0), at);
+      if (isNew) await this.#keepBeside(node, previous, kept, at);
     } else {
       const from = previous?.state ?? null;
       const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
@@ -247,6 +248,12 @@ export class VerdictRecorder {
     node.budgets.answers.take(bytes, at);
   }
 
+  /** Keeps the evidence of a decision on a key, which leaves the node's verdict as it is. */
+  async #keepBeside(node: OwnedNode, status: NodeStatus, kept: PackedAnswer, at: number): Promise<void> {
+    const record = { status, at, evidence: evidenceIn(kept), history: [], audit: [] };
+    await this.#parts.commits.commit(node, { record, told: [] }, status.state);
+  }
+
   /** The verdict is the one before: it is shown at once, and written within a second. */
   #repeat(
     node: OwnedNode,
@@ -319,7 +326,7 @@ function isKnown(
   begun: BootTransition | null,
   verdict: Verdict,
   by: Role,
-): boolean {
+): previous is NodeStatus {
   const before = previous?.verdict ?? null;
   if (roles[by].makesTrusted || before === null || (begun?.verdict ?? null) !== null) return false;
   return addsNothing(before, verdict, by);

@@ -105,9 +105,9 @@ describe('the key of a disk', () => {
     named.set(node, made.uuid);
   }
 
-  async function answerOfAgent(node: string): Promise<void> {
+  async function answerOfAgent(node: string, resetCount = 7): Promise<void> {
     const peer = await introduce(world, tpmOf(node), node);
-    await answer(peer, { node });
+    await answer(peer, { node, resetCount });
     await peer.verdict();
     await peer.close();
   }
@@ -182,6 +182,26 @@ describe('the key of a disk', () => {
     assert.deepEqual([rejected, verdict.keyRequest], [false, { volume: uuid }]);
     assert.deepEqual([identity?.status, boot?.status], ['affirming', 'affirming']);
     assert.equal(await world.metric('assay_key_releases_total'), 1);
+  });
+
+  it('leaves a node trusted whose agent proved this boot, be it given or refused', async () => {
+    const state = async () => {
+      const shown = await world.call('GET', '/v1/nodes/node-1');
+      return [shown.state, shown.expiresAt];
+    };
+    await answerOfAgent('node-1', 12);
+    const before = await world.until(async () => {
+      const found = await state();
+      return found[0] === 'trusted' ? found : null;
+    });
+    const refusals = (await entries('key.refuse')).length;
+    assert.notEqual(typeof (await ask({ resetCount: 12 })), 'string');
+    assert.deepEqual(await state(), before);
+    assert.equal(await ask({ resetCount: 12, volume: madeKeyRequest().volume }), 'key_subject_mismatch');
+    assert.deepEqual(await state(), before);
+    const [refused] = (await entries('key.refuse')).slice(refusals);
+    const bundle = await world.call('GET', `/v1/nodes/node-1/bundle?evidence=${refused?.detail.evidence}`);
+    assert.equal(verifyBundle(JSON.stringify(bundle), { now: Date.now() }).rejected, false);
   });
 
   it('goes five times to one boot and no more, also where nothing else is new, and again to the next one (row 419)', async () => {
