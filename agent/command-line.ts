@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
+import { ConfigError } from '../attest-server/settings/config-error.ts';
 import type { ConfigFile, LogLevel, Settings } from '../attest-server/settings/settings.ts';
 import { createLogger } from './logger.ts';
 import type { Resident } from './resident.ts';
@@ -176,6 +177,12 @@ command line or configuration.`,
       unlock(flags, async (config, dependencies) => {
         const { runUnlock } = await import('./unlock/run.ts');
         return runUnlock(config, dependencies);
+      }).catch(async (error: unknown) => {
+        if (error instanceof ConfigError) {
+          const { refuseFor } = await import('./unlock/run.ts');
+          await refuseFor(error, { environment, print });
+        }
+        throw error;
       }),
     );
 
@@ -305,11 +312,12 @@ async function early<Values extends { readonly logLevel: LogLevel; readonly node
   const settings = read(path === undefined ? null : await readConfig(path));
   const logger = createLogger(settings.logLevel, { node: settings.node });
   logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-  const print = (line: string) => void process.stdout.write(line);
   process.exitCode = await work(settings, { logger, signal: stopSignal(), print });
   // A TPM that hangs must not keep this program.
   setTimeout(() => process.exit(), 1_000).unref();
 }
+
+const print = (line: string) => void process.stdout.write(line);
 
 type EarlyDependencies = Pick<UnlockDependencies, 'logger' | 'signal' | 'print'>;
 

@@ -11,8 +11,7 @@ import type { Logger } from '../logger.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { LeaseConversation } from './lease-conversation.ts';
-import { readNotes, type UnlockNote } from './note.ts';
-import { lookAtVolume } from './opened-volume.ts';
+import { lookAtVolumes } from './opened-volume.ts';
 
 export interface CapDependencies {
   readonly logger: Logger;
@@ -26,21 +25,21 @@ export interface CapDependencies {
 /** How long it tries to tell a server, in milliseconds: the next quote tells it, too. */
 const toldWithin = 10_000;
 
-const usualTools: NonNullable<CapDependencies['tools']> = {
+export const capTools: NonNullable<CapDependencies['tools']> = {
   ...diskTools,
   close: async (mapping) =>
-    void (await run('cryptsetup', ['close', mapping], { timeoutMs: 10_000, maxOutputBytes: 65_536 })),
+    void (await run('cryptsetup', ['close', '--', mapping], { timeoutMs: 10_000, maxOutputBytes: 65_536 })),
 };
 
 /**
  * Ends the right of this boot to disk keys, once the disks are open: PCR 15 is extended by a known constant in each bank. Then
  * each volume is looked at again; one that is not what the server knows is closed, and stays so.
  * @returns the exit code: 1 if a volume was closed, or could not be looked at
- * @throws AgentError `cap` where a bank cannot be capped; ToolError
+ * @throws AgentError `cap` where a bank cannot be capped; ToolError; where crypttab or the volumes cannot be read
  */
 export async function runCap(config: UnlockConfig, dependencies: CapDependencies): Promise<number> {
-  const { logger, print, signal, tools = usualTools } = dependencies;
-  const opened: OpenedNote[] = [];
+  const { logger, print, signal, tools = capTools } = dependencies;
+  const opened: LeasedVolume[] = [];
   let faults = 0;
   const report = (about: string, why: string) => {
     faults += 1;
@@ -51,28 +50,30 @@ export async function runCap(config: UnlockConfig, dependencies: CapDependencies
   // First: whatever hangs or fails below, the boot has no right to a key any more.
   await cap(tpm, config.capDir, logger);
   print('assay-cap: this boot is capped: no key is given to it any more\n');
-  const { notes, damaged } = await readNotes(config.runtimeDir);
-  for (const path of damaged)
-    report('a volume cannot be looked at', `${path} is not what assay-agent unlock writes`);
-  for (const note of notes)
-    try {
-      for (const found of await lookAtVolume(note, config.sysroot, tools))
-        if (found.is === 'open') opened.push({ note, headerDigest: found.headerDigest });
-        else {
-          report(`volume ${note.volume} is not what it was, and is closed`, found.why);
-          await tools.close(found.mapping);
-        }
-    } catch (error) {
-      report(`volume ${note.volume} cannot be looked at or closed`, describeFault(error).text);
+  for (const found of await lookAtVolumes(config, tools)) {
+    const { mapping } = found;
+    if (found.is === 'wrong') {
+      report(`volume ${mapping} is not what it must be, and is closed`, found.why);
+      await tools
+        .close(mapping)
+        .catch((error: unknown) => report(`volume ${mapping} cannot be closed`, describeFault(error).text));
+    } else if (found.note !== null)
+      opened.push({ leaseId: found.note.leaseId, headerDigest: found.headerDigest });
+    else {
+      // Its header may be another one than the server knows. That it shows in the next answer of the agent, by its digest.
+      const text = `volume ${mapping} is open without a lease: by its recovery passphrase, or its note was removed`;
+      print(`assay-cap: ${text}\n`);
+      logger.warn({ code: 'opened_without_lease', header: found.headerDigest }, text);
     }
+  }
   await tell(config, tpm, opened, dependencies).catch((error: unknown) =>
     logger.warn(describeFault(error), 'no server was told; the next answer of the agent shows it'),
   );
   return faults === 0 ? 0 : 1;
 }
 
-interface OpenedNote {
-  readonly note: UnlockNote;
+interface LeasedVolume {
+  readonly leaseId: string;
   readonly headerDigest: string;
 }
 
@@ -105,7 +106,7 @@ async function cap(tpm: Tpm, folder: string, logger: Logger): Promise<void> {
 async function tell(
   config: UnlockConfig,
   tpm: Tpm,
-  opened: readonly OpenedNote[],
+  opened: readonly LeasedVolume[],
   { logger, signal }: CapDependencies,
 ): Promise<void> {
   if (opened.length === 0) return;
@@ -117,8 +118,7 @@ async function tell(
       const parts = { config, volume: null, tpm, identity, state: noState, logger, signal: within };
       await using conversation = await LeaseConversation.open(server, parts);
       await conversation.proven;
-      for (const { note, headerDigest } of opened)
-        await conversation.report({ type: 'unlocked', leaseId: note.leaseId, headerDigest });
+      for (const volume of opened) await conversation.report({ type: 'unlocked', ...volume });
       return;
     } catch (error) {
       last = error;

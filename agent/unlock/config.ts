@@ -33,7 +33,7 @@ export const unlockSettings = {
       .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'not a LUKS UUID in lower case')
       .nullable()
       .default(null)
-      .describe('LUKS UUID of the volume whose key is asked for, as `assay disk list` shows it'),
+      .describe('LUKS UUID of the volume whose key is asked for, as `assay disk list -o wide` shows it'),
   },
   tcti: { variable: 'ASSAY_UNLOCK_TCTI', schema: tcti },
   stateDir: {

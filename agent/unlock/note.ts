@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -25,29 +25,22 @@ export async function writeNote(folder: string, note: UnlockNote): Promise<void>
   await rename(`${path}.new`, path);
 }
 
-/** One for each volume that got a key in this boot, and the paths of those that are none: the folder is another user's than root's. */
-export async function readNotes(
-  folder: string,
-): Promise<{ readonly notes: readonly UnlockNote[]; readonly damaged: readonly string[] }> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  const notes: UnlockNote[] = [];
-  const damaged: string[] = [];
-  for (const name of names.filter((one) => one.endsWith(ending))) {
-    const path = join(folder, name);
-    const note = await readNote(path).catch(() => null);
-    if (note === null || name !== `${note.volume}${ending}`) damaged.push(path);
-    else notes.push(note);
+/**
+ * Null if this volume got no key in this boot.
+ * @throws Error, naming the path, for what is no note of it: the folder is another user's than root's
+ */
+export async function readNote(folder: string, volume: string): Promise<UnlockNote | null> {
+  const path = join(folder, `${volume}${ending}`);
+  try {
+    // Attack: a link, or a pipe that nobody writes to, waits under its name.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const found = await file.stat();
+    if (!found.isFile() || found.size > longest) throw new Error('no file of its kind');
+    const note = noteSchema.parse(JSON.parse(await file.readFile('utf8')));
+    if (note.volume !== volume) throw new Error('of another volume');
+    return note;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
+    throw new Error(`${path} is not what assay-agent unlock writes`, { cause });
   }
-  return { notes, damaged };
-}
-
-/** Attack: a link, or a pipe that nobody writes to, waits under its name. @throws whatever it is */
-async function readNote(path: string): Promise<UnlockNote> {
-  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  const found = await file.stat();
-  if (!found.isFile() || found.size > longest) throw new Error('no note');
-  return noteSchema.parse(JSON.parse(await file.readFile('utf8')));
 }

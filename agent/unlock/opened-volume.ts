@@ -1,54 +1,99 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import type { ParsedHeader } from '../../attest-server/wire/luks-header.ts';
 import { jsonOrNothing } from '../../attest-server/wire/parse-json.ts';
+import { readBounded } from '../collectors/read-bounded.ts';
 import { type InspectedDevice, readBlockDevices } from '../inspect/block-devices.ts';
 import { type DiskTools, readHeader } from '../inspect/disk.ts';
 import { parseMappingTables } from '../inspect/mapping-tables.ts';
-import type { UnlockNote } from './note.ts';
+import type { UnlockConfig } from './config.ts';
+import { readNote, type UnlockNote } from './note.ts';
 
-/** A volume whose key was given out, as it is now. */
+/** A volume whose key comes from a socket of Assay, as it is now. */
 export type OpenedVolume =
-  | { readonly is: 'open'; readonly mapping: string; readonly headerDigest: string }
-  /** The mapping is not what the server knows: it must not be used. */
+  /** Without a note: the recovery passphrase opened it, or somebody took the note away. */
+  | {
+      readonly is: 'open';
+      readonly mapping: string;
+      readonly note: UnlockNote | null;
+      readonly headerDigest: string;
+    }
+  /** The mapping is not what it must be: it must not be used. */
   | { readonly is: 'wrong'; readonly mapping: string; readonly why: string };
 
 /**
- * Reads the live table of each mapping of this volume and, past the page cache, the header below it; none if nothing maps it.
- * @throws where sysfs or the device mapper cannot be read
+ * Reads the live table of each volume that crypttab opens through a key socket and, past the page cache, the header below it.
+ * One with a note must have a header that the server knows; each must be what its header says.
+ * @throws where crypttab, sysfs or the device mapper cannot be read
  */
-export async function lookAtVolume(
-  note: UnlockNote,
-  sysroot: string,
+export async function lookAtVolumes(
+  { sysroot, runtimeDir }: Pick<UnlockConfig, 'sysroot' | 'runtimeDir'>,
   tools: DiskTools,
 ): Promise<readonly OpenedVolume[]> {
-  const { devices } = await readBlockDevices(sysroot);
-  const prefix = `CRYPT-LUKS2-${note.volume.replaceAll('-', '')}-`;
-  const mappings = devices.filter(({ mapping }) => mapping?.uuid.startsWith(prefix) === true);
-  return Promise.all(mappings.map((top) => lookAt(top, devices, note, sysroot, tools)));
+  const names = await readVolumeNames(sysroot);
+  const { devices, faults } = await readBlockDevices(sysroot);
+  if (faults.length > 0) throw new Error(`not every device can be looked at: ${faults.join('; ')}`);
+  const volumes = devices.filter(({ mapping }) => mapping !== null && names.has(mapping.name));
+  return Promise.all(
+    volumes.map(async (top): Promise<OpenedVolume> => {
+      const mapping = top.mapping?.name ?? top.name;
+      try {
+        return { is: 'open', mapping, ...(await checkVolume(top, devices, sysroot, runtimeDir, tools)) };
+      } catch (error) {
+        return { is: 'wrong', mapping, why: error instanceof Error ? error.message : String(error) };
+      }
+    }),
+  );
 }
 
-async function lookAt(
+const keyFolder = 'run/cryptsetup-keys.d';
+const longestCrypttab = 1024 * 1024;
+
+/** The names of crypttab(5) whose key comes from such a socket. It is root's word: whoever unlocks cannot change it. */
+async function readVolumeNames(sysroot: string): Promise<ReadonlySet<string>> {
+  const text = await readBounded(join(sysroot, 'etc/crypttab'), longestCrypttab);
+  const lines = (text?.toString('utf8') ?? '').split('\n').map((line) => line.trim().split(/\s+/));
+  const isOurs = ([name = '', , key = 'none']: readonly string[]) =>
+    // Where no key is named, systemd looks in that folder.
+    key === 'none' || key === '-'
+      ? existsSync(join(sysroot, keyFolder, `${name}.key`))
+      : key.startsWith(`/${keyFolder}/`);
+  return new Set(lines.filter((words) => isOurs(words)).flatMap(([name = '']) => (name === '' ? [] : name)));
+}
+
+/** @throws Error why it must not be used; what the system throws */
+async function checkVolume(
   top: InspectedDevice,
   devices: readonly InspectedDevice[],
-  { expectedHeaders }: UnlockNote,
   sysroot: string,
+  runtimeDir: string,
   tools: DiskTools,
-): Promise<OpenedVolume> {
-  const mapping = top.mapping?.name ?? top.name;
-  const wrong = (why: string): OpenedVolume => ({ is: 'wrong', mapping, why });
-  const [below, ...others] = top.slaves.flatMap((name) => devices.find((one) => one.name === name) ?? []);
-  if (below === undefined || others.length > 0) return wrong(`it lies on ${top.slaves.length} devices`);
+): Promise<{ readonly note: UnlockNote | null; readonly headerDigest: string }> {
+  const { name = '', uuid = '' } = top.mapping ?? {};
+  const [, ...parts] = /^CRYPT-LUKS2-(.{8})(.{4})(.{4})(.{4})(.{12})-/.exec(uuid) ?? [];
+  const volume = parts.join('-');
+  if (!/^[0-9a-f-]{36}$/.test(volume)) throw new Error('it is no volume of LUKS2');
+  if (devices.filter(({ mapping }) => mapping?.uuid.startsWith(`CRYPT-LUKS2-${parts.join('')}-`)).length > 1)
+    throw new Error(`it is open twice, or another disk has its UUID ${volume}`);
+  const note = await readNote(runtimeDir, volume);
+  const [below, ...others] = top.slaves.flatMap((slave) => devices.find((one) => one.name === slave) ?? []);
+  if (below === undefined || others.length > 0) throw new Error(`it lies on ${top.slaves.length} devices`);
   const { header, faults } = await readHeader(sysroot, below, true, tools);
-  if (header === null || faults.length > 0) return wrong(`its header cannot be read: ${faults.join('; ')}`);
-  if (!expectedHeaders.includes(header.digest))
-    return wrong('its header is another one than before it was opened');
+  if (header === null || faults.length > 0)
+    throw new Error(`its header cannot be read: ${faults.join('; ')}`);
+  if (header.uuid !== volume) throw new Error('its header is of another volume');
+  if (note?.expectedHeaders.includes(header.digest) === false)
+    throw new Error('its header is another one than before it was opened');
   const names = devices.flatMap((one) => one.mapping?.name ?? []);
   const { tables } = parseMappingTables(await tools.dmsetup(['table', '--manglename', 'none']), names);
-  const fault = tableFault(tables.get(mapping) ?? [], header, below);
-  return fault === null ? { is: 'open', mapping, headerDigest: header.digest } : wrong(fault);
+  const fault = tableFault(tables.get(name) ?? [], header, below);
+  if (fault !== null) throw new Error(fault);
+  return { note, headerDigest: header.digest };
 }
 
-const segments = z.object({
+const metadataSchema = z.object({
+  keyslots: z.record(z.string(), z.object({ area: z.object({ encryption: z.string() }) })),
   segments: z.record(
     z.string(),
     z.object({ type: z.string(), encryption: z.string(), offset: z.string().regex(/^\d{1,16}$/) }),
@@ -59,13 +104,16 @@ const segments = z.object({
 function tableFault(table: readonly string[], header: ParsedHeader, below: InspectedDevice): string | null {
   if (header.version !== 2) return 'its header is of LUKS1';
   const [line, ...more] = table;
-  const found = segments.safeParse(jsonOrNothing(header.metadata)).data?.segments ?? {};
-  const [segment, ...others] = Object.values(found);
+  const { segments = {}, keyslots = {} } =
+    metadataSchema.safeParse(jsonOrNothing(header.metadata)).data ?? {};
+  const [segment, ...others] = Object.values(segments);
   if (line === undefined || more.length > 0) return `its table has ${table.length} lines`;
   if (segment === undefined || others.length > 0 || segment.type !== 'crypt')
     return 'its header has not one encrypted segment';
   const [, , target, cipher, , , device, offset] = line.split(' ');
   if (target !== 'crypt') return `it is mapped by ${target}`;
+  if (Object.values(keyslots).some(({ area }) => /null/.test(area.encryption)))
+    return 'its header keeps the key in clear';
   if (cipher !== segment.encryption || /null/.test(cipher))
     return `its cipher is ${cipher}, and the header says ${segment.encryption}`;
   if (device !== below.device) return `it is mapped from device ${device}, and lies on ${below.device}`;

@@ -5,6 +5,7 @@
  * makes a volume, once. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
  */
 
+import { once } from 'node:events';
 import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -103,6 +104,33 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
     server.close();
     (reader as Socket | null)?.destroy();
   }
+}
+
+/** How long it waits for the connection that started this program, in milliseconds. */
+const startedBy = 5_000;
+
+/**
+ * Ends the connection of whoever waits for a key, without a byte, where the settings cannot be read: one that nobody takes is
+ * reset, and then systemd asks for no recovery passphrase.
+ */
+export async function refuseFor(
+  fault: Error,
+  { environment, print }: Pick<UnlockDependencies, 'environment' | 'print'>,
+): Promise<void> {
+  print(
+    `assay-unlock: no key, since the settings are faulty. The recovery passphrase opens it. ${fault.message}\n`,
+  );
+  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
+  if (key === undefined) return;
+  const server = await listenOn(key, refused, { allowHalfOpen: true });
+  const late = setTimeout(() => server.close(), startedBy);
+  server.once('connection', (socket: Socket) => {
+    clearTimeout(late);
+    socket.on('error', () => {});
+    socket.end(() => socket.destroy());
+    server.close();
+  });
+  await once(server, 'close');
 }
 
 /** Asks the servers in turn; null for a refusal that no waiting heals. @throws the reason of the signal */

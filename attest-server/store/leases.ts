@@ -26,6 +26,13 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
+    // A person approved a TPM again whose counters went back: its boots have numbers of earlier ones now.
+    await transaction
+      .deleteFrom('leases')
+      .where('ek_digest', '=', ekDigest)
+      .where('volume', '=', volume)
+      .where('reset_count', '>', resetCount)
+      .execute();
     // The decision is this statement: of two requests at once one comes second here.
     const row = await transaction
       .insertInto('leases')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
@@ -7,13 +7,14 @@ import { openTpm } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { readPiece } from '../../../agent/inspect/read-device.ts';
-import { runCap } from '../../../agent/unlock/cap.ts';
+import { capTools, runCap } from '../../../agent/unlock/cap.ts';
 import { writeNote } from '../../../agent/unlock/note.ts';
 import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 
 const volume = '11111111-2222-4333-8444-555555555555';
+const keySocket = '/run/cryptsetup-keys.d/docker.key';
 const good = '0 32768 crypt aes-xts-plain64 :64:logon:key 0 8:1 32768';
 
 describe('the cap of a boot', function () {
@@ -33,6 +34,7 @@ describe('the cap of a boot', function () {
       'sys/class/block/sda1',
       'sys/class/block/dm-0/dm',
       'sys/class/block/dm-0/slaves/sda1',
+      'etc',
       'run',
     ])
       await mkdir(join(dir, folder), { recursive: true });
@@ -48,6 +50,7 @@ describe('the cap of a boot', function () {
     );
     const bytes = await readPiece({ path: disk, at: 0, asked: 65_536, direct: false });
     digest = parseLuksHeader([{ at: 0, asked: bytes.length, bytes }], true).header?.digest ?? '';
+    await writeFile(join(dir, 'etc/crypttab'), `docker UUID=${volume} ${keySocket} luks,_netdev\n`);
     await writeFile(join(sys, 'sda1/dev'), '8:1\n');
     await writeFile(join(sys, 'dm-0/dev'), '253:0\n');
     await writeFile(join(sys, 'dm-0/dm/name'), 'docker\n');
@@ -58,6 +61,7 @@ describe('the cap of a boot', function () {
   async function cap({ table = good, header = digest, closes = true, noted = true } = {}) {
     const closed: string[] = [];
     const lines: string[] = [];
+    const logged: string[] = [];
     const runtimeDir = join(dir, 'run');
     if (noted) await writeNote(runtimeDir, { leaseId: 'ab'.repeat(16), volume, expectedHeaders: [header] });
     const before = await pcr15();
@@ -76,7 +80,7 @@ describe('the cap of a boot', function () {
         logLevel: 'silent',
       },
       {
-        logger: pino({ level: 'silent' }),
+        logger: pino({}, { write: (line) => void logged.push(JSON.parse(line).code) }),
         signal: new AbortController().signal,
         print: (line) => lines.push(line),
         tools: {
@@ -91,7 +95,7 @@ describe('the cap of a boot', function () {
     );
     const after = await pcr15();
     const moved = Object.keys(after).filter((bank) => Reflect.get(after, bank) !== Reflect.get(before, bank));
-    return { code, closed, said: lines.join(''), moved: moved.length === Object.keys(after).length };
+    return { code, closed, logged, said: lines.join(''), moved: moved.length === Object.keys(after).length };
   }
 
   async function pcr15(): Promise<Readonly<Record<string, string>>> {
@@ -125,16 +129,118 @@ describe('the cap of a boot', function () {
   it('is made, and ends with 1, where a volume cannot be closed', async () => {
     const { code, said, moved } = await cap({ header: 'cd'.repeat(32), closes: false });
     assert.deepEqual([code, moved], [1, true]);
-    assert.match(said, /cannot be looked at or closed: device is busy/);
+    assert.match(said, /volume docker cannot be closed: device is busy/);
   });
 
-  it('is made, and ends with 1, beside notes that are damaged, links or pipes (row 427)', async () => {
-    const note = (name: string) => join(dir, 'run', `${name}.opened.json`);
-    await writeFile(note('damaged'), '{');
-    await symlink('/dev/zero', note('link'));
-    await run('mkfifo', [note('pipe')], { timeoutMs: 5_000, maxOutputBytes: 1024 });
-    const { code, closed, said, moved } = await cap({ header: 'cd'.repeat(32) });
-    assert.deepEqual([code, closed, moved], [1, ['docker'], true], 'the good one is still looked at');
-    for (const name of ['damaged', 'link', 'pipe']) assert.ok(said.includes(note(name)), said);
+  for (const [what, leave] of [
+    ['damaged', (path) => writeFile(path, '{')],
+    ['a link', (path) => symlink('/dev/zero', path)],
+    ['a pipe', (path) => run('mkfifo', [path], { timeoutMs: 5_000, maxOutputBytes: 1024 })],
+    ['a folder', (path) => mkdir(path)],
+    [
+      'of another volume',
+      async (path) => {
+        const other = volume.replace('1', '2');
+        await writeNote(join(dir, 'run'), {
+          leaseId: 'ab'.repeat(16),
+          volume: other,
+          expectedHeaders: [digest],
+        });
+        await rename(path.replace(volume, other), path);
+      },
+    ],
+  ] as const satisfies readonly (readonly [string, (path: string) => Promise<unknown>])[])
+    it(`closes a volume whose note is ${what}, and ends with 1 in a capped boot (row 427)`, async () => {
+      const path = join(dir, 'run', `${volume}.opened.json`);
+      await leave(path);
+      const { code, closed, said, moved } = await cap({ noted: false });
+      assert.deepEqual([code, closed, moved], [1, ['docker'], true]);
+      assert.ok(said.includes(path), said);
+    });
+
+  describe('of a volume without a note, which is open by its recovery passphrase, or whose note was taken away', () => {
+    it('lets it be what its header says, and says that no lease opened it', async () => {
+      const { code, closed, said, logged, moved } = await cap({ noted: false });
+      assert.deepEqual([code, closed, moved], [0, [], true]);
+      assert.match(said, /volume docker is open without a lease/);
+      assert.ok(logged.includes('opened_without_lease'), logged.join());
+    });
+
+    for (const [what, table, why] of [
+      ['a null cipher', good.replace('aes-xts-plain64', 'cipher_null-ecb'), 'its cipher is'],
+      ['no encryption', '0 32768 linear 8:1 32768', 'mapped by linear'],
+      ['another device', good.replace('8:1', '8:2'), 'mapped from device 8:2'],
+    ] as const)
+      it(`closes it with ${what}, and ends with 1 (row 408)`, async () => {
+        const { code, closed, said } = await cap({ noted: false, table });
+        assert.deepEqual([code, closed], [1, ['docker']]);
+        assert.ok(said.includes(why), said);
+      });
+
+    it('closes it where its header is damaged or of another volume, or it is no volume of LUKS2 (row 408)', async () => {
+      const disk = join(dir, 'dev/sda1');
+      const closes = async (why: RegExp) => {
+        const { code, closed, said } = await cap({ noted: false, table: good });
+        assert.deepEqual([code, closed], [1, ['docker']]);
+        assert.match(said, why);
+      };
+      const uuid = join(dir, 'sys/class/block/dm-0/dm/uuid');
+      await writeFile(uuid, `CRYPT-LUKS2-${'1'.repeat(32)}-docker\n`);
+      await closes(/its header is of another volume/);
+      for (const other of [
+        'CRYPT-PLAIN-docker',
+        `CRYPT-LUKS1-${volume.replaceAll('-', '')}-docker`,
+        'LVM-1',
+      ]) {
+        await writeFile(uuid, `${other}\n`);
+        await closes(/it is no volume of LUKS2/);
+      }
+      await writeFile(uuid, `CRYPT-LUKS2-${volume.replaceAll('-', '')}-docker\n`);
+      await writeFile(disk, Buffer.alloc(32 * 1024 * 1024));
+      await closes(/its header cannot be read/);
+    });
+  });
+
+  it('looks at the volumes alone whose keys come from its sockets, by crypttab', async () => {
+    const crypttab = join(dir, 'etc/crypttab');
+    const wrong = { table: '0 32768 linear 8:1 32768', noted: false };
+    for (const text of [
+      '',
+      '# docker UUID=1 /run/cryptsetup-keys.d/docker.key\n',
+      'docker UUID=1 none luks\n',
+      'docker UUID=1 /etc/key luks',
+    ]) {
+      await writeFile(crypttab, text);
+      assert.deepEqual((await cap(wrong)).closed, [], text);
+    }
+    // systemd finds a key there also where crypttab names none.
+    await mkdir(join(dir, 'run/cryptsetup-keys.d'));
+    await writeFile(join(dir, keySocket), '');
+    for (const text of ['docker UUID=1', 'docker UUID=1 none luks', '\tdocker  UUID=1  -  luks\n']) {
+      await writeFile(crypttab, text);
+      assert.deepEqual((await cap(wrong)).closed, ['docker'], text);
+    }
+  });
+
+  it('closes a volume beside which another one of its UUID is open, whoever opened that', async () => {
+    const second = join(dir, 'sys/class/block/dm-1');
+    await mkdir(join(second, 'dm'), { recursive: true });
+    await writeFile(join(second, 'dev'), '253:1\n');
+    await writeFile(join(second, 'dm/name'), 'clone\n');
+    await writeFile(join(second, 'dm/uuid'), `CRYPT-LUKS2-${volume.replaceAll('-', '')}-clone\n`);
+    const { code, closed, said } = await cap();
+    assert.deepEqual([code, closed], [1, ['docker']]);
+    assert.match(said, /another disk has its UUID/);
+  });
+
+  it('is made, and fails, where not every device can be looked at', async () => {
+    await writeFile(join(dir, 'sys/class/block/dm-0/dev'), 'damaged\n');
+    const before = await pcr15();
+    await assert.rejects(cap(), /not every device can be looked at: dm-0/);
+    assert.notDeepEqual(await pcr15(), before);
+  });
+
+  it('takes a name that looks like an option for a name', async () => {
+    await assert.rejects(capTools.close('--help'), { code: 'failed' });
   });
 });

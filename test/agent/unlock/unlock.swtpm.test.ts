@@ -182,6 +182,23 @@ groups:
     assert.match(said, /no socket named key/);
   });
 
+  it('ends the connection where its settings are faulty, so that the passphrase is asked for', async () => {
+    await using program = disk.unlock(uuid, { environment: { ASSAY_UNLOCK_TIMEOUT: 'soon' } });
+    const socket = await program.connect();
+    const bytes: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => bytes.push(chunk));
+    // One that nobody takes is reset.
+    await once(socket, 'end');
+    assert.deepEqual(bytes, []);
+    const { code, said } = await program.ended;
+    assert.equal(code, 2);
+    assert.match(
+      said,
+      /^assay-unlock: no key, since the settings are faulty.*The recovery passphrase opens/m,
+    );
+    assert.match(said, /ASSAY_UNLOCK_TIMEOUT, --timeout\): not a whole number of seconds/);
+  });
+
   it('ends the connection where something is wrong here, so that the passphrase is asked for', async () => {
     await using program = disk.unlock(uuid, { device: '/dev/null' });
     const socket = await program.connect();

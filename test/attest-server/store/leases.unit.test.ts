@@ -66,6 +66,24 @@ describe('the store of disk keys', () => {
     assert.deepEqual(await store.leases.escrow(uuid), { recovery: recoveryEscrow, header: null });
   });
 
+  it('counts anew where the counters of a TPM went back, as a person allowed, and nowhere else', async () => {
+    for (const resetCount of [3, 4, 5]) {
+      const leaseId = lease(resetCount);
+      await deliver({ resetCount, leaseId });
+      await store.leases.consume(
+        { leaseId, ekDigest: owner.ekDigest, at: 3000 },
+        madeEvent('key.unlock', 'node-1'),
+      );
+    }
+    assert.equal(await deliver({ resetCount: 5 }), 'lease_consumed');
+    // It was cleared, and boots.
+    for (const resetCount of [1, 2, 3, 4, 5])
+      assert.deepEqual(await deliver({ resetCount, leaseId: lease(10 + resetCount) }), {
+        leaseId: lease(10 + resetCount),
+        deliveries: 1,
+      });
+  });
+
   it('reads no header that it does not show: each has a megabyte, and so has each node', async () => {
     const escrow = randomBytes(32 * 1024 * 1024);
     assert(await store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow }));
