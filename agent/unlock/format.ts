@@ -1,17 +1,18 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { run, ToolError } from 'node-tpm2/run';
 import { recoveryBytes, volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
 import { parseLuksHeader } from '../../attest-server/wire/luks-header.ts';
 import { AgentError } from '../agent-error.ts';
+import { describeFault } from '../describe-fault.ts';
 import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { headerOn } from './header.ts';
-import { LeaseConversation, type ReleasedKey } from './lease-conversation.ts';
+import { LeaseConversation, type LeaseParts, type ReleasedKey } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
 
@@ -33,10 +34,12 @@ const pieceBytes = 1024 * 1024;
  */
 export async function formatVolume(
   config: UnlockConfig,
-  device: string,
+  named: string,
   { logger, signal, print }: Omit<UnlockDependencies, 'environment'>,
 ): Promise<void> {
   const { volume } = config;
+  // No name is taken for an option by what reads it below.
+  const device = resolve(named);
   if (volume === null) throw fault('no volume is named: --volume UUID, as assay disk init printed it');
   await checkMemory(config.sysroot);
   await using disk = await open(device, constants.O_RDWR | constants.O_EXCL | constants.O_DSYNC).catch(
@@ -49,11 +52,9 @@ export async function formatVolume(
   print(`assay-format: ${device} is blank: asking for the key of volume ${volume}\n`);
   await using tpm = await openTpm({ tcti: config.tcti, signal });
   const identity = await readIdentity(tpm);
-  const [server] = config.servers;
-  if (server === undefined) throw fault('no server is named');
   // The folder of unlock is another user's.
   const parts = { config, volume, tpm, identity, state: noState, logger, signal };
-  await using conversation = await LeaseConversation.open(server, parts);
+  await using conversation = await answeringServer(config.servers, parts);
   const answer = await conversation.answer;
   if (answer.is === 'refused')
     throw fault(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
@@ -77,6 +78,28 @@ export async function formatVolume(
   } finally {
     answer.secret.fill(0);
   }
+}
+
+/** A connection to the first server that answers. @throws what the last of them failed with */
+async function answeringServer(
+  servers: UnlockConfig['servers'],
+  parts: LeaseParts,
+): Promise<LeaseConversation> {
+  let last: unknown = fault('no server is named');
+  for (const server of servers) {
+    await using opened = new AsyncDisposableStack();
+    try {
+      const conversation = opened.use(await LeaseConversation.open(server, parts));
+      await conversation.answer;
+      opened.move();
+      return conversation;
+    } catch (error) {
+      if (parts.signal.aborted) throw error;
+      parts.logger.warn({ ...describeFault(error), server: `${server.host}:${server.port}` }, 'no answer');
+      last = error;
+    }
+  }
+  throw last;
 }
 
 async function sizeOf(disk: FileHandle, device: string): Promise<number> {

@@ -70,6 +70,14 @@ const attempts = 5;
 /** For how long a refusal may be followed by another challenge, whose answer shows more, in milliseconds. */
 const challengedAgainWithin = 3_000;
 
+/** Refusals of this boot that no waiting heals. */
+export const finalRefusals: ReadonlySet<string> = new Set([
+  'lease_consumed',
+  'lease_exhausted',
+  'key_subject_mismatch',
+  'identity_claim_mismatch',
+]);
+
 /** One connection in the role `unlock`: it asks for a key, or reports what became of one. */
 export class LeaseConversation implements AsyncDisposable {
   readonly #parts: LeaseParts;
@@ -195,6 +203,7 @@ export class LeaseConversation implements AsyncDisposable {
 
   #refused(code: string): void {
     this.#refusal = { is: 'refused', code };
+    if (finalRefusals.has(code)) this.#answer.resolve(this.#refusal);
     sleep(challengedAgainWithin, undefined, { ref: false }).then(() => {
       if (this.#refusal !== null) this.#answer.resolve(this.#refusal);
     });

@@ -21,6 +21,7 @@ import type { UnlockConfig } from './config.ts';
 import { UnlockConsole } from './console.ts';
 import { headerOn } from './header.ts';
 import {
+  finalRefusals,
   LeaseConversation,
   type LeaseParts,
   type RefusedKey,
@@ -40,13 +41,6 @@ export interface UnlockDependencies {
 
 /** The volume, which systemd opens as standard input: this program may read no other disk. */
 const device = 0;
-/** Refusals of this boot that no waiting heals. */
-const final: ReadonlySet<string> = new Set([
-  'lease_consumed',
-  'lease_exhausted',
-  'key_subject_mismatch',
-  'identity_claim_mismatch',
-]);
 
 /**
  * Hands the key of one volume to whoever connects to the socket: systemd-cryptsetup. Where there is none in time, the
@@ -154,7 +148,7 @@ async function findKey(
       if (answer.is === 'key') return answer;
       screen.refused(answer.code);
       logger.warn({ code: answer.code, server: `${server.host}:${server.port}` }, 'no key is given');
-      if (final.has(answer.code)) return null;
+      if (finalRefusals.has(answer.code)) return null;
     } catch (error) {
       if (signal.aborted) throw error;
       const fault = describeFault(error);

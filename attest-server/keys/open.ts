@@ -34,6 +34,8 @@ export interface KeysReport {
   released(node: string): void;
   /** @param evidence digest of what the request came with; null: it repeats the one before */
   refused(node: string, volume: string, refusal: KeyRefusal, evidence: string | null): void;
+  /** A node opened another disk than the one that its key is for. @param header its digest */
+  otherHeader(node: string, header: string): void;
   rewrapped(volumes: number): void;
   fault(error: unknown, where: string): void;
 }
@@ -145,8 +147,13 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         leased.add(ekDigest);
         return;
       }
+      const expected = (await store.leased({ leaseId, ekDigest }))?.headerDigest ?? null;
       const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
-      await store.consume({ leaseId, ekDigest, at: now() }, entry);
+      // Attack: who ran as assay-unlock left a note for another disk, which the cap took for ours.
+      const isOther = expected !== null && expected !== headerDigest;
+      const code = isOther ? 'luks_header_changed' : null;
+      const isEnded = await store.consume({ leaseId, ekDigest, at: now() }, { ...entry, code });
+      if (isEnded && isOther) report.otherHeader(name, headerDigest);
     },
 
     hasLease: (ekDigest) => leased.has(ekDigest),

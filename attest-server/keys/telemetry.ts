@@ -29,6 +29,13 @@ export function keysReport({ figures, logger, audit, fault }: Reporting): KeysRe
       logger[evidence === null ? 'debug' : 'warn']({ code, node, volume }, `no key of a disk: ${text}`);
       if (evidence !== null) audit('key.refuse', node, { volume, text, evidence }, { code });
     },
+    otherHeader(node, header) {
+      const code = 'luks_header_changed' satisfies ReasonCode;
+      logger.error(
+        { code, node, header },
+        'a boot opened a disk with another header than the one of its volume',
+      );
+    },
     rewrapped(volumes) {
       logger.info(
         { code: 'keys_rewrapped', volumes },

@@ -48,6 +48,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     report: {
       released() {},
       refused() {},
+      otherHeader() {},
       rewrapped() {},
       fault(error) {
         throw error;

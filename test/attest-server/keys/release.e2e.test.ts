@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { z } from 'zod';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
@@ -112,6 +113,7 @@ describe('the key of a disk', () => {
     await peer.close();
   }
 
+  const nodeShown = z.object({ state: z.string(), expiresAt: z.string() });
   async function answer(peer: UnlockPeer, asking: Asking, keyRequest?: Buffer): Promise<void> {
     const { node = 'node-1', bootLog = good, resetCount = 7, pcr15 } = asking;
     const tpm = tpmOf(node);
@@ -186,7 +188,7 @@ describe('the key of a disk', () => {
 
   it('leaves a node trusted whose agent proved this boot, be it given or refused', async () => {
     const state = async () => {
-      const shown = await world.call('GET', '/v1/nodes/node-1');
+      const shown = nodeShown.parse(await world.call('GET', '/v1/nodes/node-1'));
       return [shown.state, shown.expiresAt];
     };
     await answerOfAgent('node-1', 12);
@@ -389,6 +391,22 @@ describe('the key of a disk', () => {
       await again.verdict();
       again.send(headerFrame(release.leaseId, made));
       assert.equal(await again.refusal(), 'lease_consumed');
+      const codeFor = async (resetCount: number, headerDigest: string) => {
+        const boot = { node: 'node-3', resetCount };
+        const opening = await ask(boot);
+        assert(typeof opening !== 'string');
+        const cap = await unlocking('node-3');
+        await answer(cap, boot);
+        await cap.verdict();
+        cap.send({ type: 'unlocked', leaseId: opening.leaseId, headerDigest });
+        const said = await world.until(async () =>
+          (await entries('key.unlock')).find(({ detail }) => detail.lease === opening.leaseId),
+        );
+        await cap.close();
+        return said.code;
+      };
+      assert.equal(await codeFor(9, digest), null);
+      assert.equal(await codeFor(10, 'ab'.repeat(32)), 'luks_header_changed');
     });
 
     it('takes no header of a lease that is another node’s, nor what is no header', async () => {
