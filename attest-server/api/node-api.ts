@@ -96,6 +96,22 @@ export const marksView = z.object({
 });
 export type MarksView = z.infer<typeof marksView>;
 
+/** A volume whose key the latest boot of a node asked for, and did not get. */
+const refusedKey = z.object({
+  /** LUKS UUID, as the node asked for it. */
+  volume: z.string(),
+  /** As the node calls it; null: it has no such volume. */
+  name: z.string().nullable(),
+  code: reasonCodeSchema,
+  /** One sentence. */
+  text: z.string(),
+  /** Since when this is the answer. */
+  at: z.iso.datetime(),
+  /** The next step for a person, as a reason has it. */
+  next: z.string(),
+});
+export type RefusedKeyView = z.infer<typeof refusedKey>;
+
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
@@ -176,6 +192,8 @@ export const nodeView = z.object({
   goneSince: moment.default(null),
   /** Its latest changes of state, the newest first; in the answer about one node only. */
   transitions: z.array(shownTransition).default([]),
+  /** Keys of disks that its latest boot did not get; in the answer about one node only. No reason: its state goes by what it proved. */
+  refusedKeys: z.array(refusedKey).default([]),
 });
 export type NodeView = z.infer<typeof nodeView>;
 

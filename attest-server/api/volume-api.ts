@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nodeName } from '../wire/messages.ts';
+import { reasonCodeSchema } from '../wire/verdict.ts';
 
 /** Encrypted volumes of nodes, whose keys the server holds (`/v1/volumes`), as the API takes and answers them. */
 const moment = z.iso.datetime().nullable();
@@ -27,6 +28,15 @@ export const volumePath = z
 
 export const volumeRequest = z.strictObject({ node: nodeName, name: volumeName, path: volumePath });
 
+/** Why the latest boot of a node got no key. */
+const keyRefusal = z.object({
+  code: reasonCodeSchema,
+  /** One sentence. */
+  text: z.string(),
+  /** Since when this is the answer. */
+  at: z.iso.datetime(),
+});
+
 export const volumeView = z.object({
   node: z.string(),
   /** The name in crypttab. */
@@ -49,6 +59,8 @@ export const volumeView = z.object({
   releasedAt: moment,
   /** When its node last said that it is open, and that its boot is capped. */
   unlockedAt: moment,
+  /** Null: its node has a key, or did not ask in this boot. */
+  refused: keyRefusal.nullable().default(null),
 });
 export type VolumeView = z.infer<typeof volumeView>;
 

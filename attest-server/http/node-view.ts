@@ -165,6 +165,7 @@ const unsaid = {
   missingSince: null,
   goneSince: null,
   transitions: [],
+  refusedKeys: [],
 };
 
 const neverProven: Omit<NodeView, 'name' | 'state'> = {

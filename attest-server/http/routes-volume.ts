@@ -5,6 +5,7 @@ import { nodeName } from '../wire/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
+import { isOfLatestBoot } from './refused-keys.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { setUpVolume, shownVolume } from './volume-view.ts';
 
@@ -26,8 +27,14 @@ export const volumeRoutes: readonly Route[] = [
     async handle({ volumes, store }, { query: { node } }) {
       const found = (await volumes.list()).filter((volume) => node === undefined || volume.node === node);
       if (node !== undefined && found.length === 0) await findNode(store, node);
+      const refused = await volumes.refusals();
       const items = await Promise.all(
-        found.map(async (volume) => shownVolume(volume, (await store.node(volume.node))?.ekDigest ?? null)),
+        found.map(async (volume) => {
+          const { uuid, ekDigest, node: name } = volume;
+          const its = refused.find((one) => one.volume === uuid && one.ekDigest === ekDigest);
+          const isShown = its !== undefined && isOfLatestBoot(its, await store.status(name));
+          return shownVolume(volume, (await store.node(name))?.ekDigest ?? null, isShown ? its : null);
+        }),
       );
       return ok({ items, next: null });
     },

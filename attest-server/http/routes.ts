@@ -18,6 +18,7 @@ import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { referenceNameFor } from './reference-name.ts';
+import { refusedKeys } from './refused-keys.ts';
 import { actorOf, bodyBytes, ok, type Route, type RouteAnswer, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
@@ -90,12 +91,17 @@ export const routes: readonly Route[] = [
       const name = nodeName.safeParse(path.name).data ?? '';
       const enrolled = await store.node(name);
       if (enrolled !== null) {
+        const status = await store.status(name);
         const view = withAbsence(
-          nodeView(await store.status(name), enrolled, now(), store.serverFault(name)),
+          nodeView(status, enrolled, now(), store.serverFault(name)),
           await ports.presence.readAbsence(name),
         );
         const transitions = await store.transitions(name, shownTransitions);
-        const known = { ...knownAlone(ports, view), transitions: transitions.map(transitionView) };
+        const known = {
+          ...knownAlone(ports, view),
+          transitions: transitions.map(transitionView),
+          refusedKeys: [...(await refusedKeys(ports, enrolled, status))],
+        };
         return ok(withMassAdvice(advised(known, ports), ports));
       }
       const unsupported = enrolment.unsupported().find((one) => one.name === name);

@@ -1,8 +1,15 @@
 import type { VolumeView } from '../api/volume-api.ts';
-import type { Volume } from '../keys/ports.ts';
+import type { RefusedBoot, Volume } from '../keys/ports.ts';
 
-/** @param ekDigest the TPM that is the node of that name at present; null if none is */
-export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView {
+/**
+ * @param ekDigest the TPM that is the node of that name at present; null if none is
+ * @param refused why its latest boot got no key; null if it got one, or did not ask
+ */
+export function shownVolume(
+  volume: Volume,
+  ekDigest: string | null,
+  refused: RefusedBoot | null = null,
+): VolumeView {
   const { node, name, path, uuid, headerDigest, createdBy } = volume;
   return {
     node,
@@ -17,6 +24,7 @@ export function shownVolume(volume: Volume, ekDigest: string | null): VolumeView
     formattedAt: momentOf(volume.formattedAt),
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
+    refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }
 

@@ -13,6 +13,7 @@ import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
 import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
+import { RefusedBoots } from './refused-boots.ts';
 import { sealRelease } from './release.ts';
 import { Rewrapping } from './rewrapping.ts';
 import { Volumes } from './volumes.ts';
@@ -32,8 +33,8 @@ export interface KeysParts {
 
 export interface KeysReport {
   released(node: string): void;
-  /** @param evidence digest of what the request came with; null: it repeats the one before */
-  refused(node: string, volume: string, refusal: KeyRefusal, evidence: string | null): void;
+  /** @param isNews false: it repeats what this boot was answered before */
+  refused(node: string, volume: string, refusal: KeyRefusal, isNews: boolean): void;
   /** A node opened another disk than the one that its key is for. @param header its digest */
   otherHeader(node: string, header: string): void;
   rewrapped(volumes: number): void;
@@ -56,8 +57,7 @@ const mostDeliveries = 5;
 
 export async function openKeys(parts: KeysParts): Promise<Keys> {
   const { store, wrapping, now, report } = parts;
-  /** The latest refusal of each node. */
-  const latest = new Map<string, string>();
+  const refusals = await RefusedBoots.open(store);
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
@@ -75,15 +75,18 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   const isExempt = async (name: string) =>
     (await parts.exemptions()).some(({ node, until }) => node === name && until > now());
 
-  const refuse = ({ node, proven }: KeyQuestion, uuid: string, refusal: KeyRefusal): KeyDecision => {
-    const mark = `${uuid} ${proven.clock.resetCount} ${refusal.code} ${refusal.text}`;
-    const isNews = latest.get(node.name) !== mark;
+  const refuse = ({ node, proven }: KeyQuestion, volume: string, refusal: KeyRefusal): KeyDecision => {
+    const { name, ekDigest } = node;
+    const refused = { ekDigest, volume, resetCount: proven.clock.resetCount, ...refusal };
+    const isNews = refusals.isNews(refused);
     return {
       isNews,
       async carryOut(evidence) {
-        latest.set(node.name, mark);
-        report.refused(node.name, uuid, refusal, isNews ? evidence : null);
-        return { refusal: refusal.code };
+        const { code, text } = refusal;
+        const entry = { ...audited(name, 'key.refuse', { volume, text, evidence }), code };
+        await refusals.keep({ ...refused, at: now() }, isNews ? entry : null);
+        report.refused(name, volume, refusal, isNews);
+        return { refusal: code };
       },
     };
   };
@@ -133,7 +136,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
                 : `this boot has asked ${mostDeliveries} times`;
             return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
           }
-          latest.delete(node.name);
+          refusals.released(node.ekDigest);
           report.released(node.name);
           return { release: sealed.frame(delivered.leaseId) };
         },

@@ -104,6 +104,19 @@ export type Delivered =
   | 'lease_consumed'
   | 'lease_exhausted';
 
+/** A boot that asked for the key of a volume and got none. */
+export interface RefusedBoot {
+  readonly ekDigest: string;
+  /** LUKS UUID, as it was asked for: maybe of another node's volume, or of none. */
+  readonly volume: string;
+  readonly resetCount: number;
+  readonly code: ReasonCode;
+  /** One sentence for a person. */
+  readonly text: string;
+  /** Since when this is the latest answer to it; milliseconds since the epoch. */
+  readonly at: number;
+}
+
 /** Volumes, their keys, and which boots got them. A resolved promise of a writing method means: committed and synced to disk. */
 export interface LeaseStore {
   /** By node and name. */
@@ -119,6 +132,14 @@ export interface LeaseStore {
     delivery: Delivery,
     audit: (delivered: Exclude<Delivered, string>) => AuditEvent,
   ): Promise<Delivered>;
+  /**
+   * Keeps why the latest boot of a TPM got no key: for each of its volumes the latest refusal, and one for what is no volume of
+   * it. A delivery ends that of its volume; another boot, and the end of the node, all.
+   * @param audit null: it is no news
+   */
+  refuse(refused: RefusedBoot, audit: AuditEvent | null): Promise<void>;
+  /** By TPM, the earliest first. @param ekDigest none: of all */
+  refusals(ekDigest?: string): Promise<readonly RefusedBoot[]>;
   /** Ends the lease; false if this TPM has none of that id, or it has ended. */
   consume(
     lease: { readonly leaseId: string; readonly ekDigest: string; readonly at: number },

@@ -24,10 +24,9 @@ export function keysReport({ figures, logger, audit, fault }: Reporting): KeysRe
       released.inc();
       logger.info({ code: 'key_released', node }, 'a boot got the key of its disk');
     },
-    refused(node, volume, { code, text }, evidence) {
+    refused(node, volume, { code, text }, isNews) {
       refused.inc({ code });
-      logger[evidence === null ? 'debug' : 'warn']({ code, node, volume }, `no key of a disk: ${text}`);
-      if (evidence !== null) audit('key.refuse', node, { volume, text, evidence }, { code });
+      logger[isNews ? 'warn' : 'debug']({ code, node, volume }, `no key of a disk: ${text}`);
     },
     otherHeader(node, header) {
       const code = 'luks_header_changed' satisfies ReasonCode;

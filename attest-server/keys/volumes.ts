@@ -3,7 +3,7 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { randomSecret } from '../wire/secret-bytes.ts';
 import { armoured, sealForRecovery } from './escrow.ts';
-import type { KeyHolder, LeaseStore, Volume, WrappingKeys } from './ports.ts';
+import type { KeyHolder, LeaseStore, RefusedBoot, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
 
 /** The volume that a person wants for a node. */
@@ -33,6 +33,11 @@ export class Volumes {
 
   list(): Promise<readonly Volume[]> {
     return this.#parts.store.volumes();
+  }
+
+  /** Why boots got no key. @param ekDigest none: of all nodes */
+  refusals(ekDigest?: string): Promise<readonly RefusedBoot[]> {
+    return this.#parts.store.refusals(ekDigest);
   }
 
   /** The way into a volume without the server, encrypted by age, as text; null if there is no such volume. */

@@ -1,5 +1,6 @@
 import { type ExpressionBuilder, type Selectable, sql, type Transaction } from 'kysely';
-import type { Delivered, Delivery, LeaseStore, StoredVolume, Volume } from '../keys/ports.ts';
+import type { Delivered, Delivery, LeaseStore, RefusedBoot, StoredVolume, Volume } from '../keys/ports.ts';
+import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import { groupCommit } from './group-commit.ts';
@@ -48,6 +49,11 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       .executeTakeFirst();
     if (row !== undefined) {
       const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
+      await transaction
+        .deleteFrom('key_refusals')
+        .where('ek_digest', '=', ekDigest)
+        .where(({ eb, or }) => or([eb('volume', '=', volume), eb('reset_count', '!=', resetCount)]))
+        .execute();
       await append(transaction, event(delivered));
       return delivered;
     }
@@ -112,6 +118,7 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
           .where('uuid', '=', uuid)
           .executeTakeFirstOrThrow();
         if (numDeletedRows === 0n) return false;
+        await transaction.deleteFrom('key_refusals').where('volume', '=', uuid).execute();
         await append(transaction, event);
         return true;
       }),
@@ -135,6 +142,40 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       });
       if (last.delivered === undefined) throw new Error('a delivery that nobody decided');
       return last.delivered;
+    },
+
+    refuse: ({ ekDigest, volume, resetCount, code, text, at }, event) =>
+      forMachines(async (transaction) => {
+        // Attack: a node that asks for ever other volumes, none of which is its own.
+        await transaction
+          .deleteFrom('key_refusals')
+          .where('ek_digest', '=', ekDigest)
+          .where(({ eb, and, or, val, selectFrom }) => {
+            const own = selectFrom('volumes').select('uuid').where('ek_digest', '=', ekDigest);
+            return or([
+              eb('volume', '=', volume),
+              eb('reset_count', '!=', resetCount),
+              and([eb('volume', 'not in', own), eb(val(volume), 'not in', own)]),
+            ]);
+          })
+          .execute();
+        await transaction
+          .insertInto('key_refusals')
+          .values({ ek_digest: ekDigest, volume, reset_count: resetCount, code, text, at })
+          .execute();
+        if (event !== null) await append(transaction, event);
+      }),
+
+    async refusals(ekDigest) {
+      const rows = await db
+        .selectFrom('key_refusals')
+        .selectAll()
+        .$if(ekDigest !== undefined, (query) => query.where('ek_digest', '=', ekDigest ?? ''))
+        .orderBy('ek_digest')
+        .orderBy('at')
+        .orderBy('volume')
+        .execute();
+      return rows.map(refusedOf);
     },
 
     consume: ({ leaseId, ekDigest, at }, event) =>
@@ -253,6 +294,18 @@ function shownOf(row: FoundVolume): Volume {
     createdBy: row.created_by,
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
+  };
+}
+
+function refusedOf(row: Tables['key_refusals']): RefusedBoot {
+  return {
+    ekDigest: row.ek_digest,
+    volume: row.volume,
+    resetCount: row.reset_count,
+    // A later version may have had codes of its own.
+    code: reasonCodes.find((code) => code === row.code) ?? 'key_withheld',
+    text: row.text,
+    at: row.at,
   };
 }
 

@@ -35,6 +35,7 @@ export interface Tables {
   readonly former_names: FormerNameRow;
   readonly volumes: VolumeRow;
   readonly leases: LeaseRow;
+  readonly key_refusals: KeyRefusalRow;
 }
 
 export interface NodeRow {
@@ -378,4 +379,15 @@ interface LeaseRow {
   readonly deliveries: number;
   readonly delivered_at: number;
   readonly capped_at: number | null;
+}
+
+/** Of the latest boot of a TPM that asked: for each volume of its own, and one for what is none. */
+interface KeyRefusalRow {
+  readonly ek_digest: string;
+  /** As it was asked for. */
+  readonly volume: string;
+  readonly reset_count: number;
+  readonly code: string;
+  readonly text: string;
+  readonly at: number;
 }

@@ -159,9 +159,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
   ].join('\n'),
   key_withheld: [
-    'The node gets a key once its identity and boot are proven. See what is missing:',
-    '  assay why NODE',
-    'If nothing is, the server cannot store or does not hold this key. Its log says why; the node asks again by itself.',
+    'The node gets a key once its identity and boot are affirmed, and policy, network and people allow it. The sentence beside this code, in `assay why` and in the audit log, says which of these is missing.',
+    'Correct that. The node asks again by itself until its time is over; after that, restart it.',
   ].join('\n'),
   key_subject_mismatch: [
     'The volume belongs to another node, or to another TPM. If the disk or the board was moved on purpose, open it with its recovery passphrase.',

@@ -48,7 +48,7 @@ export interface DiskListOptions {
 }
 
 const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'] as const;
-const wideColumns = ['UUID', 'EK', 'HEADER', 'BY', 'AGE'] as const;
+const wideColumns = ['REFUSED', 'UUID', 'EK', 'HEADER', 'BY', 'AGE'] as const;
 
 /** `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. */
 export async function listVolumes(
@@ -68,6 +68,7 @@ export async function listVolumes(
         ...[item.node, item.name, item.path, stateOf(item), time(item.releasedAt), time(item.unlockedAt)],
         ...(isWide
           ? [
+              item.refused === null ? '-' : `${item.refused.code} ${time(item.refused.at)}`,
               item.uuid,
               item.ek,
               item.header?.slice(0, shownDigits) ?? '-',

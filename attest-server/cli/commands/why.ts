@@ -1,4 +1,4 @@
-import type { NodeView, ReasonView } from '../../api/node-api.ts';
+import type { NodeView, ReasonView, RefusedKeyView } from '../../api/node-api.ts';
 import { type FoldedCause, foldedReasons } from '../../formats/folded-reasons.ts';
 import { type Advice, adviceOn, joinedAdvice } from '../../wire/advice.ts';
 import { printable } from '../../wire/printable.ts';
@@ -27,9 +27,23 @@ function explanation(node: NodeView, textFormat: TextFormat): string {
           .join('');
   const past = untrustedBefore(node, textFormat);
   const head = `${printable(node.name)} is ${stateText(node)}\n${turned}${past === null ? '' : steps('', past, 2, textFormat)}`;
+  const keys = node.refusedKeys.map((refused) => refusedKey(refused, textFormat)).join('');
   const reasons =
-    node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, textFormat, node.name);
-  return head + reasons + nodeFacts(node, textFormat);
+    node.reasons.length === 0 && keys === ''
+      ? '  no problem was found\n'
+      : paragraphs(node.reasons, textFormat, node.name);
+  return head + reasons + keys + nodeFacts(node, textFormat);
+}
+
+/** It is no reason: a node without a key is in the state that it proved. */
+function refusedKey({ volume, name, code, text, at, next }: RefusedKeyView, textFormat: TextFormat): string {
+  const which = name === null ? `${volume}, which is none of this node` : name;
+  const head = `no key for volume ${which}: ${code}: ${text}`;
+  return [
+    ...wrapped(readable(head, textFormat), textFormat.width - 2).map((line) => `  ${line}\n`),
+    field('    since', readable(at, textFormat), 15, textFormat),
+    steps('    next', next, 15, textFormat),
+  ].join('');
 }
 
 /** An alarm ends with the state that caused it, and whoever comes for it looks later. */

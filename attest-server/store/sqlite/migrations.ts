@@ -404,6 +404,17 @@ const migrations: readonly string[] = [
      capped_at integer,
      unique (ek_digest, volume, reset_count)
    ) strict, without rowid;`,
+
+  // 28: why the latest boot of a node got no key.
+  `create table key_refusals (
+     ek_digest text not null references nodes (ek_digest),
+     volume text not null,
+     reset_count integer not null,
+     code text not null,
+     text text not null,
+     at integer not null,
+     primary key (ek_digest, volume)
+   ) strict, without rowid;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

@@ -118,6 +118,24 @@ const widest = (text: string, isCounted: (line: string) => boolean = () => true)
 const isProse = (line: string) => !line.trimStart().startsWith('assay ');
 
 describe('the pages about one node', () => {
+  it('say which key its latest boot did not get, why, since when, and what to do, and call it no problem of the node', async () => {
+    const refused = {
+      volume: '11111111-2222-4333-8444-555555555555',
+      name: 'docker',
+      code: 'root_unmeasured',
+      text: 'nothing that was measured vouches for the root file system',
+      at: instant(120),
+      next: 'Boot from dm-verity.',
+    };
+    const trusted = { ...view, state: 'trusted', reason: null, reasons: [] };
+    const page = await shown(why, 120, { ...trusted, refusedKeys: [refused, { ...refused, name: null }] });
+    assert.match(page, /^node-2 is trusted/);
+    assert.match(page, /^ {2}no key for volume docker: root_unmeasured: nothing that was measured vouches/m);
+    assert.match(page, /^ {4}since +\S+ \(2m ago\)\n {4}next +Boot from dm-verity\.$/m);
+    assert.match(page, /^ {2}no key for volume 11111111\S+, which is none of this node: /m);
+    assert.doesNotMatch(page, /no problem was found/);
+  });
+
   for (const [name, page] of [
     ['why', why],
     ['describe', describing],

@@ -264,6 +264,7 @@ export function emptyWorld(): World {
       add: async () => null,
       remove: async () => false,
       escrow: async () => null,
+      refusals: async () => [],
     },
     absences: new Map(),
     webhook: null,

@@ -2,12 +2,23 @@ import assert from 'node:assert/strict';
 import { armor, Decrypter } from 'age-encryption';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { listOf } from '../../../attest-server/api/list.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { problem } from '../../../attest-server/api/problem.ts';
 import { volumeEscrow, volumeMade, volumeView } from '../../../attest-server/api/volume-api.ts';
 import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
 import { madeEvent, madeNode } from '../store/made-records.ts';
-import { type ApiServer, ask, emptyWorld, now, startApi, type World } from './api-fixture.ts';
+import {
+  type ApiServer,
+  ask,
+  emptyWorld,
+  now,
+  startApi,
+  statusOf,
+  verdictOf,
+  type World,
+} from './api-fixture.ts';
 
 const docker = { node: 'node-1', name: 'docker', path: '/var/lib/docker' };
 const noKeys = 'other-1';
@@ -106,6 +117,30 @@ describe('the API of volumes', () => {
     );
     await ask(server, `/v1/volumes/${uuid}`, { method: 'DELETE', token: 'admin-token' });
     assert.deepEqual(await shown(), [[newer, exchanged.ekDigest, true]]);
+  });
+
+  it('says of a node and its volume why its latest boot got no key, and no longer once it has booted again', async () => {
+    const { uuid } = await createDocker();
+    const enrolled = madeNode(docker.node);
+    const refused = { ekDigest: enrolled.ekDigest, volume: uuid, resetCount: 7, at: now - 60_000 };
+    const refuse = (code: ReasonCode, volume = uuid) =>
+      made.store.leases.refuse({ ...refused, volume, code, text: 'as it is' }, null);
+    await refuse('root_unmeasured');
+    await refuse('key_subject_mismatch', uuid.replaceAll(/[a-f]/g, '0'));
+    const shown = async () =>
+      nodeView
+        .parse(JSON.parse((await ask(server, '/v1/nodes/node-1')).text))
+        .refusedKeys.map(({ name, code, next }) => [name, code, next.length > 20]);
+    assert.deepEqual(await shown(), [
+      [null, 'key_subject_mismatch', true],
+      ['docker', 'root_unmeasured', true],
+    ]);
+    const [listed] = await list();
+    const at = new Date(refused.at).toISOString();
+    assert.deepEqual(listed?.refused, { code: 'root_unmeasured', text: 'as it is', at });
+    const status = statusOf(docker.node, verdictOf(), { resetCount: 8 });
+    world.nodes.set(docker.node, { enrolled, status });
+    assert.deepEqual([await shown(), (await list())[0]?.refused], [[], null]);
   });
 
   it('refuses a second volume of that name on the node', async () => {

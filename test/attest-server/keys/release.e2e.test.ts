@@ -7,6 +7,7 @@ import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
@@ -288,6 +289,13 @@ describe('the key of a disk', () => {
     const entry = await world.until(async () => (await entries('key.refuse')).at(-1));
     assert.match(String(entry.detail.text), /boot not affirmed/);
     assert.equal(entry.code, 'key_withheld');
+    const refused = async () => nodeView.parse(await world.call('GET', '/v1/nodes/node-1')).refusedKeys;
+    assert.deepEqual(
+      (await refused()).map(({ name, code, text }) => [name, code, text]),
+      [['docker', 'key_withheld', entry.detail.text]],
+    );
+    assert.notEqual(typeof (await ask({ resetCount: 51 })), 'string');
+    assert.deepEqual(await refused(), []);
   });
 
   it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
@@ -312,6 +320,21 @@ describe('the key of a disk', () => {
       );
     await world.until(async () => (await entries('key.refuse')).length > before);
     assert.equal((await entries('key.refuse')).length, before + 1);
+  });
+
+  it('fills neither of them by asking for ever other volumes (row 403)', async () => {
+    const before = (await entries('key.refuse')).length;
+    for (let asked = 0; asked < 12; asked++)
+      assert.equal(
+        await ask({ node: 'node-2', volume: randomUUID(), resetCount: 61 }),
+        'key_subject_mismatch',
+      );
+    assert.equal((await entries('key.refuse')).length, before + 8);
+    const { refusedKeys } = nodeView.parse(await world.call('GET', '/v1/nodes/node-2'));
+    assert.deepEqual(
+      refusedKeys.map(({ name }) => name),
+      [null],
+    );
   });
 
   describe('whose volume is formatted', () => {

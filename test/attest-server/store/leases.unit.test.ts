@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import type { Delivery, NewVolume } from '../../../attest-server/keys/ports.ts';
+import type { Delivery, NewVolume, RefusedBoot } from '../../../attest-server/keys/ports.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
@@ -229,6 +229,51 @@ describe('the store of disk keys', () => {
     assert.equal(await store.leases.rewrap(now, { key: again.key, recovery: null }), true);
     assert.deepEqual(await store.leases.wrappedByOthers('second', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
+  });
+
+  describe('of a boot that got no key', () => {
+    const refuse = (change: Partial<RefusedBoot> = {}) =>
+      store.leases.refuse(
+        {
+          ekDigest: owner.ekDigest,
+          volume: uuid,
+          resetCount: 7,
+          code: 'key_withheld',
+          text: 'boot not affirmed',
+          at: 2000,
+          ...change,
+        },
+        madeEvent('key.refuse', owner.name),
+      );
+    const kept = async () =>
+      (await store.leases.refusals(owner.ekDigest)).map(({ volume: of, code, at }) => [of, code, at]);
+
+    it('keeps the latest reason for each volume, and one for whatever is none of its own (row 403)', async () => {
+      await refuse();
+      await refuse({ code: 'root_unmeasured', at: 2001 });
+      for (let index = 0; index < 20; index++)
+        await refuse({ volume: uuid.replaceAll('1', String(2 + (index % 8))), at: 2002 + index });
+      assert.deepEqual(await kept(), [
+        [uuid, 'root_unmeasured', 2001],
+        [uuid.replaceAll('1', '5'), 'key_withheld', 2021],
+      ]);
+      assert.deepEqual(await store.leases.refusals('ab'.repeat(32)), []);
+    });
+
+    it('forgets it with a delivery, with the next boot, with the volume, and with the node', async () => {
+      await refuse();
+      await deliver();
+      assert.deepEqual(await kept(), []);
+      await refuse();
+      await refuse({ volume: uuid.replaceAll('1', '9'), resetCount: 8, at: 3000 });
+      assert.deepEqual(await kept(), [[uuid.replaceAll('1', '9'), 'key_withheld', 3000]]);
+      await refuse({ resetCount: 8 });
+      await store.leases.remove(uuid, madeEvent('volume.remove', owner.name));
+      assert.equal((await kept()).length, 1);
+      const gone = { name: owner.name, ekDigest: owner.ekDigest, at: 4000, reason: 'gone' };
+      await store.enrolment.revoke(gone, madeEvent('enrol.revoke', owner.name));
+      assert.deepEqual(await kept(), []);
+    });
   });
 
   it('removes a volume with its key', async () => {
