@@ -253,7 +253,9 @@ export const serverSettings = {
       .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, 'not the name of a Node')
       .nullable()
       .default(null)
-      .describe('the Node that the server runs on (`spec.nodeName` of its pod), which is never marked'),
+      .describe(
+        'the node that the server runs on (`spec.nodeName` of its pod), which is never marked and has no disk keys',
+      ),
   },
   'breaker.onExpiry': {
     variable: 'ASSAY_BREAKER_ON_EXPIRY',

@@ -222,6 +222,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openKeys({
       store: store.leases,
       wrapping: keys.wrapping,
+      ownNode: config.marking.ownNode,
       exemptions: store.marking.exemptions,
       groupOf: inForce.groups.of,
       now,

@@ -50,6 +50,13 @@ export const volumeRoutes: readonly Route[] = [
     async handle({ volumes, store, groupOf }, { message, caller }) {
       const { node: wanted, name, path } = await readBody(message, api.volumeRequest, bodyBytes);
       const node = await findNode(store, wanted);
+      const besides = (await volumes.list()).find(
+        (each) => each.ekDigest === node.ekDigest && each.path === path && each.name !== name,
+      );
+      if (besides !== undefined)
+        throw new HttpProblem(409, `${node.name} has the volume ${besides.name} at ${path} already`, {
+          next: `Choose another path, or see what it is:\n  assay disk list ${node.name}`,
+        });
       const volume = await volumes.add({
         node,
         group: groupOf(node.name),

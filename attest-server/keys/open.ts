@@ -22,6 +22,8 @@ export interface KeysParts {
   readonly store: LeaseStore;
   /** Null: this server holds no keys of disks. */
   readonly wrapping: WrappingKeys | null;
+  /** The node that the server runs on; null: none that it knows of. */
+  readonly ownNode: string | null;
   /** Decisions of people to let nodes work untrusted, until a time. */
   exemptions(): Promise<readonly { readonly node: string; readonly until: number }[]>;
   /** The group of a node at present. */

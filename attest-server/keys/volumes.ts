@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { PolicyGroup } from '../policy/policy.ts';
+import { adviceOn } from '../wire/advice.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { randomSecret } from '../wire/secret-bytes.ts';
 import { armoured, sealForRecovery } from './escrow.ts';
@@ -19,6 +20,8 @@ export interface WantedVolume {
 interface VolumesParts {
   readonly store: LeaseStore;
   readonly wrapping: WrappingKeys | null;
+  /** The node that the server runs on; null: none that it knows of. */
+  readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
 }
@@ -51,10 +54,11 @@ export class Volumes {
   /**
    * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
    * @returns null if the node has a volume of that name
-   * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients
+   * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients, `key_cycle`
+   *   for the node that the server runs on
    */
   async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
-    const { store, wrapping, now } = this.#parts;
+    const { store, wrapping, ownNode, now } = this.#parts;
     if (wrapping === null)
       throw new Rejection('key_withheld', 'this server holds no keys of disks', {
         next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
@@ -63,6 +67,12 @@ export class Volumes {
       throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`, {
         next: 'Write keys with recoveryRecipients into that group of the policy (docs/disk-keys.md), and check the file:\n  assay policy check policy.yaml',
       });
+    if (node.name === ownNode)
+      throw new Rejection(
+        'key_cycle',
+        `this server runs on ${node.name}: after a power cut the node would wait for a key that only the server has`,
+        { next: adviceOn('key_cycle') },
+      );
     if (group.keys.recoveryRecipients.length === 0)
       throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
     if (node.bound === undefined || node.bound === 'first-use')

@@ -23,6 +23,7 @@ import {
 const docker = { node: 'node-1', name: 'docker', path: '/var/lib/docker' };
 const noKeys = 'other-1';
 const unvouched = 'node-2';
+const own = 'node-0';
 
 describe('the API of volumes', () => {
   let made: MadeVolumes;
@@ -34,7 +35,7 @@ describe('the API of volumes', () => {
     made = await openMadeVolumes(() => now, holdsKeys);
     world.volumes = made.volumes;
     world.policyGroups = made.groups;
-    for (const name of [docker.node, noKeys, unvouched]) {
+    for (const name of [docker.node, noKeys, unvouched, own]) {
       const node = madeNode(name);
       const enrolled = name === unvouched ? { ...node, bound: 'first-use' as const } : node;
       world.nodes.set(name, { enrolled, status: null });
@@ -89,6 +90,18 @@ describe('the API of volumes', () => {
         detail: { volume: uuid, name: 'docker', path: '/var/lib/docker' },
       },
     ]);
+  });
+
+  it('makes none for the node that the server runs on, nor a second one at a path (row 106)', async () => {
+    const cycle = await create({ node: own });
+    assert.deepEqual([cycle.status, problemIn(cycle).code], [409, 'key_cycle']);
+    assert.match(problemIn(cycle).next ?? '', /lsblk/);
+    await create();
+    const second = await create({ name: 'images' });
+    assert.equal(second.status, 409);
+    assert.match(problemIn(second).detail, /the volume docker at \/var\/lib\/docker already/);
+    assert.equal((await create({ name: 'images', path: '/var/lib/images' })).status, 201);
+    assert.equal((await list()).length, 2);
   });
 
   it('lists those of one node, and says of a node that there is none', async () => {

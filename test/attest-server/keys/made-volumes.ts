@@ -42,6 +42,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
   const keys = await openKeys({
     store: store.leases,
     wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
+    ownNode: 'node-0',
     exemptions: async () => [],
     groupOf: (node) => groupOf(policy, node),
     now,

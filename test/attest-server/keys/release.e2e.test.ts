@@ -78,7 +78,7 @@ describe('the key of a disk', () => {
     writeFileSync(policy, text);
     world = await startTestServer({ policy, wrappingKeyFile });
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
-    volumes = new Volumes({ store: world.store.leases, wrapping, now: () => Date.now() });
+    volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: null, now: () => Date.now() });
     for (const [node, tpm] of Object.entries(tpms)) {
       await world.pin(node, tpm.ekDigest);
       await answerOfAgent(node);
@@ -185,6 +185,17 @@ describe('the key of a disk', () => {
     assert.deepEqual([rejected, verdict.keyRequest], [false, { volume: uuid }]);
     assert.deepEqual([identity?.status, boot?.status], ['affirming', 'affirming']);
     assert.equal(await world.metric('assay_key_releases_total'), 1);
+  });
+
+  it('is made for no volume without a recipient, nor for one of the server’s own node (row 106)', async () => {
+    const own = new Volumes({ store: world.store.leases, wrapping: null, ownNode: null, now: Date.now });
+    assert.equal((await own.list()).length, named.size);
+    const keys = { recoveryRecipients: [], from: null, allowUnmeasuredRoot: true };
+    const group = groupOf(parsePolicy(text, 'keys'), 'node-1');
+    await assert.rejects(volume('node-1', { ...group, keys }), { code: 'escrow_missing' });
+    volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: 'node-1', now: () => Date.now() });
+    await assert.rejects(volume('node-1', group), { code: 'key_cycle' });
+    assert.equal((await own.list()).length, named.size);
   });
 
   it('leaves a node trusted whose agent proved this boot, be it given or refused', async () => {
