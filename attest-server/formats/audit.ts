@@ -38,7 +38,7 @@ export const auditActions = {
   'volume.remove': 'a person removed a volume: its key is destroyed',
   'volume.format': 'a node has formatted its volume: the digest of its header',
   'key.release':
-    'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, and the evidence',
+    'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, the evidence, and the address; `newAddress` if no key of this TPM went there before',
   'key.refuse':
     'a boot that asked for the key of a volume got none: why, and the evidence. Once while nothing changes',
   'key.unlock':

@@ -7,6 +7,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../formats/audit.ts';
+import { plainAddress } from '../policy/keys.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
@@ -32,7 +33,8 @@ export interface KeysParts {
 }
 
 export interface KeysReport {
-  released(node: string): void;
+  /** @param newAddress to which none of its keys went before; null: it is known, or the first one */
+  released(node: string, newAddress: string | null): void;
   /** @param isNews false: it repeats what this boot was answered before */
   refused(node: string, volume: string, refusal: KeyRefusal, isNews: boolean): void;
   rewrapped(volumes: number): void;
@@ -48,6 +50,8 @@ export interface Keys extends AsyncDisposable {
   /** It is to format a volume, and this is its header. @throws Rejection */
   keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void>;
   readonly volumes: Volumes;
+  /** Calls the listener when a key went to an address to which none of its node's keys went before. */
+  onNewAddress(listener: (node: string, address: string) => void): void;
 }
 
 /** How often one boot may ask for one key: a crash between release and open asks again. */
@@ -56,6 +60,7 @@ const mostDeliveries = 5;
 export async function openKeys(parts: KeysParts): Promise<Keys> {
   const { store, wrapping, now, report } = parts;
   const refusals = await RefusedBoots.open(store);
+  const listeners: Parameters<Keys['onNewAddress']>[0][] = [];
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
@@ -92,6 +97,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   return {
     async decide(question) {
       const { node, proven } = question;
+      const address = question.address === null ? null : plainAddress(question.address);
       const { volume: uuid } = parseKeyRequest(question.keyRequest);
       if (wrapping === null)
         return refuse(question, uuid, {
@@ -113,17 +119,20 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
             volume: uuid,
             resetCount,
             at: now(),
+            address,
             most: mostDeliveries,
           };
           const delivered = await store.deliver(
             { ...asked, leaseId: randomBytes(16).toString('hex') },
-            ({ leaseId, deliveries }) =>
+            ({ leaseId, deliveries, isNewAddress }) =>
               audited(node.name, 'key.release', {
                 volume: uuid,
                 lease: leaseId,
                 deliveries,
                 resetCount,
                 evidence,
+                address,
+                ...(isNewAddress && { newAddress: true }),
                 ...(volume.formattedAt === null && { format: true }),
               }),
           );
@@ -135,7 +144,9 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
             return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
           }
           refusals.released(node.ekDigest);
-          report.released(node.name);
+          const newAddress = delivered.isNewAddress ? address : null;
+          report.released(node.name, newAddress);
+          if (newAddress !== null) for (const listener of listeners) listener(node.name, newAddress);
           return { release: sealed.frame(delivered.leaseId) };
         },
       };
@@ -156,6 +167,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
     volumes: new Volumes(parts),
+    onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {
       await rewrapping.end();

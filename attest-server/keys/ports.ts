@@ -93,6 +93,8 @@ export interface Delivery {
   readonly volume: string;
   readonly resetCount: number;
   readonly at: number;
+  /** From where it asks; null if that is not known. */
+  readonly address: string | null;
   /** For the first delivery of this boot; later ones have that one's. 16 bytes, hex. */
   readonly leaseId: string;
   /** How often one boot may ask. */
@@ -100,7 +102,12 @@ export interface Delivery {
 }
 
 export type Delivered =
-  | { readonly leaseId: string; readonly deliveries: number }
+  | {
+      readonly leaseId: string;
+      readonly deliveries: number;
+      /** This TPM had keys before, and none of them went to this address. */
+      readonly isNewAddress: boolean;
+    }
   | 'lease_consumed'
   | 'lease_exhausted';
 

@@ -23,7 +23,7 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
     });
   const decide = async (
     transaction: Transaction<Tables>,
-    { ekDigest, volume, resetCount, leaseId, at, most }: Delivery,
+    { ekDigest, volume, resetCount, leaseId, at, most, address }: Delivery,
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
@@ -41,7 +41,8 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       .returning(['lease_id', 'deliveries'])
       .executeTakeFirst();
     if (row !== undefined) {
-      const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
+      const isNewAddress = address !== null && (await isNew(transaction, { ekDigest, address, at }));
+      const delivered = { leaseId: row.lease_id, deliveries: row.deliveries, isNewAddress };
       await transaction
         .deleteFrom('key_refusals')
         .where('ek_digest', '=', ekDigest)
@@ -288,6 +289,25 @@ function shownOf(row: FoundVolume): Volume {
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
   };
+}
+
+/** Keeps the address. The first one of a TPM is not new: there is nothing to compare it with. */
+async function isNew(
+  transaction: Transaction<Tables>,
+  { ekDigest, address, at }: { readonly ekDigest: string; readonly address: string; readonly at: number },
+): Promise<boolean> {
+  const before = await transaction
+    .selectFrom('key_addresses')
+    .select('address')
+    .where('ek_digest', '=', ekDigest)
+    .limit(1)
+    .executeTakeFirst();
+  const { numInsertedOrUpdatedRows } = await transaction
+    .insertInto('key_addresses')
+    .values({ ek_digest: ekDigest, address, at })
+    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doNothing())
+    .executeTakeFirstOrThrow();
+  return before !== undefined && numInsertedOrUpdatedRows === 1n;
 }
 
 function refusedOf(row: Tables['key_refusals']): RefusedBoot {

@@ -36,6 +36,7 @@ export interface Tables {
   readonly volumes: VolumeRow;
   readonly leases: LeaseRow;
   readonly key_refusals: KeyRefusalRow;
+  readonly key_addresses: KeyAddressRow;
 }
 
 export interface NodeRow {
@@ -389,5 +390,12 @@ interface KeyRefusalRow {
   readonly reset_count: number;
   readonly code: string;
   readonly text: string;
+  readonly at: number;
+}
+
+/** An address from which a TPM got a key, and when it did so first. */
+interface KeyAddressRow {
+  readonly ek_digest: string;
+  readonly address: string;
   readonly at: number;
 }

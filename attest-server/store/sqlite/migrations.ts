@@ -405,7 +405,7 @@ const migrations: readonly string[] = [
      unique (ek_digest, volume, reset_count)
    ) strict, without rowid;`,
 
-  // 28: why the latest boot of a node got no key.
+  // 28: why the latest boot of a node got no key, and where its keys went.
   `create table key_refusals (
      ek_digest text not null references nodes (ek_digest),
      volume text not null,
@@ -414,6 +414,13 @@ const migrations: readonly string[] = [
      text text not null,
      at integer not null,
      primary key (ek_digest, volume)
+   ) strict, without rowid;
+
+   create table key_addresses (
+     ek_digest text not null references nodes (ek_digest),
+     address text not null,
+     at integer not null,
+     primary key (ek_digest, address)
    ) strict, without rowid;`,
 ];
 

@@ -118,7 +118,14 @@ describe('assay disk', () => {
       await format('LUKS header');
       const uuid = await uuidOf();
       const { ekDigest } = madeNode('node-1');
-      const lease = { ekDigest, volume: uuid, resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const lease = {
+        ekDigest,
+        volume: uuid,
+        resetCount: 7,
+        leaseId: '0'.repeat(32),
+        most: 5,
+        address: null,
+      };
       await made.store.leases.deliver({ ...lease, at: now - 300_000 }, () =>
         madeEvent('key.release', 'node-1'),
       );

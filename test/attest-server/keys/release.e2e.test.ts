@@ -285,6 +285,21 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask({ node: 'far-1', from: '127.0.0.2' })), 'string');
   });
 
+  it('goes to a machine that was stolen whole where no networks are named, and says to which new address (row 404)', async () => {
+    const told = () => world.metric('assay_key_releases_new_address_total');
+    const before = await told();
+    const detail = async () => (await world.until(async () => (await entries('key.release')).at(-1))).detail;
+    assert.notEqual(typeof (await ask({ resetCount: 55 })), 'string');
+    assert.deepEqual([(await detail()).newAddress, await told()], [undefined, before]);
+    const { address } = await detail();
+    assert.match(String(address), /^127\.0\.0\.1$/);
+    assert.notEqual(typeof (await ask({ resetCount: 56, from: '127.0.0.9' })), 'string');
+    const { address: next, newAddress } = await detail();
+    assert.deepEqual([next, newAddress, await told()], ['127.0.0.9', true, Number(before) + 1]);
+    assert.notEqual(typeof (await ask({ resetCount: 57, from: '127.0.0.9' })), 'string');
+    assert.equal(await told(), Number(before) + 1);
+  });
+
   it('goes to no group whose policy has no keys', async () => {
     assert.equal(await ask({ node: 'plain-1', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
   });
