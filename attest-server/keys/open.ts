@@ -12,7 +12,7 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
-import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
+import type { KeyDecision, KeyHolder, KeyQuestion, LeaseEnd, LeaseStore, WrappingKeys } from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
 import { RefusedBoots } from './refused-boots.ts';
 import { sealRelease } from './release.ts';
@@ -108,41 +108,37 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
       const refusal = refusalOf(question, volume, await isExempt(node.name));
       if (refusal !== null || volume === null)
         return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      const boot = {
+        ekDigest: node.ekDigest,
+        volume: uuid,
+        resetCount: proven.clock.resetCount,
+        most: mostDeliveries,
+      };
+      // Before its evidence is kept: a boot may ask without end.
+      const spent = await store.spent(boot);
+      if (spent !== null) return refuse(question, uuid, ended(spent));
       return {
         isNews: true,
         async carryOut(evidence) {
-          const { resetCount } = proven.clock;
           // First: a key that cannot be unwrapped is not counted.
           using sealed = sealRelease(question, volume, wrapping);
-          const asked = {
-            ekDigest: node.ekDigest,
-            volume: uuid,
-            resetCount,
-            at: now(),
-            address,
-            most: mostDeliveries,
-          };
           const delivered = await store.deliver(
-            { ...asked, leaseId: randomBytes(16).toString('hex') },
+            { ...boot, address, at: now(), leaseId: randomBytes(16).toString('hex') },
             ({ leaseId, deliveries, isNewAddress }) =>
               audited(node.name, 'key.release', {
                 volume: uuid,
                 lease: leaseId,
                 deliveries,
-                resetCount,
+                resetCount: boot.resetCount,
                 evidence,
                 address,
                 ...(isNewAddress && { newAddress: true }),
                 ...(volume.formattedAt === null && { format: true }),
               }),
           );
-          if (typeof delivered === 'string') {
-            const text =
-              delivered === 'lease_consumed'
-                ? 'this boot has said that its disks are open'
-                : `this boot has asked ${mostDeliveries} times`;
-            return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
-          }
+          // Of many that asked at once.
+          if (typeof delivered === 'string')
+            return refuse(question, uuid, ended(delivered)).carryOut(evidence);
           refusals.released(node.ekDigest);
           const newAddress = delivered.isNewAddress ? address : null;
           report.released(node.name, newAddress);
@@ -173,4 +169,12 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
       await rewrapping.end();
     },
   };
+}
+
+function ended(code: LeaseEnd): KeyRefusal {
+  const text =
+    code === 'lease_consumed'
+      ? 'this boot has said that its disks are open'
+      : `this boot has asked ${mostDeliveries} times`;
+  return { code, text };
 }

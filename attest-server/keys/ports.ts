@@ -108,8 +108,10 @@ export type Delivered =
       /** This TPM had keys before, and none of them went to this address. */
       readonly isNewAddress: boolean;
     }
-  | 'lease_consumed'
-  | 'lease_exhausted';
+  | LeaseEnd;
+
+/** Its disks are open, or it had all deliveries. */
+export type LeaseEnd = 'lease_consumed' | 'lease_exhausted';
 
 /** A boot that asked for the key of a volume and got none. */
 export interface RefusedBoot {
@@ -133,7 +135,10 @@ export interface LeaseStore {
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
   remove(uuid: string, audit: AuditEvent): Promise<boolean>;
-  escrow(uuid: string): Promise<Escrow | null>;
+  /** Null, with nothing written, if there is no such volume. @param audit null: nobody gets it */
+  escrow(uuid: string, audit: AuditEvent | null): Promise<Escrow | null>;
+  /** Why this boot may have no more deliveries; null if it may. */
+  spent(boot: Pick<Delivery, 'ekDigest' | 'volume' | 'resetCount' | 'most'>): Promise<LeaseEnd | null>;
   /** Counts one delivery, if the boot may have one more; nothing is counted or said otherwise. */
   deliver(
     delivery: Delivery,

@@ -1,5 +1,13 @@
-import { type ExpressionBuilder, type Selectable, sql, type Transaction } from 'kysely';
-import type { Delivered, Delivery, LeaseStore, RefusedBoot, StoredVolume, Volume } from '../keys/ports.ts';
+import { type ExpressionBuilder, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+import type {
+  Delivered,
+  Delivery,
+  LeaseEnd,
+  LeaseStore,
+  RefusedBoot,
+  StoredVolume,
+  Volume,
+} from '../keys/ports.ts';
 import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
@@ -51,12 +59,9 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       await append(transaction, event(delivered));
       return delivered;
     }
-    const { capped_at: cappedAt } = await transaction
-      .selectFrom('leases')
-      .select('capped_at')
-      .where(isLease(ofBoot))
-      .executeTakeFirstOrThrow();
-    return cappedAt === null ? 'lease_exhausted' : 'lease_consumed';
+    const end = await endOf(transaction, ofBoot, most);
+    if (end === null) throw new Error('a lease that takes no delivery, and has not ended');
+    return end;
   };
   // Where many boot at once, a sync to disk for each would hold up the others.
   const deliveries = groupCommit<(transaction: Transaction<Tables>) => Promise<void>>((batch) =>
@@ -117,16 +122,20 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         return true;
       }),
 
-    async escrow(uuid) {
+    async escrow(uuid, event) {
       const row = await db
         .selectFrom('volumes')
         .select(['recovery_escrow', 'header_escrow'])
         .where('uuid', '=', uuid)
         .executeTakeFirst();
       if (row === undefined) return null;
+      if (event !== null) await db.transaction().execute((transaction) => append(transaction, event));
       const { recovery_escrow: recovery, header_escrow: header } = row;
       return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
     },
+
+    spent: ({ ekDigest, volume, resetCount, most }) =>
+      endOf(db, { ek_digest: ekDigest, volume, reset_count: resetCount }, most),
 
     async deliver(delivery, event) {
       // The last decision counts: of a batch that was rolled back nothing stays, and each is decided again.
@@ -289,6 +298,22 @@ function shownOf(row: FoundVolume): Volume {
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
   };
+}
+
+/** Null if the boot may have one more delivery. */
+async function endOf(
+  db: Kysely<Tables>,
+  boot: Parameters<typeof isLease>[0],
+  most: number,
+): Promise<LeaseEnd | null> {
+  const lease = await db
+    .selectFrom('leases')
+    .select(['deliveries', 'capped_at'])
+    .where(isLease(boot))
+    .executeTakeFirst();
+  if (lease === undefined) return null;
+  if (lease.capped_at !== null) return 'lease_consumed';
+  return lease.deliveries < most ? null : 'lease_exhausted';
 }
 
 /** Keeps the address. The first one of a TPM is not new: there is nothing to compare it with. */

@@ -177,6 +177,25 @@ describe('assay disk', () => {
     });
   });
 
+  describe('beside enrol revoke', () => {
+    const revoke = 'enrol revoke node-1 --reason sold';
+
+    it('names the volumes that get no key any more, and how to keep their passphrases, before it asks', async () => {
+      await assay(init);
+      await assay('disk init node-2 --volume kubelet --path /var/lib/kubelet');
+      const { code, err } = await assay(revoke, 'n');
+      assert.equal(code, 1);
+      assert.match(err, /no key any more for its volume docker \(\/var\/lib\/docker\): /);
+      assert.match(err, /^ {2}assay disk escrow node-1 docker -f node-1-docker\.age$/m);
+      assert.doesNotMatch(err, /kubelet/);
+      assert.match((await assay(`${revoke} --dry-run`)).out, /its volume docker/);
+    });
+
+    it('says nothing of volumes where a node has none', async () => {
+      assert.doesNotMatch((await assay(`${revoke} --dry-run`)).out, /volume/);
+    });
+  });
+
   describe('escrow', () => {
     const inDir = (name: string) => join(server.dir, name);
     const opened = async (file: string) =>

@@ -387,7 +387,7 @@ describe('the key of a disk', () => {
       const done = await formatting('node-3', (lease) => [headerFrame(lease, made), say(lease), say(lease)]);
       assert.deepEqual([done.expectedHeaders, done.answers], [[], ['header', 'formatted', 'formatted']]);
 
-      const escrow = await world.store.leases.escrow(uuid);
+      const escrow = await world.store.leases.escrow(uuid, null);
       assert(escrow?.header != null);
       const decrypter = new Decrypter();
       decrypter.addIdentity(identity);
