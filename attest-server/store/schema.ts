@@ -127,6 +127,8 @@ interface HistoryRow {
   readonly since: number | null;
   /** JSON; null if the row is about one verdict and its repeats. */
   readonly flaps: string | null;
+  /** 1: a key of a disk was given or refused by this evidence. */
+  readonly for_key: number;
 }
 
 interface EvidenceRow {

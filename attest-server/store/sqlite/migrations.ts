@@ -405,7 +405,7 @@ const migrations: readonly string[] = [
      unique (ek_digest, volume, reset_count)
    ) strict, without rowid;`,
 
-  // 28: why the latest boot of a node got no key, and where its keys went.
+  // 28: why the latest boot of a node got no key, where its keys went, and on which answers both rest.
   `create table key_refusals (
      ek_digest text not null references nodes (ek_digest),
      volume text not null,
@@ -421,7 +421,9 @@ const migrations: readonly string[] = [
      address text not null,
      at integer not null,
      primary key (ek_digest, address)
-   ) strict, without rowid;`,
+   ) strict, without rowid;
+
+   alter table history add column for_key integer not null default 0;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */
