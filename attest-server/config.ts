@@ -405,7 +405,9 @@ export const serverSettings = {
     unit: 'days',
     schema: days
       .default(400)
-      .describe('how long the evidence of changes of state is kept; at least `evidenceDays`'),
+      .describe(
+        'how long the evidence of changes of state, and of keys of disks that were given or refused, is kept; at least `evidenceDays`',
+      ),
   },
   imaListMiB: {
     variable: 'ASSAY_IMA_LIST_MIB',

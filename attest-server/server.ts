@@ -430,6 +430,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   enrolment.onRevoked(agents.disconnect);
   if (marking !== null) {
     inForce.onChange(marking.rulesChanged);
+    diskKeys.onNewAddress(marking.keyToNewAddress);
     enrolment.onRevoked(marking.revoked);
   }
 

@@ -171,6 +171,8 @@ export interface HistoryEntry {
   readonly since: number;
   /** Changes since the row before that have none of their own; then `since` is when the first of them was. Absent: none. */
   readonly flaps?: Flaps;
+  /** A key of a disk was given or refused by this evidence, which is kept as long as that of a transition. */
+  readonly forKey?: true;
 }
 
 /** Evidence under its SHA-256, hex. */

@@ -38,6 +38,28 @@ export class VerdictRows {
     node.flapping = Flapping.resumed(status, this.#monotonic());
   }
 
+  /**
+   * A verdict by which a key of a disk is given or refused: with a row, also if the node flaps. An entry of the audit log names its
+   * evidence, and evidence without a row of its own is replaced by the next.
+   */
+  forKey(
+    node: OwnedNode,
+    status: NodeStatus,
+    at: number,
+    verdicts: readonly Verdict[],
+    from: NodeState | null,
+    evidence: ChangeRecord['evidence'],
+  ): RecordedVerdicts {
+    const waiting = node.flapping?.waiting(this.#monotonic()) ?? null;
+    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
+    const last = whole.history.length - 1;
+    const history = whole.history.map((row, index) =>
+      index === last ? { ...row, forKey: true as const } : row,
+    );
+    const record = { ...whole, history };
+    return { record, told: changesOf(status, at, verdicts, from), bytes: bytesForGood(record) };
+  }
+
   /** Of verdicts that are another one than `from`: with rows of its own, or with none if the node flaps. */
   changed(
     node: OwnedNode,

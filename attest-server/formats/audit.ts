@@ -36,9 +36,11 @@ export const auditActions = {
     'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
   'volume.add': 'a person let one node format a volume: its LUKS UUID, name and path',
   'volume.remove': 'a person removed a volume: its key is destroyed',
+  'volume.escrow':
+    'a person read what opens a volume without the server, encrypted for those who may recover it: the passphrase, and with `header` the header',
   'volume.format': 'a node has formatted its volume: the digest of its header',
   'key.release':
-    'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, and the evidence',
+    'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, the evidence, and the address; `newAddress` if no key of this TPM went there before',
   'key.refuse':
     'a boot that asked for the key of a volume got none: why, and the evidence. Once while nothing changes',
   'key.unlock':

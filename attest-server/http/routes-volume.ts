@@ -89,9 +89,9 @@ export const volumeRoutes: readonly Route[] = [
     summary: 'What opens a volume without the server: its recovery passphrase, encrypted by age',
     query: escrowQuery,
     answer: api.volumeEscrow,
-    async handle({ volumes }, { path, query: { header } }) {
+    async handle({ volumes }, { path, query: { header }, caller }) {
       const { uuid = '' } = path;
-      const escrow = await volumes.escrow(uuid);
+      const escrow = await volumes.escrow(uuid, header === 'true', actorOf(caller));
       if (escrow === null) throw noSuchVolume();
       const { recovery } = escrow;
       return ok({ uuid, recovery, ...(header === 'true' && { header: escrow.header }) });

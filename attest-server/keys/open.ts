@@ -7,11 +7,12 @@
 
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../formats/audit.ts';
+import { plainAddress } from '../policy/keys.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
-import type { KeyDecision, KeyHolder, KeyQuestion, LeaseStore, WrappingKeys } from './ports.ts';
+import type { KeyDecision, KeyHolder, KeyQuestion, LeaseEnd, LeaseStore, WrappingKeys } from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
 import { RefusedBoots } from './refused-boots.ts';
 import { sealRelease } from './release.ts';
@@ -34,7 +35,8 @@ export interface KeysParts {
 }
 
 export interface KeysReport {
-  released(node: string): void;
+  /** @param newAddress to which none of its keys went before; null: it is known, or the first one */
+  released(node: string, newAddress: string | null): void;
   /** @param isNews false: it repeats what this boot was answered before */
   refused(node: string, volume: string, refusal: KeyRefusal, isNews: boolean): void;
   /** A node opened another disk than the one that its key is for. @param header its digest */
@@ -52,6 +54,8 @@ export interface Keys extends AsyncDisposable {
   /** It is to format a volume, and this is its header. @throws Rejection */
   keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void>;
   readonly volumes: Volumes;
+  /** Calls the listener when a key went to an address to which none of its node's keys went before. */
+  onNewAddress(listener: (node: string, address: string) => void): void;
 }
 
 /** How often one boot may ask for one key: a crash between release and open asks again. */
@@ -60,6 +64,7 @@ const mostDeliveries = 5;
 export async function openKeys(parts: KeysParts): Promise<Keys> {
   const { store, wrapping, now, report } = parts;
   const refusals = await RefusedBoots.open(store);
+  const listeners: Parameters<Keys['onNewAddress']>[0][] = [];
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
@@ -96,6 +101,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   return {
     async decide(question) {
       const { node, proven } = question;
+      const address = question.address === null ? null : plainAddress(question.address);
       const { volume: uuid } = parseKeyRequest(question.keyRequest);
       if (wrapping === null)
         return refuse(question, uuid, {
@@ -106,40 +112,41 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
       const refusal = refusalOf(question, volume, await isExempt(node.name));
       if (refusal !== null || volume === null)
         return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      const boot = {
+        ekDigest: node.ekDigest,
+        volume: uuid,
+        resetCount: proven.clock.resetCount,
+        most: mostDeliveries,
+      };
+      // Before its evidence is kept: a boot may ask without end.
+      const spent = await store.spent(boot);
+      if (spent !== null) return refuse(question, uuid, ended(spent));
       return {
         isNews: true,
         async carryOut(evidence) {
-          const { resetCount } = proven.clock;
           // First: a key that cannot be unwrapped is not counted.
           using sealed = sealRelease(question, volume, wrapping);
-          const asked = {
-            ekDigest: node.ekDigest,
-            volume: uuid,
-            resetCount,
-            at: now(),
-            most: mostDeliveries,
-          };
           const delivered = await store.deliver(
-            { ...asked, leaseId: randomBytes(16).toString('hex') },
-            ({ leaseId, deliveries }) =>
+            { ...boot, address, at: now(), leaseId: randomBytes(16).toString('hex') },
+            ({ leaseId, deliveries, isNewAddress }) =>
               audited(node.name, 'key.release', {
                 volume: uuid,
                 lease: leaseId,
                 deliveries,
-                resetCount,
+                resetCount: boot.resetCount,
                 evidence,
+                address,
+                ...(isNewAddress && { newAddress: true }),
                 ...(volume.formattedAt === null && { format: true }),
               }),
           );
-          if (typeof delivered === 'string') {
-            const text =
-              delivered === 'lease_consumed'
-                ? 'this boot has said that its disks are open'
-                : `this boot has asked ${mostDeliveries} times`;
-            return refuse(question, uuid, { code: delivered, text }).carryOut(evidence);
-          }
+          // Of many that asked at once.
+          if (typeof delivered === 'string')
+            return refuse(question, uuid, ended(delivered)).carryOut(evidence);
           refusals.released(node.ekDigest);
-          report.released(node.name);
+          const newAddress = delivered.isNewAddress ? address : null;
+          report.released(node.name, newAddress);
+          if (newAddress !== null) for (const listener of listeners) listener(node.name, newAddress);
           return { release: sealed.frame(delivered.leaseId) };
         },
       };
@@ -165,9 +172,18 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
     volumes: new Volumes(parts),
+    onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {
       await rewrapping.end();
     },
   };
+}
+
+function ended(code: LeaseEnd): KeyRefusal {
+  const text =
+    code === 'lease_consumed'
+      ? 'this boot has said that its disks are open'
+      : `this boot has asked ${mostDeliveries} times`;
+  return { code, text };
 }

@@ -93,6 +93,8 @@ export interface Delivery {
   readonly volume: string;
   readonly resetCount: number;
   readonly at: number;
+  /** From where it asks; null if that is not known. */
+  readonly address: string | null;
   /** For the first delivery of this boot; later ones have that one's. 16 bytes, hex. */
   readonly leaseId: string;
   /** How often one boot may ask. */
@@ -100,9 +102,16 @@ export interface Delivery {
 }
 
 export type Delivered =
-  | { readonly leaseId: string; readonly deliveries: number }
-  | 'lease_consumed'
-  | 'lease_exhausted';
+  | {
+      readonly leaseId: string;
+      readonly deliveries: number;
+      /** This TPM had keys before, and none of them went to this address. */
+      readonly isNewAddress: boolean;
+    }
+  | LeaseEnd;
+
+/** Its disks are open, or it had all deliveries. */
+export type LeaseEnd = 'lease_consumed' | 'lease_exhausted';
 
 /** A boot that asked for the key of a volume and got none. */
 export interface RefusedBoot {
@@ -126,7 +135,10 @@ export interface LeaseStore {
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
   remove(uuid: string, audit: AuditEvent): Promise<boolean>;
-  escrow(uuid: string): Promise<Escrow | null>;
+  /** Null, with nothing written, if there is no such volume. @param audit null: nobody gets it */
+  escrow(uuid: string, audit: AuditEvent | null): Promise<Escrow | null>;
+  /** Why this boot may have no more deliveries; null if it may. */
+  spent(boot: Pick<Delivery, 'ekDigest' | 'volume' | 'resetCount' | 'most'>): Promise<LeaseEnd | null>;
   /** Counts one delivery, if the boot may have one more; nothing is counted or said otherwise. */
   deliver(
     delivery: Delivery,

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { LeaseStore, RefusedBoot } from './ports.ts';
 
-/** What one boot was refused so far. */
+/** Refusals of one boot so far. */
 interface RefusedSoFar {
   readonly resetCount: number;
   readonly marks: Set<string>;

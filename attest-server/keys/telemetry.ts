@@ -13,6 +13,10 @@ const keyRefusals = [
 
 export function keysReport({ figures, logger, audit, fault }: Reporting): KeysReport {
   const released = figures.counter('key_releases_total', 'Keys of disks that were given to a boot');
+  const moved = figures.counter(
+    'key_releases_new_address_total',
+    'Keys of disks that went to an address to which none of their node went before',
+  );
   const refused = figures.counter(
     'key_refusals_total',
     'Requests for the key of a disk that got none',
@@ -20,9 +24,15 @@ export function keysReport({ figures, logger, audit, fault }: Reporting): KeysRe
     keyRefusals.map((code) => ({ code })),
   );
   return {
-    released(node) {
+    released(node, newAddress) {
       released.inc();
       logger.info({ code: 'key_released', node }, 'a boot got the key of its disk');
+      if (newAddress === null) return;
+      moved.inc();
+      logger.warn(
+        { code: 'key_to_new_address', node, address: newAddress },
+        'the key of a disk went to an address to which none of its node went before',
+      );
     },
     refused(node, volume, { code, text }, isNews) {
       refused.inc({ code });

@@ -43,12 +43,29 @@ export class Volumes {
     return this.#parts.store.refusals(ekDigest);
   }
 
-  /** The way into a volume without the server, encrypted by age, as text; null if there is no such volume. */
-  async escrow(uuid: string): Promise<{ readonly recovery: string; readonly header: string | null } | null> {
-    const escrow = await this.#parts.store.escrow(uuid);
+  /**
+   * The way into a volume without the server, encrypted by age, as text; null if there is no such volume.
+   * @param isWhole whether the header is read, too
+   */
+  async escrow(
+    uuid: string,
+    isWhole: boolean,
+    by: string,
+  ): Promise<{ readonly recovery: string; readonly header: string | null } | null> {
+    const { store, now } = this.#parts;
+    const volume = await store.volume(uuid);
+    if (volume === null) return null;
+    const escrow = await store.escrow(uuid, {
+      at: now(),
+      actor: by,
+      action: 'volume.escrow',
+      subject: volume.node,
+      code: null,
+      detail: { volume: uuid, name: volume.name, header: isWhole },
+    });
     if (escrow === null) return null;
     const { recovery, header } = escrow;
-    return { recovery: armoured(recovery), header: header && armoured(header) };
+    return { recovery: armoured(recovery), header: isWhole ? header && armoured(header) : null };
   }
 
   /**

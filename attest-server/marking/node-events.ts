@@ -97,3 +97,11 @@ export const tamperEvent: ClusterEvent = {
   reason: camelCase('label_tamper'),
   message: 'Somebody changed the marks of Assay on this Node; they are put back as the verdict says.',
 };
+
+export function addressEvent(address: string): ClusterEvent {
+  return {
+    type: 'Warning',
+    reason: camelCase('key_to_new_address'),
+    message: `The key of its disk went to ${address}, to which no key of this node went before.`,
+  };
+}

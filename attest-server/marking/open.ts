@@ -22,6 +22,7 @@ import { figuresOf, type MarkingFigures } from './figures.ts';
 import type { MarkedGroup } from './judged-node.ts';
 import { createLatchKeeper, type LatchKeeperParts } from './latch-keeper.ts';
 import { Lease, renewEvery } from './lease.ts';
+import { addressEvent } from './node-events.ts';
 import type {
   Clock,
   ClusterNode,
@@ -78,6 +79,8 @@ export interface Marking extends AsyncDisposable {
   revoked(node: string): void;
   /** Other rules are in force. */
   rulesChanged(): void;
+  /** The key of its disk went to an address to which none of its keys went before. */
+  keyToNewAddress(node: string, address: string): void;
 }
 
 /** Milliseconds between two looks at what is due and at the latch, and between two renewals of the lease. */
@@ -199,6 +202,7 @@ export async function openMarking(
       reconciler.queue.add(node);
     },
     rulesChanged: () => reconciler.enqueueAll(),
+    keyToNewAddress: (node, address) => reconciler.note(node, addressEvent(address)),
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer);
       admission[Symbol.dispose]();

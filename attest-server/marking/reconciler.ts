@@ -12,6 +12,7 @@ import { NodeMarks } from './node-marks.ts';
 import {
   type Clock,
   ClusterError,
+  type ClusterEvent,
   type ClusterNode,
   type ClusterNodes,
   type ClusterWriter,
@@ -95,6 +96,12 @@ export class Reconciler {
       tamperedAt: this.#contested.of(name).marks.tamperedAt,
       resource: this.publication.wrong(name),
     };
+  }
+
+  /** Publishes it, unless the mode of the node's group has nothing written on its Node. */
+  note(name: string, event: ClusterEvent): void {
+    const mode = this.#known.get(name)?.judged?.group.mode ?? 'observe';
+    if (mode !== 'observe') this.publication.events.note(name, event);
   }
 
   names(): readonly string[] {

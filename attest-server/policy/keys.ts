@@ -18,9 +18,13 @@ export function isWithin(address: string, from: readonly string[]): boolean {
     const [base = '', bits] = network.split('/');
     networks.addSubnet(base, Number(bits), familyOf(base));
   }
-  // An address of IPv4 as a socket of both families shows it.
-  const plain = address.replace(/^::ffff:(?=\d+\.)/, '');
+  const plain = plainAddress(address);
   return isIP(plain) !== 0 && networks.check(plain, familyOf(plain));
+}
+
+/** The same address, where a socket of both families shows one of IPv4. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 /** Whether a text is a recipient of age's own kind (X25519): 32 bytes in Bech32 (BIP 173), whose checksum shows what was mistyped. */

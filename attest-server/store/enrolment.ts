@@ -464,6 +464,7 @@ async function revokeRecord(
   await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
   await transaction.deleteFrom('presence').where('ek_digest', '=', ekDigest).execute();
   await transaction.deleteFrom('key_refusals').where('ek_digest', '=', ekDigest).execute();
+  await transaction.deleteFrom('key_addresses').where('ek_digest', '=', ekDigest).execute();
   // Whatever vouched before is used up: the TPM that comes again needs a new one.
   await takeBack(transaction, name, ekDigest);
   await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();

@@ -1,5 +1,13 @@
-import { type ExpressionBuilder, type Selectable, sql, type Transaction } from 'kysely';
-import type { Delivered, Delivery, LeaseStore, RefusedBoot, StoredVolume, Volume } from '../keys/ports.ts';
+import { type ExpressionBuilder, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+import type {
+  Delivered,
+  Delivery,
+  LeaseEnd,
+  LeaseStore,
+  RefusedBoot,
+  StoredVolume,
+  Volume,
+} from '../keys/ports.ts';
 import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
@@ -23,7 +31,7 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
     });
   const decide = async (
     transaction: Transaction<Tables>,
-    { ekDigest, volume, resetCount, leaseId, at, most }: Delivery,
+    { ekDigest, volume, resetCount, leaseId, at, most, address }: Delivery,
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
@@ -48,7 +56,8 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       .returning(['lease_id', 'deliveries'])
       .executeTakeFirst();
     if (row !== undefined) {
-      const delivered = { leaseId: row.lease_id, deliveries: row.deliveries };
+      const isNewAddress = address !== null && (await isNew(transaction, { ekDigest, address, at }));
+      const delivered = { leaseId: row.lease_id, deliveries: row.deliveries, isNewAddress };
       await transaction
         .deleteFrom('key_refusals')
         .where('ek_digest', '=', ekDigest)
@@ -57,12 +66,9 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       await append(transaction, event(delivered));
       return delivered;
     }
-    const { capped_at: cappedAt } = await transaction
-      .selectFrom('leases')
-      .select('capped_at')
-      .where(isLease(ofBoot))
-      .executeTakeFirstOrThrow();
-    return cappedAt === null ? 'lease_exhausted' : 'lease_consumed';
+    const end = await endOf(transaction, ofBoot, most);
+    if (end === null) throw new Error('a lease that takes no delivery, and has not ended');
+    return end;
   };
   // Where many boot at once, a sync to disk for each would hold up the others.
   const deliveries = groupCommit<(transaction: Transaction<Tables>) => Promise<void>>((batch) =>
@@ -123,16 +129,20 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         return true;
       }),
 
-    async escrow(uuid) {
+    async escrow(uuid, event) {
       const row = await db
         .selectFrom('volumes')
         .select(['recovery_escrow', 'header_escrow'])
         .where('uuid', '=', uuid)
         .executeTakeFirst();
       if (row === undefined) return null;
+      if (event !== null) await db.transaction().execute((transaction) => append(transaction, event));
       const { recovery_escrow: recovery, header_escrow: header } = row;
       return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
     },
+
+    spent: ({ ekDigest, volume, resetCount, most }) =>
+      endOf(db, { ek_digest: ekDigest, volume, reset_count: resetCount }, most),
 
     async deliver(delivery, event) {
       // The last decision counts: of a batch that was rolled back nothing stays, and each is decided again.
@@ -295,6 +305,41 @@ function shownOf(row: FoundVolume): Volume {
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
   };
+}
+
+/** Null if the boot may have one more delivery. */
+async function endOf(
+  db: Kysely<Tables>,
+  boot: Parameters<typeof isLease>[0],
+  most: number,
+): Promise<LeaseEnd | null> {
+  const lease = await db
+    .selectFrom('leases')
+    .select(['deliveries', 'capped_at'])
+    .where(isLease(boot))
+    .executeTakeFirst();
+  if (lease === undefined) return null;
+  if (lease.capped_at !== null) return 'lease_consumed';
+  return lease.deliveries < most ? null : 'lease_exhausted';
+}
+
+/** Keeps the address. The first one of a TPM is not new: there is nothing to compare it with. */
+async function isNew(
+  transaction: Transaction<Tables>,
+  { ekDigest, address, at }: { readonly ekDigest: string; readonly address: string; readonly at: number },
+): Promise<boolean> {
+  const before = await transaction
+    .selectFrom('key_addresses')
+    .select('address')
+    .where('ek_digest', '=', ekDigest)
+    .limit(1)
+    .executeTakeFirst();
+  const { numInsertedOrUpdatedRows } = await transaction
+    .insertInto('key_addresses')
+    .values({ ek_digest: ekDigest, address, at })
+    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doNothing())
+    .executeTakeFirstOrThrow();
+  return before !== undefined && numInsertedOrUpdatedRows === 1n;
 }
 
 function refusedOf(row: Tables['key_refusals']): RefusedBoot {

@@ -22,7 +22,7 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
       const rowsOf = () =>
         transaction
           .selectFrom('history')
-          .select(['id', 'at', 'evidence_digest', 'transition'])
+          .select(['id', 'at', 'evidence_digest', 'transition', 'for_key'])
           .where('node', '=', node);
       const start = done?.at ?? -1;
       const rows = await rowsOf()
@@ -49,7 +49,7 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
       const needed =
         kind === 'transitions'
           ? later
-          : [...earlier, ...rows, ...later].filter(({ transition }) => transition === 1);
+          : [...earlier, ...rows, ...later].filter((row) => row.transition === 1 || row.for_key === 1);
       const kept = new Set([...needed, ...current].map((row) => row.evidence_digest));
       const gone = rows.flatMap((row) => row.evidence_digest ?? []).filter((digest) => !kept.has(digest));
       const erased = await erase(transaction, new Set(gone), [...earlier, ...rows, ...later]);

@@ -36,6 +36,7 @@ export interface Tables {
   readonly volumes: VolumeRow;
   readonly leases: LeaseRow;
   readonly key_refusals: KeyRefusalRow;
+  readonly key_addresses: KeyAddressRow;
 }
 
 export interface NodeRow {
@@ -126,6 +127,8 @@ interface HistoryRow {
   readonly since: number | null;
   /** JSON; null if the row is about one verdict and its repeats. */
   readonly flaps: string | null;
+  /** 1: a key of a disk was given or refused by this evidence. */
+  readonly for_key: number;
 }
 
 interface EvidenceRow {
@@ -389,5 +392,12 @@ interface KeyRefusalRow {
   readonly reset_count: number;
   readonly code: string;
   readonly text: string;
+  readonly at: number;
+}
+
+/** An address from which a TPM got a key, and when it did so first. */
+interface KeyAddressRow {
+  readonly ek_digest: string;
+  readonly address: string;
   readonly at: number;
 }

@@ -309,6 +309,7 @@ function historyInserter({ db, prepare }: Database) {
         repeats: value('repeats'),
         since: value('since'),
         flaps: value('flaps'),
+        for_key: value('for_key'),
       })
       .onConflict((conflict) => conflict.columns(['node', 'at']).doNothing())
       .returning('id')
@@ -324,6 +325,7 @@ function historyInserter({ db, prepare }: Database) {
       repeats: entry.repeats,
       since: entry.since === entry.at ? null : entry.since,
       flaps: entry.flaps === undefined ? null : JSON.stringify(entry.flaps),
+      for_key: entry.forKey === true ? 1 : 0,
     };
     // Pages are cut by `at`: of two rows in one millisecond the later one moves on by one.
     for (let { at } = entry; ; at += 1) {

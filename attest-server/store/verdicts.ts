@@ -101,5 +101,6 @@ export function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
     repeats: row.repeats,
     since: row.since ?? row.at,
     ...(row.flaps !== null && { flaps: flapsSchema.parse(JSON.parse(row.flaps)) }),
+    ...(row.for_key === 1 && { forKey: true }),
   }));
 }

@@ -107,6 +107,7 @@ describe('the alert rules on what a real server tells', () => {
       'assay_initrd_received_bytes_total',
       'assay_initrds_waiting',
       'assay_key_refusals_total',
+      'assay_key_releases_new_address_total',
       'assay_key_releases_total',
       'assay_node_silence_info',
       'assay_node_state',

@@ -163,6 +163,21 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayMachinesWithoutTpm', labels: of(), value: '5' },
   ],
   [
+    'a key that went to a new address',
+    [[`assay_key_releases_new_address_total{instance="${instance}"}`, '0x5 1x90']],
+    '6m',
+    { alert: 'AssayKeyToNewAddress', labels: of() },
+  ],
+  [
+    'a node that gets no key, by its code',
+    [
+      [`assay_key_refusals_total{instance="${instance}",code="root_unmeasured"}`, '0x5 1x90'],
+      [`assay_key_refusals_total{instance="${instance}",code="lease_consumed"}`, '3x90'],
+    ],
+    '6m',
+    { alert: 'AssayKeyRefused', labels: of({ code: 'root_unmeasured' }) },
+  ],
+  [
     'Nodes of the cluster that have no agent, where no series name one',
     [[`assay_nodes_without_agent{instance="${instance}"}`, '4x90']],
     '30m',
@@ -456,6 +471,8 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAgentsMissing: [[series('nodes_without_agent'), '4x25 0x90']],
   AssaySilentNodesClaimed: [[series('nodes_silent_claimed'), '3x8 0x90']],
   AssayMachinesWithoutTpm: [[series('nodes_claimed_without_tpm'), '5x25 0x90']],
+  AssayKeyToNewAddress: [[series('key_releases_new_address_total'), '2x90']],
+  AssayKeyRefused: [[series('key_refusals_total', { code: 'key_withheld' }), '7x90']],
   AssayMassFailure: [
     [series('mass_failure_nodes', { code: 'kernel_unknown' }), '0x90'],
     [series('mass_failure_nodes', { code: 'initrd_unknown' }), '0x90'],

@@ -7,6 +7,7 @@ import {
 } from '../../api/api.ts';
 import { listOf } from '../../api/list.ts';
 import type { NodeView } from '../../api/node-api.ts';
+import { type VolumeView, volumeView } from '../../api/volume-api.ts';
 import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
@@ -177,12 +178,39 @@ export async function revokeEnrolment(
 /** Its evidence can be erased also where the node was revoked before. */
 async function whomOf(client: Client, node: string, eraseEvidence: boolean): Promise<string> {
   try {
-    return revocationText(await readNode(client, node));
+    const view = await readNode(client, node);
+    return `${revocationText(view)}${volumesText(await volumesOf(client, view))}`;
   } catch (error) {
     if (eraseEvidence && error instanceof Refusal && error.status === 404)
       return `${printable(node)} is no node at present\n`;
     throw error;
   }
+}
+
+/** Volumes whose keys this TPM gets. A server before 0.4.0 has none. */
+async function volumesOf(client: Client, { name, ek }: NodeView): Promise<readonly VolumeView[]> {
+  try {
+    const query = new URLSearchParams({ node: name });
+    const { items } = await client.get(`/v1/volumes?${query}`, listOf(volumeView));
+    return items.filter((volume) => volume.ek === ek);
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) return [];
+    throw error;
+  }
+}
+
+function volumesText(volumes: readonly VolumeView[]): string {
+  if (volumes.length === 0) return '';
+  const shown = volumes.map(({ name, path }) => `${printable(name)} (${printable(path)})`);
+  const kept = volumes.map(({ node, name }) => {
+    const [of, file] = [`${node} ${name}`, `${node}-${name}`].map(printable);
+    return `  assay disk escrow ${of} -f ${file}.age\n`;
+  });
+  const [whose, what] = volumes.length === 1 ? ['its volume', 'that'] : ['its volumes', 'each of these'];
+  return [
+    `it gets no key any more for ${whose} ${listed(shown, shown.length)}: from its next boot on only the recovery passphrase opens ${what}, which the server keeps. Read it here:\n`,
+    ...kept,
+  ].join('');
 }
 
 function erasureText(name: string): string {

@@ -405,7 +405,7 @@ const migrations: readonly string[] = [
      unique (ek_digest, volume, reset_count)
    ) strict, without rowid;`,
 
-  // 28: why the latest boot of a node got no key.
+  // 28: why the latest boot of a node got no key, where its keys went, and on which answers both rest.
   `create table key_refusals (
      ek_digest text not null references nodes (ek_digest),
      volume text not null,
@@ -414,7 +414,16 @@ const migrations: readonly string[] = [
      text text not null,
      at integer not null,
      primary key (ek_digest, volume)
-   ) strict, without rowid;`,
+   ) strict, without rowid;
+
+   create table key_addresses (
+     ek_digest text not null references nodes (ek_digest),
+     address text not null,
+     at integer not null,
+     primary key (ek_digest, address)
+   ) strict, without rowid;
+
+   alter table history add column for_key integer not null default 0;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

@@ -118,7 +118,14 @@ describe('assay disk', () => {
       await format('LUKS header');
       const uuid = await uuidOf();
       const { ekDigest } = madeNode('node-1');
-      const lease = { ekDigest, volume: uuid, resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const lease = {
+        ekDigest,
+        volume: uuid,
+        resetCount: 7,
+        leaseId: '0'.repeat(32),
+        most: 5,
+        address: null,
+      };
       await made.store.leases.deliver({ ...lease, at: now - 300_000 }, () =>
         madeEvent('key.release', 'node-1'),
       );
@@ -167,6 +174,25 @@ describe('assay disk', () => {
       assert.equal(code, 1);
       assert.match(err, /assay disk list node-1/);
       assert.equal((await assay('disk remove node-9 docker', 'y')).code, 1);
+    });
+  });
+
+  describe('beside enrol revoke', () => {
+    const revoke = 'enrol revoke node-1 --reason sold';
+
+    it('names the volumes that get no key any more, and how to keep their passphrases, before it asks', async () => {
+      await assay(init);
+      await assay('disk init node-2 --volume kubelet --path /var/lib/kubelet');
+      const { code, err } = await assay(revoke, 'n');
+      assert.equal(code, 1);
+      assert.match(err, /no key any more for its volume docker \(\/var\/lib\/docker\): /);
+      assert.match(err, /^ {2}assay disk escrow node-1 docker -f node-1-docker\.age$/m);
+      assert.doesNotMatch(err, /kubelet/);
+      assert.match((await assay(`${revoke} --dry-run`)).out, /its volume docker/);
+    });
+
+    it('says nothing of volumes where a node has none', async () => {
+      assert.doesNotMatch((await assay(`${revoke} --dry-run`)).out, /volume/);
     });
   });
 

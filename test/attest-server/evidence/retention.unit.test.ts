@@ -24,12 +24,12 @@ describe('evidence that is old', () => {
   });
 
   const bytesOf = (node: string, daysAgo: number) => Buffer.from(`${node} ${daysAgo} days ago`);
-  async function record(daysAgo: number, transition: boolean, node = one): Promise<void> {
+  async function record(daysAgo: number, transition: boolean, node = one, forKey?: true): Promise<void> {
     const at = now - daysAgo * day;
     const made = madeRecord(node, at, undefined, bytesOf(node.name, daysAgo));
     await store.verdicts.recordChange({
       ...made,
-      history: made.history.map((row) => ({ ...row, transition })),
+      history: made.history.map((row) => ({ ...row, transition, ...(forKey && { forKey }) })),
     });
   }
   const isKept = async (daysAgo: number, node = 'node-1') =>
@@ -59,6 +59,19 @@ describe('evidence that is old', () => {
     assert.deepEqual(told.toSorted(), gone.toSorted());
     assert.equal((await store.verdicts.history('node-1', { limit: 100 })).length, 8);
     assert.equal(verifyChain(await store.audit.entries({ limit: 1_000 })).ok, true);
+  });
+
+  it('stays as long as that of a change of state where a key was given or refused by it', async () => {
+    for (const daysAgo of [401, 399, 31]) await record(daysAgo, false, one, true);
+    await record(30.5, false);
+    await record(1, false);
+    await erase();
+    assert.deepEqual(await Promise.all([401, 399, 31, 30.5].map((daysAgo) => isKept(daysAgo))), [
+      false,
+      true,
+      true,
+      false,
+    ]);
   });
 
   it('stays while the latest verdict of its node rests on it', async () => {

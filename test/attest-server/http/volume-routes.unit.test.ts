@@ -247,6 +247,13 @@ describe('the API of volumes', () => {
       Buffer.from(await decrypter.decrypt(armor.decode(text))).toString('latin1');
     const { recovery, ...others } = await escrowOf();
     assert.deepEqual(others, { uuid });
+    const read = (header: boolean) => ({
+      actor: 'token:admin',
+      action: 'volume.escrow',
+      subject: 'node-1',
+      detail: { volume: uuid, name: 'docker', header },
+    });
+    assert.deepEqual((await entries()).at(-1), read(false));
     assert.match(await opened(recovery), /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
     assert.equal((await escrowOf('?header=true')).header, null);
     const recipient = made.groups[0]?.keys?.recoveryRecipients ?? [];
@@ -254,7 +261,10 @@ describe('the API of volumes', () => {
     await made.store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow });
     const { header } = await escrowOf('?header=true');
     assert.equal(await opened(header ?? ''), 'LUKS header');
+    assert.deepEqual((await entries()).at(-1), read(true));
+    const count = (await entries()).length;
     const path = `/v1/volumes/${uuid.replaceAll(/[a-f]/g, '0')}/escrow`;
     assert.equal((await ask(server, path, { token: 'admin-token' })).status, 404);
+    assert.equal((await entries()).length, count, 'nobody read anything');
   });
 });

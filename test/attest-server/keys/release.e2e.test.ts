@@ -322,6 +322,44 @@ describe('the key of a disk', () => {
     assert.notEqual(typeof (await ask({ node: 'far-1', from: '127.0.0.2' })), 'string');
   });
 
+  it('asked for without end after that leaves one entry and one row of the history (row 422)', async () => {
+    // Of a node that was not asked about before: one that flaps has no rows.
+    const boot = { node: 'far-1', from: '127.0.0.2', resetCount: 22 };
+    for (let asked = 0; asked < 5; asked++) assert.notEqual(typeof (await ask(boot)), 'string');
+    const told = async () => {
+      const refused = (await entries('key.refuse')).filter(({ subject }) => subject === 'far-1');
+      return [refused.length, (await world.store.verdicts.history('far-1', { limit: 100 })).length];
+    };
+    const [entriesBefore = 0, rowsBefore = 0] = await told();
+    for (let asked = 0; asked < 5; asked++) assert.equal(await ask(boot), 'lease_exhausted');
+    assert.deepEqual(await told(), [entriesBefore + 1, rowsBefore + 1]);
+  });
+
+  it('leaves the evidence of each release and refusal, also of a node whose verdicts change again and again', async () => {
+    const named = [...(await entries('key.release')), ...(await entries('key.refuse'))];
+    assert(named.length > 20, `${named.length} entries`);
+    for (const { subject, detail } of named) {
+      const bundle = await world.call('GET', `/v1/nodes/${subject}/bundle?evidence=${detail.evidence}`);
+      const { verdict } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+      assert.deepEqual(verdict.keyRequest, { volume: detail.volume });
+    }
+  });
+
+  it('goes to a machine that was stolen whole where no networks are named, and says to which new address (row 404)', async () => {
+    const told = () => world.metric('assay_key_releases_new_address_total');
+    const before = await told();
+    const detail = async () => (await world.until(async () => (await entries('key.release')).at(-1))).detail;
+    assert.notEqual(typeof (await ask({ resetCount: 55 })), 'string');
+    assert.deepEqual([(await detail()).newAddress, await told()], [undefined, before]);
+    const { address } = await detail();
+    assert.match(String(address), /^127\.0\.0\.1$/);
+    assert.notEqual(typeof (await ask({ resetCount: 56, from: '127.0.0.9' })), 'string');
+    const { address: next, newAddress } = await detail();
+    assert.deepEqual([next, newAddress, await told()], ['127.0.0.9', true, Number(before) + 1]);
+    assert.notEqual(typeof (await ask({ resetCount: 57, from: '127.0.0.9' })), 'string');
+    assert.equal(await told(), Number(before) + 1);
+  });
+
   it('goes to no group whose policy has no keys', async () => {
     assert.equal(await ask({ node: 'plain-1', volume: named.get('node-1') ?? '' }), 'key_subject_mismatch');
   });
@@ -409,7 +447,7 @@ describe('the key of a disk', () => {
       const done = await formatting('node-3', (lease) => [headerFrame(lease, made), say(lease), say(lease)]);
       assert.deepEqual([done.expectedHeaders, done.answers], [[], ['header', 'formatted', 'formatted']]);
 
-      const escrow = await world.store.leases.escrow(uuid);
+      const escrow = await world.store.leases.escrow(uuid, null);
       assert(escrow?.header != null);
       const decrypter = new Decrypter();
       decrypter.addIdentity(identity);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'mocha';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
+import { addressEvent } from '../../../attest-server/marking/node-events.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { trials } from '../../trials.ts';
@@ -63,6 +64,22 @@ describe('the reconciler', () => {
     );
     await marked.pass(minute);
     assert.equal(marked.cluster.events.length, 1);
+  });
+
+  it('says on a Node that a key went to a new address, and on none of a group that is only observed (row 404)', async () => {
+    const marked = await marking();
+    marked.commit(name, trusted);
+    await marked.settle();
+    marked.reconciler.note(name, addressEvent('192.0.2.9'));
+    await marked.settle();
+    const observed = await marking({ group: { mode: 'observe' } });
+    observed.reconciler.note(name, addressEvent('192.0.2.9'));
+    await observed.settle();
+    assert.deepEqual(observed.cluster.events, []);
+    const published = marked.cluster.events.map(({ event }) => `${event.reason}: ${event.message}`);
+    assert.deepEqual(published, [
+      'KeyToNewAddress: The key of its disk went to 192.0.2.9, to which no key of this node went before.',
+    ]);
   });
 
   it('takes the taint away when the node is trusted again', async () => {

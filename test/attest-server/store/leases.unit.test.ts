@@ -51,6 +51,7 @@ describe('the store of disk keys', () => {
         resetCount: 7,
         leaseId: lease(1),
         at: 2000,
+        address: null,
         most: 5,
         ...change,
       },
@@ -63,7 +64,7 @@ describe('the store of disk keys', () => {
     const { key, recovery, recoveryEscrow, ...shown } = volume;
     const none = { headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
-    assert.deepEqual(await store.leases.escrow(uuid), { recovery: recoveryEscrow, header: null });
+    assert.deepEqual(await store.leases.escrow(uuid, null), { recovery: recoveryEscrow, header: null });
   });
 
   it('counts anew where the counters of a TPM went back, as a person allowed, and nowhere else', async () => {
@@ -99,7 +100,7 @@ describe('the store of disk keys', () => {
       await each();
       assert(process.memoryUsage().arrayBuffers - before < escrow.length / 2, String(each));
     }
-    assert.deepEqual((await store.leases.escrow(uuid))?.header, escrow);
+    assert.deepEqual((await store.leases.escrow(uuid, null))?.header, escrow);
   });
 
   it('finds a volume as quickly among the leases of a fleet over the years as alone', async () => {
@@ -145,7 +146,7 @@ describe('the store of disk keys', () => {
     assert(typeof given !== 'string');
     const { leaseId } = given;
     const { ekDigest } = owner;
-    const asked = { ekDigest, volume: uuid, resetCount: 7, leaseId, at: 2000, most: 5 };
+    const asked = { ekDigest, volume: uuid, resetCount: 7, leaseId, at: 2000, most: 5, address: null };
     let ended: Promise<boolean> | undefined;
     const beside = deliver();
     const failing = store.leases.deliver(asked, () => {
@@ -172,6 +173,7 @@ describe('the store of disk keys', () => {
       assert.deepEqual(await deliver({ leaseId: lease(2 + Object.keys(change).join().length), ...change }), {
         leaseId: lease(2 + Object.keys(change).join().length),
         deliveries: 1,
+        isNewAddress: false,
       });
   });
 
@@ -202,7 +204,7 @@ describe('the store of disk keys', () => {
     assert.equal(await store.leases.keepHeader({ ...header, headerDigest: other }), false);
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.recovery, stored?.headerDigest, stored?.formattedAt], [null, digest, 4000]);
-    assert.deepEqual((await store.leases.escrow(uuid))?.header, header.escrow);
+    assert.deepEqual((await store.leases.escrow(uuid, null))?.header, header.escrow);
   });
 
   it('finds the volume of a lease for the TPM that has it, and for no other', async () => {
@@ -229,6 +231,19 @@ describe('the store of disk keys', () => {
     assert.equal(await store.leases.rewrap(now, { key: again.key, recovery: null }), true);
     assert.deepEqual(await store.leases.wrappedByOthers('second', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
+  });
+
+  it('finds an address new where keys of this TPM went elsewhere before, once (row 404)', async () => {
+    const isNew = async (address: string | null, change: Partial<Delivery> = {}) => {
+      const given = await deliver({ address, ...change });
+      return typeof given === 'string' ? given : given.isNewAddress;
+    };
+    const asked = ['10.0.0.7', '10.0.0.7', null, '192.0.2.9', '192.0.2.9'] as const;
+    const found = [];
+    for (const address of asked) found.push(await isNew(address));
+    assert.deepEqual(found, [false, false, false, true, false]);
+    assert.equal(await isNew('2001:db8::1', { resetCount: 8, leaseId: lease(2) }), true);
+    assert.equal(await isNew('10.0.0.7', { resetCount: 8 }), false);
   });
 
   describe('of a boot that got no key', () => {
