@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { type KeyMachine, keyMachine, keySocket, volumeDevice } from './key-machine.ts';
+import { asTyped, guestNode, type KeyMachine, keyMachine, keySocket, volumeDevice } from './key-machine.ts';
+import { sectionOf } from './typed-page.ts';
 
-const standIn = 'key-stand-in.ts';
+const standIn = '/usr/local/lib/key-stand-in.ts';
+const [, installUnits = '', , enableUnits = ''] = sectionOf('disk-keys', 'Set up a node').typed('node#');
 const passphrase = 'recovery passphrase';
 /** The volume, and the lines that lead to it. */
 const format = `set -e
@@ -31,12 +33,15 @@ describe('the keys of disks, on a machine whose first process is systemd', funct
   before(async () => {
     const programs = await mkdtemp(join(tmpdir(), 'assay-vm-stand-in-'));
     try {
-      await copyFile(join(import.meta.dirname, standIn), join(programs, standIn));
-      machine = await keyMachine(programs, standIn);
+      await makePackage(programs);
+      machine = await keyMachine(programs);
     } finally {
       await rm(programs, { recursive: true });
     }
+    const source = await readFile(join(import.meta.dirname, 'key-stand-in.ts'), 'utf8');
+    await machine.guest.shell(`cat >${standIn} <<'END'\n${source}END\n${asTyped(installUnits)}`);
     await machine.guest.shell(`${format}${script({ key: true, afterSeconds: 45 })}`);
+    await machine.guest.shell(asTyped(enableUnits));
     await machine.reboot();
   });
   after(() => machine?.[Symbol.asyncDispose]());
@@ -54,7 +59,7 @@ describe('the keys of disks, on a machine whose first process is systemd', funct
     const connect = `require('net').connect('${keySocket}').on('error', e => console.log(e.code)).on('connect', () => console.log('open'))`;
     const as = (user: string) =>
       machine.guest.shell(
-        `timeout 30 setpriv --reuid ${user} --clear-groups /usr/local/lib/node -e "${connect}" || true`,
+        `timeout 30 setpriv --reuid ${user} --clear-groups ${guestNode} -e "${connect}" || true`,
       );
     assert.equal(await as('nobody'), 'EACCES\n');
     assert.equal(await as('assay-unlock'), 'EACCES\n');
@@ -153,3 +158,13 @@ describe('the keys of disks, on a machine whose first process is systemd', funct
     assert.equal(await machine.guest.shell('cat /var/lib/docker/file'), 'data\n');
   });
 });
+
+/** A package whose `assay-agent` is the stand-in, which lies elsewhere: Node.js runs no TypeScript where npm installs. */
+async function makePackage(folder: string): Promise<void> {
+  await mkdir(join(folder, 'bin'));
+  const start = `#!/bin/sh\nexec ${guestNode} ${standIn} "$@"\n`;
+  await writeFile(join(folder, 'bin/assay-agent'), start, { mode: 0o755 });
+  await cp(join(import.meta.dirname, '../../manifests/host'), join(folder, 'manifests/host'), {
+    recursive: true,
+  });
+}

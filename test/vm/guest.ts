@@ -20,6 +20,8 @@ export interface Guest extends AsyncDisposable {
   /** A command of the shell of a node (node-image.ts): what it printed. @throws Error where its status is not 0 */
   shell(command: string): Promise<string>;
   readonly console: Console;
+  /** Ends it at once, as a power loss does. */
+  cutPower(): Promise<void>;
 }
 
 /** The first serial port, where a person sits. */
@@ -131,6 +133,10 @@ async function bootGuest(
       return output;
     },
     console: { text: consoleText, type: (text) => typing?.write(text.replaceAll('\n', '\r')) },
+    cutPower: async () => {
+      typing?.destroy();
+      await end();
+    },
     [Symbol.asyncDispose]: async () => {
       typing?.destroy();
       line.send('off');

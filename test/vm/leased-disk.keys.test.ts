@@ -1,20 +1,19 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
-import { volumeEscrow, volumeMade } from '../../attest-server/api/volume-api.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
-import { type KeyMachine, keyMachine, keySocket, volumeDevice } from './key-machine.ts';
+import { asTyped, guestNode, type KeyMachine, keyMachine, keySocket, volumeDevice } from './key-machine.ts';
+import { sectionOf } from './typed-page.ts';
 
 const node = 'worker-1';
 const repository = join(import.meta.dirname, '../..');
 const waiting = z.object({ items: z.array(z.object({ ek: z.string() })) });
 const running = 'active\n'.repeat(4);
+const server = '10.0.2.100:9000';
 const network = `cat >/etc/systemd/network/10-server.network <<'END'
 [Match]
 Type=ether
@@ -23,121 +22,251 @@ Address=10.0.2.15/24
 END
 systemctl enable --now systemd-networkd
 `;
+const setUpServer = sectionOf('disk-keys', 'Set up the server');
+const setUpNode = sectionOf('disk-keys', 'Set up a node');
+const withData = sectionOf('disk-keys', 'A node that already holds data');
+const recover = sectionOf('disk-keys', 'Recover a disk');
+
+/** What a runtime leaves: files of other users, links, white-outs of overlayfs and extended attributes, and how they are seen. */
+const leaveData = `set -e
+mkdir -p /var/lib/docker/overlay2
+cd /var/lib/docker
+echo data >file
+ln file overlay2/hard
+ln -s ../file overlay2/soft
+mknod overlay2/white-out c 0 0
+chown -h 1234:5678 overlay2/soft overlay2
+chmod 2710 overlay2
+perl -e 'my ($f, $n, $v) = ("overlay2", "trusted.overlay.opaque", "y"); syscall(188, $f, $n, $v, 1, 0) == 0 or die $!'
+`;
+const seeData = `cd /var/lib/docker; find . -mindepth 1 ! -name lost+found -printf '%p %y %m %U:%G %n %l\\n' | sort
+perl -e 'my ($f, $n, $v) = ("overlay2", "trusted.overlay.opaque", " "); print syscall(191, $f, $n, $v, 1), $v'`;
 
 /** Each test goes on where the one before it ended. */
 describe('a volume whose key is leased, on a machine whose first process is systemd', function () {
   this.timeout(0);
   const resources = new AsyncDisposableStack();
-  let identity: string;
+  let dir: string;
   let world: TestServer;
   let machine: KeyMachine;
   let uuid: string;
+  /** Into crypttab and fstab. */
+  let lines: string;
   before(async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'assay-vm-lease-'));
+    dir = await mkdtemp(join(tmpdir(), 'assay-vm-lease-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
-    identity = await generateIdentity();
-    const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
-    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-    await writeFile(
-      policy,
-      `apiVersion: assay.dev/v1
-kind: Policy
-groups:
-  - name: workers
-    nodes: ["worker-*"]
-    mode: enforce
-    require: [identity, boot]
-    keys: {recoveryRecipients: [${await identityToRecipient(identity)}], allowUnmeasuredRoot: true}
-`,
-    );
-    world = resources.use(
-      await startTestServer({
-        policy,
-        wrappingKeyFile,
-        names: ['10.0.2.100', '127.0.0.1'],
-        challengeEvery: 10,
-      }),
-    );
     const programs = join(dir, 'programs');
     await run(
       process.execPath,
       [join(repository, 'swtpm-fixtures/set-up/build.ts'), '--no-check', '--out', programs],
-      {
-        timeoutMs: 300_000,
-        maxOutputBytes: 1 << 20,
-      },
+      { timeoutMs: 300_000, maxOutputBytes: 1 << 20 },
     );
-    machine = resources.use(await keyMachine(programs, 'agent/main.js', world.server.agentPort));
-    const common = { node, servers: ['10.0.2.100:9000'], caFile: '/etc/assay/ca.crt' };
-    await machine.guest.shell(`set -e
-cat >/etc/assay/ca.crt <<'END'
-${world.ca}END
-echo '${JSON.stringify(common)}' >/etc/assay/agent.yaml
-echo '${JSON.stringify({ ...common, timeout: 60 })}' >/etc/assay/unlock.yaml
-${network}
-cp /mnt/host/assay-agent.service /etc/systemd/system
-systemctl daemon-reload
-systemctl enable --now assay-agent`);
+    await prepareServer();
+    machine = resources.use(await keyMachine(programs, world.server.agentPort));
+    await machine.guest.shell(`${network}${leaveData}`);
+    await enrol();
+  });
+  after(() => resources.disposeAsync());
+
+  /** A line of a page that a person types elsewhere than on the node. */
+  async function typeHere(
+    line: string,
+    env: Readonly<Record<string, string>> = world.env(),
+  ): Promise<string> {
+    const path = [join(dir, 'programs/bin'), dirname(process.execPath), process.env.PATH].join(':');
+    const { stdout } = await run('sh', ['-ec', `cd ${dir}\n${line.replaceAll('/etc/assay/', `${dir}/`)}`], {
+      timeoutMs: 600_000,
+      maxOutputBytes: 1 << 20,
+      env: { ...env, PATH: path },
+    });
+    return stdout.toString('utf8');
+  }
+
+  /** A line of docs/first-node.md by which a person vouches for a node. */
+  function vouching(beginning: string): string {
+    const lines = sectionOf('first-node', 'Vouch for it').typed('server#').join('\n').split('\n');
+    return lines.find((line) => line.startsWith(beginning)) ?? assert.fail(beginning);
+  }
+
+  async function prepareServer(): Promise<void> {
+    const [settings = '', policy = ''] = setUpServer.yaml;
+    for (const line of [...setUpServer.typed('server$'), ...setUpServer.typed('you$')])
+      await typeHere(line, {});
+    const [recipient = ''] = /age1\w+/.exec(await readFile(join(dir, 'recovery.txt'), 'utf8')) ?? [];
+    const file = join(dir, 'policy.yaml');
+    await writeFile(
+      file,
+      `apiVersion: assay.dev/v1\nkind: Policy\n${policy.replace(/age1\w+/, recipient).replace('10.0.0.0/8', '127.0.0.0/8')}`,
+    );
+    const [, wrappingKey = ''] = /wrappingKeyFile: \/etc\/assay\/([\w-]+)/.exec(settings) ?? [];
+    world = resources.use(
+      await startTestServer({
+        policy: file,
+        wrappingKeyFile: join(dir, wrappingKey),
+        names: ['10.0.2.100', '127.0.0.1'],
+        challengeEvery: 10,
+      }),
+    );
+  }
+
+  /** By docs/first-node.md, with the helpers of docs/privileges.md that disks need. */
+  async function enrol(): Promise<void> {
+    const token = await typeHere(`assay join-token create --node ${node}`);
+    const [agent = ''] = sectionOf('first-node', 'The node').yaml;
+    await machine.guest.shell(`umask 077
+cat >/etc/assay/worker-1.token <<'END'
+${token}END
+umask 022
+cat >/etc/assay/agent.yaml <<'END'
+${agent.replace('attest.example.org:8443', server)}END
+`);
+    for (const [page, heading] of [
+      ['first-node', 'The node'],
+      ['privileges', 'Inspect'],
+      ['privileges', 'The agent without rights'],
+    ] as const)
+      await machine.guest.shell(asTyped(sectionOf(page, heading).typed('node#')[0] ?? ''));
     const ek = await world.until(
       async () => waiting.parse(await world.call('GET', '/v1/enrolments')).items[0]?.ek,
       300_000,
     );
-    await world.call('POST', `/v1/enrolments/${node}/approve`, { ek });
+    await typeHere(`assay enrol approve ${node} --ek ${ek}`);
     // A slow machine may not have read all for its first answer: then there is nothing to capture yet.
-    const capture = () => world.call('POST', '/v1/references', { node, name: 'boot-1' });
-    await world.until(() => capture().catch(() => null), 300_000);
-    await world.until(async () => (await world.status(node))?.state === 'trusted', 300_000);
-  });
-  after(() => resources.disposeAsync());
+    const capture = vouching('assay reference capture worker-1 ');
+    await world.until(() => typeHere(capture).catch(() => null), 60_000);
+    await typeHere(vouching('assay get nodes worker-1 --wait trusted'));
+  }
 
   const volume = async () => (await world.store.leases.volumes()).find((one) => one.uuid === uuid);
+  const isLogged = (code: string) => machine.until(`journalctl -b -o cat -u "assay*" | grep -q ${code}`);
   /** Bytes of the key that root reads from the socket, as systemd-cryptsetup does. */
   const readKey = () =>
     machine.guest.shell(`systemctl start assay-unlock@docker.socket
-timeout 200 /usr/local/lib/node -e "let n = 0; require('net').connect({path: '${keySocket}', allowHalfOpen: true}).end().on('data', b => n += b.length).on('close', () => console.log(n))"`);
+timeout 200 ${guestNode} -e "let n = 0; require('net').connect({path: '${keySocket}', allowHalfOpen: true}).end().on('data', b => n += b.length).on('close', () => console.log(n))"`);
 
-  it('is formatted on the node, once, by the lines of assay disk init', async () => {
-    const made = volumeMade.parse(
-      await world.call('POST', '/v1/volumes', { node, name: 'docker', path: '/var/lib/docker' }),
+  it('is made for a node that holds data, which move out of the way', async () => {
+    await machine.guest.shell(asTyped(withData.typed('node#')[0] ?? ''));
+    const [install = '', units = ''] = setUpNode.typed('node#');
+    await machine.guest.shell(asTyped(install));
+    const [unlock = ''] = setUpNode.yaml;
+    await machine.guest.shell(`cat >/etc/assay/unlock.yaml <<'END'
+${unlock.replace('10.0.0.2:8443', server)}timeout: 60
+END
+`);
+    await machine.guest.shell(asTyped(units));
+    const [init = ''] = setUpNode.typed('you$');
+    const out = await typeHere(init);
+    [, uuid = ''] = /LUKS UUID (\S+)/.exec(out) ?? [];
+    const [format = '', crypttab = '', fstab = '', ...enable] = [...out.matchAll(/^ {2}(.*)$/gm)].map(
+      ([, line = '']) => line,
     );
-    uuid = made.uuid;
-    const format = `cd /etc/assay && assay-agent format --config unlock.yaml --volume ${uuid} --device ${volumeDevice}`;
+    // What it prints is what the page has.
+    const [, , ofPage = '', enabledByPage = ''] = setUpNode.typed('node#');
+    assert.equal(format, ofPage.replace('UUID', uuid));
+    assert.equal(enable.join('\n'), enabledByPage.replace('UUID', uuid));
+    lines = `echo '${crypttab}' >/etc/crypttab\necho '${fstab}' >>/etc/fstab`;
+  });
+
+  it('is formatted on the node, once, though format is killed and power is cut meanwhile', async () => {
+    const format = setUpNode.typed('node#')[2]?.replace('UUID', uuid) ?? '';
+    const aside = `systemd-run --quiet --collect --unit format -p StandardOutput=journal+console ${format}`;
+    await machine.guest.shell(aside);
+    await world.until(async () => (await volume())?.releasedAt, 120_000);
+    await machine.guest.shell(
+      'systemctl kill -s KILL format; until ! systemctl is-active -q format; do sleep 1; done',
+    );
+    assert.equal((await volume())?.formattedAt, null);
+    await machine.guest.shell(aside);
+    await machine.shown(/assay-format: the server has the header .* writing to the disk/);
+    await machine.cutPower();
+    assert.notEqual((await volume())?.headerDigest, null);
+    assert.equal((await volume())?.formattedAt, null);
     assert.match(await machine.guest.shell(format), /is formatted on/);
     await assert.rejects(machine.guest.shell(format), /is formatted: nothing was written/);
-    assert.notEqual((await volume())?.headerDigest, null);
-    await machine.guest.shell(`echo '${made.crypttab}' >/etc/crypttab
-echo '${made.fstab}' >>/etc/fstab
-echo ASSAY_UNLOCK_VOLUME=${uuid} >/etc/default/assay-unlock-docker`);
-  });
-
-  it('is open and mounted after a boot that proved itself, before the runtime starts', async () => {
-    await machine.reboot();
-    await machine.until('systemctl is-active --quiet docker');
-    assert.match(await machine.guest.console.text(), /worker-1 got the key of volume/);
-    assert.equal(await machine.states(), running);
-    assert.equal(
-      await machine.guest.shell('findmnt -no SOURCE,FSTYPE /var/lib/docker'),
-      '/dev/mapper/docker ext4\n',
+    await machine.guest.shell(
+      `${lines}\n${asTyped(setUpNode.typed('node#')[3]?.replace('UUID', uuid) ?? '')}`,
     );
-    await machine.guest.shell('echo data >/var/lib/docker/file');
-    assert.notEqual((await volume())?.cappedAt, null);
   });
 
-  it('gets no key any more in that boot, though root asks at the socket', async () => {
+  it('is open and mounted after a boot that proved itself to the one of two servers that answers', async () => {
+    await machine.guest.shell(`sed -i 's/${server}/10.0.2.101:9000, ${server}/' /etc/assay/unlock.yaml`);
+    await machine.reboot();
+    await machine.until('systemctl is-active --quiet var-lib-docker.mount');
+    await machine.shown(
+      /waits for the key of volume \S+: connect_failed: 10\.0\.2\.101[\s\S]*worker-1 got the key of volume/,
+    );
+    assert.notEqual((await volume())?.cappedAt, null);
+    for (const line of (withData.typed('node#')[1] ?? '').split('\n')) {
+      const printed = await machine.guest.shell(asTyped(line));
+      if (line.startsWith('findmnt')) assert.equal(printed, '/dev/mapper/docker\n');
+    }
+    assert.equal(await machine.states(), running);
+    assert.equal(await machine.guest.shell(seeData), dataSeen);
+  });
+
+  it('makes the node trusted, with its disk', async () => {
+    const [, required = ''] = setUpNode.yaml;
+    const [first = ''] = required.split(':');
+    const before = await readFile(join(dir, 'policy.yaml'), 'utf8');
+    await writeFile(join(dir, 'policy.yaml'), before.replace(new RegExp(`^${first}:.*\\n`, 'm'), required));
+    await world.server.reload();
+    // Until the server makes this reference itself.
+    await world.until(
+      () =>
+        typeHere('assay reference capture worker-1 --kind disk --name worker-1-headers --yes').catch(
+          () => null,
+        ),
+      120_000,
+    );
+    await typeHere(setUpNode.typed('server#')[0]?.split('\n').at(-1) ?? '');
+    await world.until(
+      async () => (await world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
+      300_000,
+    );
+    assert.equal((await world.status(node))?.state, 'trusted');
+  });
+
+  it('gets no key any more in that boot, though root asks at the socket (row 88)', async () => {
     assert.match(await machine.guest.shell('tpm2_pcrread sha256:15'), /15: 0x(?!0{64})/);
     assert.equal(await readKey(), '0\n');
-    assert.match(await machine.guest.shell('journalctl -b -u assay-unlock@docker'), /lease_consumed/);
+    await isLogged('lease_consumed');
   });
 
   it('is opened by the recovery passphrase after a boot that nobody vouches for', async () => {
     await machine.reboot(' changed');
     await machine.shown(/enter passphrase for disk docker/);
-    const escrow = volumeEscrow.parse(await world.call('GET', `/v1/volumes/${uuid}/escrow`));
-    const decrypter = new Decrypter();
-    decrypter.addIdentity(identity);
-    const passphrase = await decrypter.decrypt(armor.decode(escrow.recovery), 'text');
-    machine.guest.console.type(`${passphrase}\n`);
+    machine.guest.console.type(`${await passphrase()}\n`);
     await machine.until('systemctl is-active --quiet docker');
-    assert.equal(await machine.guest.shell('cat /var/lib/docker/file'), 'data\n');
+    assert.equal(await machine.guest.shell(seeData), dataSeen);
+  });
+
+  /** Decrypted by the lines of the page. */
+  async function passphrase(): Promise<string> {
+    const [decrypt = ''] = recover.typed('you$');
+    return (await typeHere(decrypt)).trim().split('\n').at(-1) ?? '';
+  }
+
+  it('waits while the server is away, and opens no disk with a null cipher in its place (row 107)', async () => {
+    await machine.guest.shell(`set -e
+dd if=${volumeDevice} of=/root/header bs=1M count=16 status=none
+truncate -s 64M /root/other
+echo other | cryptsetup luksFormat -q --type luks2 --uuid ${uuid} --cipher cipher_null-ecb --key-size 256 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /root/other
+sync`);
+    await machine.guest.shell(
+      `dd if=/root/other of=${volumeDevice} bs=1M count=16 conv=notrunc,fsync status=none`,
+    );
+    await world.restart(async () => {
+      await machine.reboot();
+      await machine.shown(/waits for the key of volume \S+: \w+: [^\n]*10\.0\.2\.100/);
+    });
+    await machine.shown(/the device has another header than the one that is known/);
+    await machine.shown(/enter passphrase for disk docker/);
   });
 });
+
+const dataSeen = `./file f 644 0:0 2 
+./overlay2 d 2710 1234:5678 2 
+./overlay2/hard f 644 0:0 2 
+./overlay2/soft l 777 1234:5678 1 ../file
+./overlay2/white-out c 644 0:0 1 
+1y`;

@@ -59,7 +59,12 @@ groups:
       await world.until(async () => (await world.status(node))?.state === 'trusted', 20_000);
     }
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
-    const volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: null, now: () => Date.now() });
+    const volumes = new Volumes({
+      store: world.store.leases,
+      wrapping,
+      ownNode: null,
+      now: () => Date.now(),
+    });
     const made = await volumes.add({
       node: { name: node, ekDigest, bound: 'pin' },
       group: { name: 'default', keys },
