@@ -184,7 +184,7 @@ export interface KeyQuestion {
   /** This boot was seen capped, by this answer or an earlier one. */
   readonly wasCapped: boolean;
   readonly verdict: Verdict;
-  readonly group: Pick<PolicyGroup, 'name' | 'keys'>;
+  readonly group: Pick<PolicyGroup, 'name' | 'keys' | 'rules'>;
 }
 
 /** The frame of a release, or why there is none. */

@@ -1,3 +1,4 @@
+import { asKernelReads, forKernel, isAllowed, isCutOff, parseCommandLine } from '../policy/command-line.ts';
 import { isWithin } from '../policy/keys.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { roles } from '../wire/roles.ts';
@@ -40,7 +41,7 @@ export function refusalOf(
     const why = verdict.reasons.find(({ aspect, severity }) => open.includes(aspect) && severity === 'fail');
     return withheld(`${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.text}`}`);
   }
-  if (!keys.allowUnmeasuredRoot && !isRootMeasured(proven))
+  if (!keys.allowUnmeasuredRoot && !isRootMeasured(linesOf(proven), group.rules.boot.cmdline.allow))
     return {
       code: 'root_unmeasured',
       text: 'nothing that was measured vouches for the root file system: no dm-verity root hash in the command line',
@@ -53,7 +54,24 @@ export function refusalOf(
   return null;
 }
 
-/** Whether a measured command line names the root hash of dm-verity, which systemd then holds the root file system to. */
-function isRootMeasured({ boot }: Pick<KeyQuestion['proven'], 'boot'>): boolean {
-  return (boot?.state.commandLines ?? []).some(({ text }) => /(^|\s)roothash=[0-9a-f]{64}(\s|$)/.test(text));
+function linesOf({ boot }: Pick<KeyQuestion['proven'], 'boot'>): readonly string[] {
+  return (boot?.state.commandLines ?? []).map(({ text }) => text);
+}
+
+/**
+ * Whether each measured command line has one root hash of dm-verity, to which systemd then holds the root file system, and no
+ * glob of the policy would take another one. Attack: a line that the policy lets vary, or a good one beside the real one.
+ * @param allow globs of arguments that a command line may have beside those of its reference
+ */
+export function isRootMeasured(lines: readonly string[], allow: readonly string[]): boolean {
+  return lines.length > 0 && lines.every((text) => hasOneRootHash(text, allow));
+}
+
+function hasOneRootHash(text: string, allow: readonly string[]): boolean {
+  const words = forKernel(parseCommandLine(text).arguments);
+  const hashes = words.filter((word) => asKernelReads(word).startsWith('roothash='));
+  const [hash = ''] = hashes;
+  return (
+    !isCutOff(text) && hashes.length === 1 && /^roothash=[0-9a-f]{64}$/.test(hash) && !isAllowed(hash, allow)
+  );
 }

@@ -96,7 +96,7 @@ export function argumentDifference(
  * No glob is meant for what does not print, nor for a blank that it does not have. Attack: an initrd's scripts split a
  * line at all of its blanks, and find `init=` within the quotes of what is allowed.
  */
-function isAllowed(word: string, allow: readonly string[]): boolean {
+export function isAllowed(word: string, allow: readonly string[]): boolean {
   if (!/^[ -~]*$/.test(word)) return false;
   return allow.some((glob) => (glob.includes(' ') || !word.includes(' ')) && globMatches(glob, word));
 }
