@@ -164,7 +164,11 @@ export class VerdictRecorder {
       // Shared with no other answer yet: this part of it stays.
       this.#take(node, newBytes, at);
       this.#repeat(node, previous, status, kept, at, given);
-    } else if (!isSame && isKnown(previous, begun, verdict, answer.by)) {
+    } else if (
+      !isSame &&
+      isKnown(previous, begun, verdict, answer.by) &&
+      (!isNew || previous.state === 'trusted')
+    ) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       this.#take(node, newBytes + (isNew ? kept.own.bytes.length : 0), at);
       if (isNew) await this.#keepBeside(node, previous, kept, at);
