@@ -74,7 +74,7 @@ describe('assay disk', () => {
       const { uuid, crypttab, fstab, next } = JSON.parse(out);
       assert.equal(uuid, await uuidOf());
       assert.ok(next.includes(`  ${crypttab}\n`) && next.includes(`  ${fstab}\n`));
-      assert.match((await assay(`${init.replace('docker', 'kubelet')} -o yaml`)).out, /^crypttab: /m);
+      assert.match((await assay(`${init.replaceAll('docker', 'kubelet')} -o yaml`)).out, /^crypttab: /m);
     });
 
     for (const [line, says] of [

@@ -82,6 +82,7 @@ describe('the store of disk keys', () => {
       assert.deepEqual(await deliver({ resetCount, leaseId: lease(10 + resetCount) }), {
         leaseId: lease(10 + resetCount),
         deliveries: 1,
+        isNewAddress: false,
       });
   });
 
