@@ -66,7 +66,7 @@ export class Ageing {
     const showOnly = () => node.showOverdue({ ...aged, since: stored.expiresAt ?? now }, stored);
     if (this.#isOnlyShown(node)) return showOnly();
     try {
-      const change = this.#rows.changed(node, aged, now, [aged.verdict], stored.state, []);
+      const change = this.#rows.changed(node, aged, now, [aged.verdict], stored.state, [], false);
       await this.#commits.commit(node, change, stored.state, async () => {
         if (await this.#ports.verdicts.recordAgeing(change.record, stored)) return true;
         await this.#readAgain(node, now);

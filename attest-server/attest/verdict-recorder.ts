@@ -175,8 +175,7 @@ export class VerdictRecorder {
     } else {
       const from = previous?.state ?? null;
       const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
-      const written = [node, status, at, verdicts, from, evidenceIn(kept)] as const;
-      const change = summary ?? (isNew ? rows.forKey(...written) : rows.changed(...written));
+      const change = summary ?? rows.changed(node, status, at, verdicts, from, evidenceIn(kept), isNew);
       // Joined changes keep only the latest evidence, which replaces the earlier one.
       const own = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       this.#take(node, own + newBytes, at);

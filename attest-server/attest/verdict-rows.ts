@@ -39,28 +39,10 @@ export class VerdictRows {
   }
 
   /**
-   * A verdict by which a key of a disk is given or refused: with a row, also if the node flaps. An entry of the audit log names its
-   * evidence, and evidence without a row of its own is replaced by the next.
+   * Of verdicts that are another one than `from`: with rows of its own, or with none if the node flaps.
+   * @param isForKey a key of a disk is given or refused by it: it has rows anyway. An entry of the audit log names its evidence, and
+   *   evidence without a row of its own is replaced by the next
    */
-  forKey(
-    node: OwnedNode,
-    status: NodeStatus,
-    at: number,
-    verdicts: readonly Verdict[],
-    from: NodeState | null,
-    evidence: ChangeRecord['evidence'],
-  ): RecordedVerdicts {
-    const waiting = node.flapping?.waiting(this.#monotonic()) ?? null;
-    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
-    const last = whole.history.length - 1;
-    const history = whole.history.map((row, index) =>
-      index === last ? { ...row, forKey: true as const } : row,
-    );
-    const record = { ...whole, history };
-    return { record, told: changesOf(status, at, verdicts, from), bytes: bytesForGood(record) };
-  }
-
-  /** Of verdicts that are another one than `from`: with rows of its own, or with none if the node flaps. */
   changed(
     node: OwnedNode,
     status: NodeStatus,
@@ -68,15 +50,17 @@ export class VerdictRows {
     verdicts: readonly Verdict[],
     from: NodeState | null,
     evidence: ChangeRecord['evidence'],
+    isForKey: boolean,
   ): RecordedVerdicts {
     const monotonic = this.#monotonic();
     node.flapping ??= new Flapping(monotonic);
     const { flapping } = node;
     const waiting = flapping.waiting(monotonic);
     const told = changesOf(status, at, verdicts, from);
-    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
+    const record = changeRecord(status, at, verdicts, from, evidence, waiting);
+    const whole = isForKey ? keptForKey(record) : record;
     const change = { verdicts, from, bytes: bytesForGood(whole) };
-    if (flapping.hasRows(change, monotonic)) return { record: whole, told, bytes: change.bytes };
+    if (isForKey || flapping.hasRows(change, monotonic)) return { record: whole, told, bytes: change.bytes };
     flapping.join(change, monotonic, at);
     return { record: joinedRecord(status, at, verdicts, from, evidence), told, bytes: 0 };
   }
@@ -126,4 +110,13 @@ export class VerdictRows {
     node.flapping.written({ verdicts, bytes: bytesForGood(record) }, monotonic);
     if (audit.some(({ action }) => action === 'flaps')) node.flapping.told(monotonic);
   }
+}
+
+/** The last row has the evidence. */
+function keptForKey(record: ChangeRecord): ChangeRecord {
+  const last = record.history.length - 1;
+  const history = record.history.map((row, index) =>
+    index === last ? { ...row, forKey: true as const } : row,
+  );
+  return { ...record, history };
 }
