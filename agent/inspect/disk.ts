@@ -303,7 +303,7 @@ async function readResidue(
   return [...inKeyrings, ...files.residue];
 }
 
-function dashed(uuid: string | undefined): string | null {
+export function dashed(uuid: string | undefined): string | null {
   return uuid?.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-') ?? null;
 }
 

@@ -1,6 +1,7 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AgentError } from '../agent-error.ts';
+import { deviceOf } from '../inspect/block-devices.ts';
 
 /**
  * Makes sure that no key outlives this program: neither in a core dump nor in swap of the node that is not encrypted.
@@ -19,7 +20,7 @@ export async function checkMemory(sysroot: string, limitsFile = '/proc/self/limi
   for (const line of swaps) {
     const [area = ''] = line.split(/\s/);
     if (area === '') continue;
-    const device = await deviceOf(sysroot, area);
+    const device = await deviceBelow(sysroot, area);
     if (device !== null && (await isSafe(sysroot, device))) continue;
     throw new AgentError(
       'key_memory',
@@ -29,12 +30,10 @@ export async function checkMemory(sysroot: string, limitsFile = '/proc/self/limi
 }
 
 /** The folder in sysfs of the device on which a swap area lies, be it a file; null if that is unknown. */
-async function deviceOf(sysroot: string, area: string): Promise<string | null> {
+async function deviceBelow(sysroot: string, area: string): Promise<string | null> {
   if (area.startsWith('/dev/')) return join(sysroot, '/sys/class/block', basename(area));
-  const found = await stat(join(sysroot, area), { bigint: true }).catch(() => null);
-  if (found === null) return null;
-  const [major, minor] = [(found.dev >> 8n) & 0xfffn, (found.dev & 0xffn) | ((found.dev >> 12n) & 0xfff00n)];
-  return join(sysroot, '/sys/dev/block', `${major}:${minor}`);
+  const found = await stat(join(sysroot, area)).catch(() => null);
+  return found === null ? null : join(sysroot, '/sys/dev/block', deviceOf(found.dev));
 }
 
 /** Memory that is compressed and written to no disk, dm-crypt, or what lies on nothing but these, such as LVM. */

@@ -5,7 +5,7 @@ import type { ParsedHeader } from '../../attest-server/wire/luks-header.ts';
 import { jsonOrNothing } from '../../attest-server/wire/parse-json.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { type InspectedDevice, readBlockDevices } from '../inspect/block-devices.ts';
-import { type DiskTools, readHeader } from '../inspect/disk.ts';
+import { type DiskTools, dashed, readHeader } from '../inspect/disk.ts';
 import { parseMappingTables } from '../inspect/mapping-tables.ts';
 import type { UnlockConfig } from './config.ts';
 import { readNote, type UnlockNote } from './note.ts';
@@ -71,10 +71,10 @@ async function checkVolume(
   tools: DiskTools,
 ): Promise<{ readonly note: UnlockNote | null; readonly headerDigest: string }> {
   const { name = '', uuid = '' } = top.mapping ?? {};
-  const [, ...parts] = /^CRYPT-LUKS2-(.{8})(.{4})(.{4})(.{4})(.{12})-/.exec(uuid) ?? [];
-  const volume = parts.join('-');
-  if (!/^[0-9a-f-]{36}$/.test(volume)) throw new Error('it is no volume of LUKS2');
-  if (devices.filter(({ mapping }) => mapping?.uuid.startsWith(`CRYPT-LUKS2-${parts.join('')}-`)).length > 1)
+  const [prefix = '', digits] = /^CRYPT-LUKS2-([0-9a-f]{32})-/.exec(uuid) ?? [];
+  const volume = dashed(digits);
+  if (volume === null) throw new Error('it is no volume of LUKS2');
+  if (devices.filter(({ mapping }) => mapping?.uuid.startsWith(prefix)).length > 1)
     throw new Error(`it is open twice, or another disk has its UUID ${volume}`);
   const note = await readNote(runtimeDir, volume);
   const [below, ...others] = top.slaves.flatMap((slave) => devices.find((one) => one.name === slave) ?? []);

@@ -51,7 +51,7 @@ const device = 0;
 export async function runUnlock(config: UnlockConfig, dependencies: UnlockDependencies): Promise<number> {
   const { signal, environment, print } = dependencies;
   const { volume, node, timeout } = config;
-  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
+  const key = keySocketIn(environment);
   if (key === undefined)
     throw refused('systemd handed over no socket named key: assay-unlock@.socket starts this program');
   const server = await listenOn(key, refused, { allowHalfOpen: true });
@@ -100,6 +100,11 @@ export async function runUnlock(config: UnlockConfig, dependencies: UnlockDepend
   }
 }
 
+/** The descriptor of the socket that systemd handed over. */
+function keySocketIn(environment: NodeJS.ProcessEnv): number | undefined {
+  return handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
+}
+
 /** How long it waits for the connection that started this program, in milliseconds. */
 const startedBy = 5_000;
 
@@ -114,7 +119,7 @@ export async function refuseFor(
   print(
     `assay-unlock: no key, since the settings are faulty. The recovery passphrase opens it. ${fault.message}\n`,
   );
-  const key = handedOver(environment, process.pid).find(({ name }) => name === 'key')?.fd;
+  const key = keySocketIn(environment);
   if (key === undefined) return;
   const server = await listenOn(key, refused, { allowHalfOpen: true });
   const late = setTimeout(() => server.close(), startedBy);
