@@ -1,18 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
 import { readIdentity } from '../../agent/identity.ts';
 import { noState } from '../../agent/state-dir.ts';
 import { LeaseConversation } from '../../agent/unlock/lease-conversation.ts';
 import { startMachine } from '../../swtpm-fixtures/machine.ts';
-import { policyWithKeys, volumeFor } from '../agent/unlock/volume-for.ts';
+import { volumeFor, writeKeySettings } from '../agent/unlock/volume-for.ts';
 import { ask } from '../attest-server/running-server.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { inFolder } from './attestation.ts';
-import { median } from './cpu-time.ts';
+import { median, p99 } from './cpu-time.ts';
 import { startMeasured } from './measured-server.ts';
 import { sized } from './sized.ts';
 
@@ -45,16 +43,13 @@ const log = recordedLog('debian13-sdboot-uki');
 
 export async function benchQuoteToKey(): Promise<QuoteToKeyFigures> {
   return await inFolder(async (folder) => {
-    const [stateDir, wrappingKeyFile] = [join(folder, 'state'), join(folder, 'wrapping-key')];
-    const policy = join(folder, 'policy.yaml');
-    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-    await writeFile(policy, policyWithKeys(await identityToRecipient(await generateIdentity())));
+    const stateDir = join(folder, 'state');
+    const settings = await writeKeySettings(folder);
     await using server = await startMeasured({
       kind: 'assay',
       stateDir,
       challengeEveryMs: 60_000,
-      policy,
-      wrappingKeyFile,
+      ...settings,
     });
     await using machine = await startMachine({ log });
     const caFile = join(stateDir, 'tls/ca.crt');
@@ -73,9 +68,8 @@ export async function benchQuoteToKey(): Promise<QuoteToKeyFigures> {
         releases.push(await release({ tcti: machine.tpm.tcti, port: server.port, config, volume }));
     }
     const spread = (from: keyof Release, to: keyof Release) => {
-      const took = releases.map((times) => times[to] - times[from]).sort((a, b) => a - b);
-      const p99 = took[Math.ceil(took.length * 0.99) - 1] ?? Number.NaN;
-      return { median: Math.round(median(took)), p99: Math.round(p99) };
+      const took = releases.map((times) => times[to] - times[from]);
+      return { median: Math.round(median(took)), p99: Math.round(p99(took)) };
     };
     return {
       quote_ms: spread('challenged', 'quoted'),

@@ -4,18 +4,16 @@ import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
-import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
-import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+import { agentsOf } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { volumeFor, writeKeySettings } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
@@ -29,51 +27,9 @@ describe('a machine with an encrypted disk', function () {
   let uuid: string;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-unlock-policy-'));
-    const wrappingKeyFile = join(dir, 'wrapping-key');
-    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-    const recipient = await identityToRecipient(await generateIdentity());
-    const keys = { recoveryRecipients: [recipient], allowUnmeasuredRoot: true, from: null };
-    const policy = join(dir, 'policy.yaml');
-    await writeFile(
-      policy,
-      `apiVersion: assay.dev/v1
-kind: Policy
-groups:
-  - name: default
-    nodes: ["*"]
-    mode: enforce
-    require: [identity, boot]
-    keys: {recoveryRecipients: [${recipient}], allowUnmeasuredRoot: true}
-`,
-    );
-    [world, machine] = await Promise.all([
-      startTestServer({ policy, wrappingKeyFile }),
-      startMachine({ log }),
-    ]);
-    const ekDigest = await ekDigestOf(machine);
-    await world.pin(node, ekDigest);
-    {
-      await using _agent = await startAgent(machine, node, agentsOf(world));
-      await world.until(async () => (await world.status(node))?.verdict != null, 20_000);
-      await world.call('POST', '/v1/references', { node, name: 'boot-1' });
-      await world.until(async () => (await world.status(node))?.state === 'trusted', 20_000);
-    }
-    const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
-    const volumes = new Volumes({
-      store: world.store.leases,
-      wrapping,
-      ownNode: null,
-      now: () => Date.now(),
-    });
-    const made = await volumes.add({
-      node: { name: node, ekDigest, bound: 'pin' },
-      group: { name: 'default', keys },
-      name: 'docker',
-      path: '/var/lib/docker',
-      by: 'token:test',
-    });
-    assert(made !== null);
-    uuid = made.uuid;
+    const settings = await writeKeySettings(dir);
+    [world, machine] = await Promise.all([startTestServer(settings), startMachine({ log })]);
+    uuid = await volumeFor(machine, node, agentsOf(world), world.call);
     disk = await unlockingMachine(machine, node, agentsOf(world), programs['assay-agent']);
   });
   after(async () => {

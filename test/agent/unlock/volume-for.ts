@@ -1,9 +1,23 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { z } from 'zod';
 import { volumeMade } from '../../../attest-server/api/volume-api.ts';
 import type { FixtureMachine } from '../../../swtpm-fixtures/machine.ts';
 import { ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+
+/** Writes a wrapping key and a policy, as a server needs them that gives keys to every node. */
+export async function writeKeySettings(
+  folder: string,
+): Promise<{ readonly policy: string; readonly wrappingKeyFile: string }> {
+  const [policy, wrappingKeyFile] = [join(folder, 'policy.yaml'), join(folder, 'wrapping-key')];
+  await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
+  await writeFile(policy, policyWithKeys(await identityToRecipient(await generateIdentity())));
+  return { policy, wrappingKeyFile };
+}
 
 /** A policy by which every node may have keys. @param recipient of age: who may recover a volume */
 export function policyWithKeys(recipient: string): string {
