@@ -19,7 +19,7 @@ import type { Narrator } from './narrator.ts';
 import { allSettled } from './story.ts';
 
 /** What must not lie beside the database: the wrapping key, and what opens the escrow. */
-export interface Custody extends AsyncDisposable {
+export interface KeyCustody extends AsyncDisposable {
   readonly keys: DiskKeys;
   /** Of age, in its own form. */
   readonly identity: string;
@@ -28,7 +28,7 @@ export interface Custody extends AsyncDisposable {
 }
 
 /** @throws ToolError if a program is missing that the story needs */
-export async function openCustody(): Promise<Custody> {
+export async function openKeyCustody(): Promise<KeyCustody> {
   for (const program of ['cryptsetup', 'systemd-socket-activate'])
     await run(program, ['--version'], { timeoutMs: 5_000, maxOutputBytes: 65_536 });
   const dir = await mkdtemp(join(tmpdir(), 'assay-custody-'));
@@ -52,7 +52,7 @@ interface Told {
   readonly cluster: Cluster;
   readonly narrator: Narrator;
   readonly expected: Expectations;
-  readonly custody: Custody;
+  readonly custody: KeyCustody;
   readonly node: ClusterNode;
   readonly disk: UnlockingMachine;
   /** Types a command of `assay` and shows it. @throws ToolError where it failed */
@@ -66,7 +66,7 @@ interface Told {
  */
 export async function tellKeyStory(
   cluster: Cluster,
-  custody: Custody,
+  custody: KeyCustody,
   narrator: Narrator,
   programs: Programs,
 ): Promise<boolean> {
@@ -289,7 +289,7 @@ async function unsealed(tpm: Tpm, release: KeyRelease): Promise<string | null> {
   }
 }
 
-async function decrypted(file: string, { identity }: Custody): Promise<Buffer> {
+async function decrypted(file: string, { identity }: KeyCustody): Promise<Buffer> {
   const decrypter = new Decrypter();
   decrypter.addIdentity(identity);
   return Buffer.from(await decrypter.decrypt(armor.decode(await readFile(file, 'utf8'))));

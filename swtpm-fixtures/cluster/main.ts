@@ -16,7 +16,7 @@ import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
 import { type ClusterOptions, openCluster, usualStep } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
-import { openCustody, tellKeyStory } from './key-story.ts';
+import { openKeyCustody, tellKeyStory } from './key-story.ts';
 import { createLiveTable, type LiveTable } from './live-table.ts';
 import { openMarkedNodes } from './marked-nodes.ts';
 import { createNarrator, type Narrator } from './narrator.ts';
@@ -174,7 +174,7 @@ async function play(dir: string, narrator: Narrator): Promise<number> {
       recorded: alarms.see,
     };
     if (tamper === 'key') {
-      await using custody = await openCustody();
+      await using custody = await openKeyCustody();
       await using cluster = await openCluster({ ...options, keys: custody.keys });
       return (await tellKeyStory(cluster, custody, narrator, programs)) ? 0 : 1;
     }
