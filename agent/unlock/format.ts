@@ -11,7 +11,7 @@ import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
-import { headerOn } from './header.ts';
+import { beginsHeaderOf, headerOn } from './header.ts';
 import { LeaseConversation, type LeaseParts, type ReleasedKey } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
@@ -19,6 +19,8 @@ import type { UnlockDependencies } from './run.ts';
 /** LUKS2: binary header and JSON area twice, and keyslots for three keys of 64 bytes, one of which is for an exchange. */
 const sizes = { keyslots: 1024 * 1024, metadata: 16 * 1024 };
 const headerBytes = 2 * sizes.metadata + sizes.keyslots;
+/** What disks write whole, or not at all. */
+const sectorBytes = 512;
 /** Where the data begin, as cryptsetup has it by default. */
 const dataAt = 16 * 1024 * 1024;
 /** Key and passphrase are 256 and 200 random bits: no derivation makes them harder to guess. */
@@ -68,7 +70,9 @@ export async function formatVolume(
     if (headerDigest === undefined) throw fault('cryptsetup made no header that can be read');
     await conversation.keepHeader(leaseId, header);
     print('assay-format: the server has the header and the recovery passphrase: writing to the disk\n');
-    await disk.write(header, 0, header.length, 0);
+    // First what tells whose it is: after a power cut that is there, whatever else of it is.
+    await disk.write(header, 0, sectorBytes, 0);
+    await disk.write(header, sectorBytes, header.length - sectorBytes, sectorBytes);
     await disk.sync();
     if ((await headerOn(disk.fd))?.digest !== headerDigest)
       throw fault(`${device} does not give back what was written to it`);
@@ -113,9 +117,10 @@ async function sizeOf(disk: FileHandle, device: string): Promise<number> {
 /** @throws AgentError saying what was found: nothing is written then */
 async function checkBlank(disk: FileHandle, device: string, volume: string, bytes: number): Promise<void> {
   if (bytes < 2 * dataAt) throw fault(`${device} has ${bytes} bytes: a volume needs at least ${2 * dataAt}`);
-  const header = await headerOn(disk.fd);
+  const sector = Buffer.alloc(sectorBytes);
+  await disk.read(sector, 0, sector.length, 0);
   // Of an attempt that was cut off: it holds no data yet, since the server expects no header of it.
-  if (header?.uuid === volume) return;
+  if (beginsHeaderOf(sector, volume)) return;
   const found = await run('wipefs', ['--no-act', '--noheadings', '--output', 'TYPE,OFFSET', device], {
     timeoutMs: 30_000,
     maxOutputBytes: 65_536,
