@@ -1,4 +1,11 @@
-import { type ExpressionBuilder, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+import {
+  type ExpressionBuilder,
+  type Kysely,
+  type Selectable,
+  type SqlBool,
+  sql,
+  type Transaction,
+} from 'kysely';
 import type {
   Delivered,
   Delivery,
@@ -12,19 +19,25 @@ import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import { groupCommit } from './group-commit.ts';
+import { referenceOf, type StoredReferences } from './references.ts';
 import type { Tables, VolumeRow } from './schema.ts';
 
 /** Volumes with their wrapped keys, and the boots that got them. */
-export function leaseStore({ db, forMachines, isUniqueViolation }: Database, append: Append): LeaseStore {
+export function leaseStore(
+  { db, forMachines, isUniqueViolation }: Database,
+  append: Append,
+  references: Pick<StoredReferences, 'writeWithin' | 'forget'>,
+): LeaseStore {
   const volumes = db
     .selectFrom('volumes')
     .select(shownColumns)
-    .select(({ selectFrom }) => {
+    .select(({ eb, selectFrom }) => {
       // By the TPM, too: that is what its index begins with.
       const leases = selectFrom('leases')
         .whereRef('leases.ek_digest', '=', 'volumes.ek_digest')
         .whereRef('leases.volume', '=', 'volumes.uuid');
       return [
+        eb('volumes.reference', 'is not', null).as('is_to_enrol'),
         leases.select(({ fn }) => fn.max('delivered_at').as('at')).as('released_at'),
         leases.select(({ fn }) => fn.max('capped_at').as('at')).as('capped_at'),
       ];
@@ -104,6 +117,7 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
               recovery_escrow: volume.recoveryEscrow,
               header_escrow: null,
               header_digest: null,
+              reference: null,
               created_at: volume.createdAt,
               created_by: volume.createdBy,
               formatted_at: null,
@@ -212,11 +226,15 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       return row === undefined ? null : storedOf(row);
     },
 
-    async keepHeader({ uuid, headerDigest, escrow }) {
+    async keepHeader({ uuid, headerDigest, escrow, reference }) {
       const { numUpdatedRows } = await forMachines((transaction) =>
         transaction
           .updateTable('volumes')
-          .set({ header_escrow: escrow, header_digest: headerDigest })
+          .set({
+            header_escrow: escrow,
+            header_digest: headerDigest,
+            reference: JSON.stringify(reference),
+          })
           .where('uuid', '=', uuid)
           .where('formatted_at', 'is', null)
           .executeTakeFirstOrThrow(),
@@ -237,6 +255,35 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         await append(transaction, event);
         return true;
       }),
+
+    async enrol(uuid, event) {
+      try {
+        return await db.transaction().execute(async (transaction) => {
+          const kept = await transaction
+            .selectFrom('volumes')
+            .select('reference as body')
+            .where('uuid', '=', uuid)
+            .executeTakeFirst();
+          if (kept === undefined || kept.body === null) return false;
+          const reference = referenceOf({ name: uuid, body: kept.body });
+          const there = await transaction
+            .selectFrom('reference_values')
+            .select('name')
+            .where('name', '=', reference.name)
+            .executeTakeFirst();
+          if (there === undefined)
+            await references.writeWithin(transaction, [{ reference, audit: event(reference) }]);
+          await transaction
+            .updateTable('volumes')
+            .set({ reference: null })
+            .where('uuid', '=', uuid)
+            .execute();
+          return true;
+        });
+      } finally {
+        references.forget();
+      }
+    },
 
     async wrappedByOthers(current, most) {
       const rows = await volumes
@@ -282,7 +329,8 @@ const shownColumns = [
   'volumes.formatted_at',
 ] as const;
 
-type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow'> & {
+type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow' | 'reference'> & {
+  readonly is_to_enrol: SqlBool;
   readonly released_at: number | null;
   readonly capped_at: number | null;
 };
@@ -359,6 +407,7 @@ function storedOf(row: FoundVolume): StoredVolume {
   return {
     ...shownOf(row),
     key: { keyId: row.key_id, bytes: Buffer.from(row.wrapped_key) },
+    isToEnrol: Boolean(row.is_to_enrol),
     recovery: keyId === null || recovery === null ? null : { keyId, bytes: Buffer.from(recovery) },
   };
 }

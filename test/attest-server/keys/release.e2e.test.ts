@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
@@ -392,18 +393,37 @@ describe('the key of a disk', () => {
 
   describe('whose volume is formatted', () => {
     /** As a node makes it: key and passphrase do not matter here. */
-    async function header(uuid: string): Promise<Buffer> {
-      const file = join(folder, `${uuid}.img`);
+    async function header(uuid: string, keyslots = 2): Promise<Buffer> {
+      const [file, key] = [join(folder, `${uuid}.img`), randomBytes(32)];
       writeFileSync(file, '');
       truncateSync(file, 32 * 1024 * 1024);
       await run(
         'cryptsetup',
         [
           ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
-          ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
+          ...[
+            '--pbkdf-force-iterations',
+            '1000',
+            '--luks2-keyslots-size',
+            '1m',
+            '--key-size',
+            '512',
+            '--key-file',
+            '-',
+            file,
+          ],
         ],
-        { input: randomBytes(32), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+        { input: key, timeoutMs: 20_000, maxOutputBytes: 65_536 },
       );
+      for (let slot = 1; slot < keyslots; slot++)
+        await run(
+          'cryptsetup',
+          [
+            ...['luksAddKey', '--batch-mode', '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'],
+            ...['--key-file', '-', '--keyfile-size', `${key.length}`, file, '-'],
+          ],
+          { input: Buffer.concat([key, randomBytes(32)]), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+        );
       return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
     }
 
@@ -459,8 +479,19 @@ describe('the key of a disk', () => {
       const [entry] = await entries('volume.format');
       assert.deepEqual([entry?.subject, entry?.detail.header], ['node-3', digest]);
 
+      const captured = () =>
+        entries('reference.capture').then((all) => all.filter(({ actor }) => actor === 'server'));
+      assert.deepEqual(await captured(), []);
       const release = await ask({ node: 'node-3', resetCount: 8 });
       assert(typeof release !== 'string');
+      // From the first answer on that shows the volume open.
+      const [capture] = await captured();
+      assert.deepEqual([capture?.subject, capture?.detail.volume], [`disk-${uuid}`, uuid]);
+      const reference = referenceSchema.parse(await world.call('GET', `/v1/references/disk-${uuid}`));
+      assert.deepEqual(
+        [reference.state, reference.captured?.node, reference.disk?.volumes[0]?.uuid],
+        ['active', 'node-3', uuid],
+      );
       assert.deepEqual(release.expectedHeaders, [digest]);
       const again = await unlocking('node-3');
       await answer(again, { node: 'node-3', resetCount: 8 });
@@ -485,7 +516,7 @@ describe('the key of a disk', () => {
       assert.equal(await codeFor(10, 'ab'.repeat(32)), 'luks_header_changed');
     });
 
-    it('takes no header of a lease that is another node’s, nor what is no header', async () => {
+    it('takes no header of a lease that is another node’s, nor what is no header, or one with other keyslots', async () => {
       const peer = await unlocking('node-2');
       await answer(peer, { node: 'node-2' });
       await peer.verdict();
@@ -495,6 +526,10 @@ describe('the key of a disk', () => {
       assert.equal(await peer.refusal(), 'key_subject_mismatch');
       const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
       assert.deepEqual(none.answers, ['malformed']);
+      // Attack: whoever formats the disk has a keyslot of their own vouched for (row 411).
+      const three = await header(release.volume, 3);
+      const odd = await formatting('node-4', (lease) => [headerFrame(lease, three)]);
+      assert.deepEqual(odd.answers, ['malformed']);
     });
   });
 });
