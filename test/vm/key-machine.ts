@@ -32,7 +32,7 @@ export const keySocket = '/run/cryptsetup-keys.d/docker.key';
 const bounds = { timeoutMs: 120_000, maxOutputBytes: 65_536 };
 const packages = [
   ...['systemd-cryptsetup', 'cryptsetup-bin', 'dmsetup', 'e2fsprogs', 'fdisk', 'tpm2-tools'],
-  ...['libatomic1', 'libstdc++6'],
+  ...['libatomic1', 'libstdc++6', 'openssl'],
 ];
 
 /** Where npm installs for all users. */
@@ -48,7 +48,7 @@ cp -r /mnt/package ${modules}/Assay
 mkdir -p $(dirname ${guestNode})
 cp /mnt/node ${guestNode}
 chmod -R go+rX ${modules}
-ln -s ../lib/node_modules/Assay/bin/assay-agent /usr/local/bin/assay-agent
+cp -rs ${modules}/Assay/bin /usr/local/
 umount /mnt
 cat >/etc/systemd/system/docker.socket <<'END'
 [Socket]

@@ -252,6 +252,7 @@ END
 dd if=${volumeDevice} of=/root/header bs=1M count=16 status=none
 truncate -s 64M /root/other
 echo other | cryptsetup luksFormat -q --type luks2 --uuid ${uuid} --cipher cipher_null-ecb --key-size 256 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /root/other
+${swap}
 sync`);
     await machine.guest.shell(
       `dd if=/root/other of=${volumeDevice} bs=1M count=16 conv=notrunc,fsync status=none`,
@@ -263,7 +264,50 @@ sync`);
     await machine.shown(/the device has another header than the one that is known/);
     await machine.shown(/enter passphrase for disk docker/);
   });
+
+  it('is asked for once more after a try that was killed before the key was used (row 87)', async () => {
+    const stuck = `/run/assay-unlock/${uuid}.opened.json.new`;
+    const released = (await volume())?.releasedAt ?? 0;
+    await machine.guest.shell(`set -e
+dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none
+mkfifo ${stuck}
+chown assay-unlock:assay-unlock ${stuck}
+systemctl restart --no-block systemd-cryptsetup@docker`);
+    await world.until(async () => ((await volume())?.releasedAt ?? 0) > released, 300_000);
+    await machine.until(
+      'grep -q wait_for_partner /proc/$(systemctl show -P MainPID assay-unlock@docker)/task/*/wchan',
+    );
+    await machine.guest.shell(`systemctl kill -s KILL assay-unlock@docker; rm ${stuck}`);
+    assert.equal(await machine.states(), 'inactive\n'.repeat(4));
+    await machine.guest.shell('systemctl restart --no-block systemd-cryptsetup@docker');
+    await machine.shown(/worker-1 got the key of volume/);
+  });
+
+  it('is closed, and the boot capped, where its header is another one once it is open (row 426)', async () => {
+    await machine.until('systemctl is-failed --quiet assay-cap');
+    await machine.shown(/is not what it must be, and is closed: its header is another one/);
+    await machine.until('! systemctl list-jobs --no-legend | grep -qv assay-inspect');
+    assert.equal(await machine.guest.shell('ls /dev/mapper'), 'control\n');
+    assert.equal(await machine.states(), `failed\n${'inactive\n'.repeat(3)}`);
+    assert.equal(await readKey(), '0\n');
+    await isLogged('lease_consumed');
+  });
 });
+
+/** Changes the header once the volume is open, before the cap is made. */
+const swap = `cat >/etc/systemd/system/swap-header.service <<'END'
+[Unit]
+DefaultDependencies=no
+After=systemd-cryptsetup@docker.service
+Before=assay-cap.service
+[Service]
+Type=oneshot
+ExecStart=cryptsetup config --label other ${volumeDevice}
+[Install]
+WantedBy=assay-cap.service
+END
+systemctl daemon-reload
+systemctl enable swap-header`;
 
 const dataSeen = `./file f 644 0:0 2 
 ./overlay2 d 2710 1234:5678 2 
