@@ -25,6 +25,7 @@ export async function refusedKeys(
 }
 
 /** Whether the node has not booted since: of a later boot that did not ask nothing is known. */
-export function isOfLatestBoot({ resetCount }: RefusedBoot, status: NodeStatus | null): boolean {
-  return (status?.resetCount ?? resetCount) === resetCount;
+export function isOfLatestBoot({ resetCount, at }: RefusedBoot, status: NodeStatus | null): boolean {
+  // A TPM that was cleared counts from 0 again, and its boots are not taken for later ones.
+  return (status?.resetCount ?? resetCount) === resetCount || (status?.bootSeenAt ?? Infinity) <= at;
 }
