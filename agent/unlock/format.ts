@@ -11,7 +11,7 @@ import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
-import { headerOn } from './header.ts';
+import { headerOn, isGone } from './header.ts';
 import { LeaseConversation, type LeaseParts, type ReleasedKey } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
@@ -68,8 +68,7 @@ export async function formatVolume(
     if (headerDigest === undefined) throw fault('cryptsetup made no header that can be read');
     await conversation.keepHeader(leaseId, header);
     print('assay-format: the server has the header and the recovery passphrase: writing to the disk\n');
-    await disk.write(header, 0, header.length, 0);
-    await disk.sync();
+    await writeHeader(disk, device, header);
     if ((await headerOn(disk.fd))?.digest !== headerDigest)
       throw fault(`${device} does not give back what was written to it`);
     await testOpen(device, answer, signal);
@@ -127,7 +126,9 @@ async function checkBlank(disk: FileHandle, device: string, volume: string, byte
   const places = Array.from({ length: sampled }, (_, index) => Math.floor((last * index) / (sampled - 1)));
   const piece = Buffer.alloc(pieceBytes);
   for (const place of places) {
-    const { bytesRead } = await disk.read(piece, 0, piece.length, place);
+    const { bytesRead } = await disk.read(piece, 0, piece.length, place).catch((cause: unknown) => {
+      throw fault(`${device} ${isGone('read', cause)}`, cause);
+    });
     if (piece.subarray(0, bytesRead).some((byte) => byte !== 0))
       throw fault(
         `${device} is not blank: there are data near byte ${place}. Nothing was written. If they may be lost: blkdiscard --zeroout ${device}`,
@@ -177,6 +178,18 @@ async function makeHeader(
     return header;
   } finally {
     memory.remove();
+  }
+}
+
+/** @throws AgentError where the device fails: the server expects no header of it yet */
+async function writeHeader(disk: FileHandle, device: string, header: Buffer): Promise<void> {
+  try {
+    for (let at = 0; at < header.length; )
+      at += (await disk.write(header, at, header.length - at, at)).bytesWritten;
+    await disk.sync();
+  } catch (cause) {
+    const again = 'The volume is not formatted: once the device is there, type the same again';
+    throw fault(`${device} ${isGone('written', cause)}. ${again}`, cause);
   }
 }
 

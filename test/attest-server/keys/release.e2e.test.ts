@@ -33,6 +33,8 @@ interface Asking {
   readonly node?: string;
   readonly bootLog?: Buffer;
   readonly resetCount?: number;
+  /** Of the TPM, in milliseconds; default: another one in each boot. */
+  readonly clock?: bigint;
   /** PCR 15 in place of what the log says. */
   readonly pcr15?: Buffer;
   readonly volume?: string;
@@ -121,6 +123,7 @@ describe('the key of a disk', () => {
   const nodeShown = z.object({ state: z.string(), expiresAt: z.string() });
   async function answer(peer: UnlockPeer, asking: Asking, keyRequest?: Buffer): Promise<void> {
     const { node = 'node-1', bootLog = good, resetCount = 7, pcr15 } = asking;
+    const { clock = BigInt(resetCount * 100_000) } = asking;
     const tpm = tpmOf(node);
     const challenge = await peer.challenge();
     if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
@@ -128,8 +131,7 @@ describe('the key of a disk', () => {
     pcr15?.copy(sha256, capPcr * 32);
     const bootId = `6f9619ff-8b86-4011-b42d-${String(resetCount).padStart(12, '0')}`;
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId, keyRequest };
-    const quote = (data: Buffer) =>
-      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 100_000) });
+    const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock });
     peer.send(
       tpm.evidence(
         challenge,
@@ -233,6 +235,12 @@ describe('the key of a disk', () => {
     assert.equal(leases.size, 1);
     assert.equal(await ask(boot), 'lease_exhausted');
     assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
+  });
+
+  it('goes to a boot whose clock starts at 0, as of a TPM that lost power, for two minutes of that clock', async () => {
+    const release = await ask({ resetCount: 23, clock: 0n });
+    assert(typeof release !== 'string');
+    assert.deepEqual([release.resetCount, release.clockBefore], [23, 120_000n]);
   });
 
   it('goes five times and no more to ten connections of a node that ask at once (row 419)', async () => {
