@@ -24,6 +24,7 @@ import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { type SmallDisk, smallDisk } from '../small-disk.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 import { madeKeyRequest } from '../wire/made-keys.ts';
 
@@ -46,6 +47,8 @@ type UnlockPeer = Peer & { readonly hello: string };
 
 describe('the key of a disk', () => {
   let folder: string;
+  /** Of the server; null where this user may mount none. */
+  let disk: SmallDisk | null;
   let world: TestServer;
   let volumes: Volumes;
   let identity: string;
@@ -78,7 +81,8 @@ describe('the key of a disk', () => {
     ].join('');
     const policy = join(folder, 'policy.yaml');
     writeFileSync(policy, text);
-    world = await startTestServer({ policy, wrappingKeyFile });
+    disk = await smallDisk(64);
+    world = await startTestServer({ policy, wrappingKeyFile, ...(disk !== null && { within: disk.path }) });
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
     volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: 'own-1', now: () => Date.now() });
     for (const [node, tpm] of Object.entries(tpms)) {
@@ -92,6 +96,7 @@ describe('the key of a disk', () => {
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
+    await disk?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true });
   });
 
@@ -396,6 +401,29 @@ describe('the key of a disk', () => {
       refusedKeys.map(({ name }) => name),
       [null],
     );
+  });
+
+  it('goes to nobody while the disk of the server is full, is counted once there is room, and is told meanwhile (row 434)', async function () {
+    if (disk === null) this.skip();
+    const boot = { resetCount: 70 };
+    const told = async () => {
+      const counted = await Promise.all([entries('key.release'), entries('key.refuse')]);
+      return counted.map(({ length }) => length);
+    };
+    const refused = async () => nodeView.parse(await world.call('GET', '/v1/nodes/node-1')).refusedKeys;
+    const before = await told();
+    disk.fill();
+    await assert.rejects(ask(boot), /refused with server_fault before verdict/);
+    assert.deepEqual(await told(), before);
+    const [shown] = await refused();
+    assert.deepEqual([shown?.name, shown?.code], ['docker', 'server_fault']);
+    assert.match(shown?.text ?? '', /the disk of the server is full/);
+    assert.match(shown?.next ?? '', /^ {2}df -h /m);
+    disk.empty();
+    await world.until(async () => (await world.metric('assay_server_fault{cause="disk_full"}')) === 0);
+    assert.notEqual(typeof (await ask(boot)), 'string');
+    assert.equal((await entries('key.release')).at(-1)?.detail.deliveries, 1);
+    assert.deepEqual(await refused(), []);
   });
 
   describe('whose volume is formatted', () => {
