@@ -24,3 +24,12 @@ export async function headerOn(fd: number): Promise<ParsedHeader | null> {
 export function isGone(what: 'read' | 'written', cause: unknown): string {
   return `cannot be ${what} (${describeFault(cause).text}): it is gone or broken. The kernel says more: journalctl --dmesg`;
 }
+
+/**
+ * Whether a device begins as a LUKS2 header of this UUID does, whole or not. "LUKS2 On-Disk Format Specification" 1.1.3, section 2.1.
+ * @param sector its first 512 bytes
+ */
+export function beginsHeaderOf(sector: Buffer, uuid: string): boolean {
+  const magic = Buffer.from('LUKS\xba\xbe\0\x02', 'latin1');
+  return sector.indexOf(magic) === 0 && sector.indexOf(`${uuid}\0`, 168, 'latin1') === 168;
+}

@@ -90,8 +90,9 @@ describe('a volume whose key is leased, on a machine whose first process is syst
 
   async function prepareServer(): Promise<void> {
     const [settings = '', policy = ''] = setUpServer.yaml;
-    for (const line of [...setUpServer.typed('server$'), ...setUpServer.typed('you$')])
-      await typeHere(line, {});
+    // The server runs as whoever runs this test.
+    for (const line of [...setUpServer.typed('server#'), ...setUpServer.typed('you$')])
+      await typeHere(line.replace('chown assay:', 'chown $(id -un):'), {});
     const [recipient = ''] = /age1\w+/.exec(await readFile(join(dir, 'recovery.txt'), 'utf8')) ?? [];
     const file = join(dir, 'policy.yaml');
     await writeFile(

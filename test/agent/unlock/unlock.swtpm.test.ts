@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { formatVolume } from '../../../agent/unlock/format.ts';
 import { headerOn } from '../../../agent/unlock/header.ts';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
@@ -85,6 +87,44 @@ describe('a machine with an encrypted disk', function () {
     await using program = disk.unlock(uuid, { device });
     assert.equal((await program.read()).length, 0);
     assert.match((await program.ended).said, /is not formatted yet/);
+  });
+
+  it('is formatted though power was cut while an earlier attempt wrote its header, wherever that was', async () => {
+    const [whole, device] = [join(dir, 'whole'), join(dir, 'cut')];
+    const header = async (of: string) => {
+      await truncate(whole, 64 * 1024 * 1024);
+      await luksFormat(whole, '--uuid', of);
+      return (await readFile(whole)).subarray(0, 1024 * 1024);
+    };
+    await writeFile(whole, '');
+    const [own, foreign] = [await header(uuid), await header(randomUUID())];
+    const without = (begin: number, end: number) => Buffer.from(own).fill(0, begin, end);
+    for (const [begin, isOurs] of [
+      [own.subarray(0, 512), true],
+      [own.subarray(0, 20_000), true],
+      [own, true],
+      // Of what comes after the first sector, disks write any part first.
+      [without(512, 20_512), true],
+      [without(0, 512), false],
+      [foreign, false],
+      [foreign.subarray(0, 512), false],
+    ] as const) {
+      await writeFile(device, begin);
+      await truncate(device, 64 * 1024 * 1024);
+      const said: string[] = [];
+      const over = new AbortController();
+      const print = (line: string) => {
+        said.push(line);
+        over.abort();
+      };
+      const formatting = formatVolume({ ...disk.config, volume: uuid }, device, {
+        logger: pino({ level: 'silent' }),
+        signal: over.signal,
+        print,
+      });
+      await assert.rejects(formatting, isOurs ? /was aborted/ : /is not blank: .* Nothing was written/);
+      assert.equal(said.length, isOurs ? 1 : 0);
+    }
   });
 
   it('is formatted once, and the server has the header before', async () => {
@@ -168,25 +208,7 @@ describe('a machine with an encrypted disk', function () {
     await machine.powerCycle(log);
     const other = join(dir, 'other');
     await run('truncate', ['--size', '64M', other], { timeoutMs: 5_000, maxOutputBytes: 1024 });
-    await run(
-      'cryptsetup',
-      [
-        'luksFormat',
-        '--batch-mode',
-        '--pbkdf',
-        'pbkdf2',
-        '--pbkdf-force-iterations',
-        '1000',
-        '--key-file',
-        '-',
-        other,
-      ],
-      {
-        input: randomBytes(32),
-        timeoutMs: 60_000,
-        maxOutputBytes: 65_536,
-      },
-    );
+    await luksFormat(other);
     await using program = disk.unlock(uuid, { device: other });
     assert.equal((await program.read()).length, 0);
     const { code, said } = await program.ended;
@@ -265,3 +287,12 @@ describe('a machine with an encrypted disk', function () {
     assert.equal(await disk.opens(key), true, (await program.ended).said);
   });
 });
+
+async function luksFormat(device: string, ...options: readonly string[]): Promise<void> {
+  const quickly = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+  await run('cryptsetup', ['luksFormat', '--batch-mode', ...quickly, '--key-file', '-', ...options, device], {
+    input: randomBytes(32),
+    timeoutMs: 60_000,
+    maxOutputBytes: 65_536,
+  });
+}
