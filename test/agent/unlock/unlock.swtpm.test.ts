@@ -84,9 +84,6 @@ describe('a machine with an encrypted disk', function () {
       /cannot be written \(ENOSPC.*gone or broken.*journalctl --dmesg.*is not formatted: .*type the same again/,
     );
     assert.equal((await world.store.leases.volume(uuid))?.formattedAt, null);
-    await using program = disk.unlock(uuid, { device });
-    assert.equal((await program.read()).length, 0);
-    assert.match((await program.ended).said, /is not formatted yet/);
   });
 
   it('is formatted though power was cut while an earlier attempt wrote its header, wherever that was', async () => {
