@@ -141,9 +141,13 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
           text: 'this server holds no keys of disks: keys.wrappingKeyFile names no wrapping key',
         });
       const volume = await store.volume(uuid);
+      if (volume === null)
+        return refuse(question, uuid, {
+          code: 'key_subject_mismatch',
+          text: 'the server knows no volume of this UUID',
+        });
       const refusal = refusalOf(question, volume, await isExempt(node.name));
-      if (refusal !== null || volume === null)
-        return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      if (refusal !== null) return refuse(question, uuid, refusal);
       const boot = {
         ekDigest: node.ekDigest,
         volume: uuid,
@@ -218,6 +222,6 @@ function ended(code: LeaseEnd): KeyRefusal {
   const text =
     code === 'lease_consumed'
       ? 'this boot has said that its disks are open'
-      : `this boot has asked ${mostDeliveries} times`;
+      : `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`;
   return { code, text };
 }

@@ -20,12 +20,12 @@ const withholding: ReadonlySet<ReasonCode> = new Set(['kexec_detected', 'change_
  */
 export function refusalOf(
   { node, verdict, group, proven, wasCapped, address }: KeyQuestion,
-  volume: StoredVolume | null,
+  volume: StoredVolume,
   isExempt: boolean,
 ): KeyRefusal | null {
   const { keys } = group;
   const withheld = (text: string): KeyRefusal => ({ code: 'key_withheld', text });
-  if (volume === null || volume.node !== node.name || volume.ekDigest !== node.ekDigest)
+  if (volume.node !== node.name || volume.ekDigest !== node.ekDigest)
     return { code: 'key_subject_mismatch', text: 'the volume is not one of this node, or not of this TPM' };
   if (keys === undefined) return withheld(`the policy has no keys for group ${group.name}`);
   if (verdict.trial === true) return withheld('the server is on trial: the TPM may be a program');
@@ -39,7 +39,9 @@ export function refusalOf(
   const open = roles.unlock.proves.filter((aspect) => verdict.aspects[aspect]?.status !== 'affirming');
   if (open.length > 0) {
     const why = verdict.reasons.find(({ aspect, severity }) => open.includes(aspect) && severity === 'fail');
-    return withheld(`${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.text}`}`);
+    return withheld(
+      `${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.code}: ${why.text}`}`,
+    );
   }
   if (!keys.allowUnmeasuredRoot && !isRootMeasured(linesOf(proven), group.rules.boot.cmdline.allow))
     return {

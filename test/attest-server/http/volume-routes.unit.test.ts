@@ -151,8 +151,14 @@ describe('the API of volumes', () => {
     const [listed] = await list();
     const at = new Date(refused.at).toISOString();
     assert.deepEqual(listed?.refused, { code: 'root_unmeasured', text: 'as it is', at });
-    const status = statusOf(docker.node, verdictOf(), { resetCount: 8 });
-    world.nodes.set(docker.node, { enrolled, status });
+    const proves = (resetCount: number, bootSeenAt: number) => {
+      const status = statusOf(docker.node, verdictOf(), { resetCount, bootSeenAt });
+      world.nodes.set(docker.node, { enrolled, status });
+    };
+    // Its TPM was cleared, and that is held against it: no boot of it is taken for a later one.
+    proves(8, refused.at - 1);
+    assert.equal((await shown()).length, 2);
+    proves(8, refused.at + 1);
     assert.deepEqual([await shown(), (await list())[0]?.refused], [[], null]);
   });
 
