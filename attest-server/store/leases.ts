@@ -69,6 +69,19 @@ export function leaseStore(
       .returning(['lease_id', 'deliveries'])
       .executeTakeFirst();
     if (row !== undefined) {
+      await transaction
+        .deleteFrom('leases')
+        .where('ek_digest', '=', ekDigest)
+        .where('volume', '=', volume)
+        .where('reset_count', 'not in', ({ selectFrom }) =>
+          selectFrom('leases')
+            .select('reset_count')
+            .where('ek_digest', '=', ekDigest)
+            .where('volume', '=', volume)
+            .orderBy('reset_count', 'desc')
+            .limit(keptBoots),
+        )
+        .execute();
       const isNewAddress = address !== null && (await isNew(transaction, { ekDigest, address, at }));
       const delivered = { leaseId: row.lease_id, deliveries: row.deliveries, isNewAddress };
       await transaction
@@ -138,7 +151,8 @@ export function leaseStore(
           .where('uuid', '=', uuid)
           .executeTakeFirstOrThrow();
         if (numDeletedRows === 0n) return false;
-        await transaction.deleteFrom('key_refusals').where('volume', '=', uuid).execute();
+        for (const table of ['key_refusals', 'leases'] as const)
+          await transaction.deleteFrom(table).where('volume', '=', uuid).execute();
         await append(transaction, event);
         return true;
       }),
@@ -312,6 +326,11 @@ export function leaseStore(
   };
 }
 
+/** Boots of a volume that are shown: an earlier one never comes again, as its TPM counts up, and gets no key of it. */
+const keptBoots = 16;
+/** Of one TPM, the latest. Attack: a node that asks from ever other addresses fills the disk. One that is forgotten is new again. */
+const keptAddresses = 64;
+
 /** All but the escrow: a header has a megabyte. */
 const shownColumns = [
   'volumes.uuid',
@@ -380,14 +399,22 @@ async function isNew(
     .selectFrom('key_addresses')
     .select('address')
     .where('ek_digest', '=', ekDigest)
-    .limit(1)
-    .executeTakeFirst();
-  const { numInsertedOrUpdatedRows } = await transaction
+    .orderBy('at', 'desc')
+    .execute();
+  await transaction
     .insertInto('key_addresses')
     .values({ ek_digest: ekDigest, address, at })
-    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doNothing())
-    .executeTakeFirstOrThrow();
-  return before !== undefined && numInsertedOrUpdatedRows === 1n;
+    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doUpdateSet({ at }))
+    .execute();
+  const known = before.map((one) => one.address);
+  if (known.includes(address)) return false;
+  for (const forgotten of known.slice(keptAddresses - 1))
+    await transaction
+      .deleteFrom('key_addresses')
+      .where('ek_digest', '=', ekDigest)
+      .where('address', '=', forgotten)
+      .execute();
+  return known.length > 0;
 }
 
 function refusedOf(row: Tables['key_refusals']): RefusedBoot {

@@ -229,6 +229,36 @@ describe('the store of disk keys', () => {
     assert.equal(await enrol(), false);
   });
 
+  it('keeps 16 boots of a volume and 64 addresses of a TPM, however often it boots, and from wherever', async () => {
+    const rows = (table: 'leases' | 'key_addresses') => {
+      using file = new DatabaseSync(join(folder, 'state', 'assay.db'), { readOnly: true });
+      return file.prepare(`select count(*) as rows from ${table}`).get()?.rows;
+    };
+    for (let boot = 0; boot < 100; boot++)
+      assert.notEqual(
+        typeof (await deliver({
+          resetCount: boot,
+          leaseId: lease(boot),
+          at: 2000 + boot,
+          address: `10.0.0.${boot}`,
+        })),
+        'string',
+      );
+    assert.deepEqual([rows('leases'), rows('key_addresses')], [16, 64]);
+    const last = { resetCount: 99, at: 3000 };
+    const isNew = async (address: string) => {
+      const given = await deliver({ ...last, address });
+      return typeof given === 'string' ? given : given.isNewAddress;
+    };
+    assert.deepEqual(
+      [await isNew('10.0.0.99'), await isNew('10.0.0.36'), await isNew('10.0.0.35')],
+      [false, false, true],
+    );
+    assert.equal((await store.leases.volume(uuid))?.releasedAt, 3000);
+    await store.leases.remove(uuid, madeEvent('volume.remove', owner.name));
+    assert.equal(rows('leases'), 0);
+  });
+
   it('finds the volume of a lease for the TPM that has it, and for no other', async () => {
     const given = await deliver();
     assert(typeof given !== 'string');
