@@ -114,6 +114,13 @@ export function leaseStore(
     add: (volume, event) =>
       db.transaction().execute(async (transaction) => {
         const { key, recovery } = volume;
+        const { count } = await transaction
+          .selectFrom('volumes')
+          .select(({ fn }) => fn.countAll<number>().as('count'))
+          .where('ek_digest', '=', volume.ekDigest)
+          .where('path', '=', volume.path)
+          .executeTakeFirstOrThrow();
+        if (count > 0) return false;
         try {
           await transaction
             .insertInto('volumes')
@@ -164,7 +171,7 @@ export function leaseStore(
         .where('uuid', '=', uuid)
         .executeTakeFirst();
       if (row === undefined) return null;
-      if (event !== null) await db.transaction().execute((transaction) => append(transaction, event));
+      await db.transaction().execute((transaction) => append(transaction, event));
       const { recovery_escrow: recovery, header_escrow: header } = row;
       return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
     },
