@@ -355,7 +355,11 @@ const shownColumns = [
   'volumes.formatted_at',
 ] as const;
 
-type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow' | 'reference'> & {
+type ShownColumn<Qualified> = Qualified extends `volumes.${infer Column extends keyof VolumeRow}`
+  ? Column
+  : never;
+
+type FoundVolume = Pick<Selectable<VolumeRow>, ShownColumn<(typeof shownColumns)[number]>> & {
   readonly is_to_enrol: SqlBool;
   readonly released_at: number | null;
   readonly capped_at: number | null;
