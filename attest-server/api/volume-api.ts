@@ -59,6 +59,8 @@ export const volumeView = z.object({
   releasedAt: moment,
   /** When its node last said that it is open, and that its boot is capped. */
   unlockedAt: moment,
+  /** By whom and why its key is given to nobody; null: it is not taken away. */
+  revoked: z.object({ at: z.iso.datetime(), by: z.string(), because: z.string() }).nullable().default(null),
   /** Null: its node has a key, or did not ask in this boot. */
   refused: keyRefusal.nullable().default(null),
 });
@@ -72,6 +74,8 @@ export const volumeMade = volumeView.extend({
   /** The steps on the node; a line that begins with two blanks is typed there, or written into the named file. */
   next: z.string(),
 });
+
+export const volumeChange = z.strictObject({ reason: z.string().min(1).max(512) });
 
 export const volumeRemoved = z.object({ removed: z.string() });
 

@@ -6,6 +6,7 @@ import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
 import { isOfLatestBoot } from './refused-keys.ts';
+import type { ApiRole } from './roles.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { setUpVolume, shownVolume } from './volume-view.ts';
 
@@ -67,6 +68,8 @@ export const volumeRoutes: readonly Route[] = [
       };
     },
   }),
+  changeRoute('revoke', 'operator', 'Give the key of a volume to nobody from now on'),
+  changeRoute('restore', 'admin', 'Give a key that was revoked to its node again'),
   route('DELETE', '/v1/volumes/{uuid}', 'admin', {
     operation: 'removeVolume',
     summary: 'Destroy the key of a volume, with what is kept to recover it',
@@ -91,6 +94,25 @@ export const volumeRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: string): Route {
+  return route('POST', `/v1/volumes/{uuid}/${action}`, role, {
+    operation: `${action}Volume`,
+    summary,
+    body: api.volumeChange,
+    answer: api.volumeView,
+    problems: [404, 409],
+    async handle({ volumes, store }, { message, path: { uuid = '' }, caller }) {
+      const { reason } = await readBody(message, api.volumeChange, bodyBytes);
+      const isChanged = await volumes.revoke(uuid, action === 'revoke', reason, actorOf(caller));
+      const volume = (await volumes.list()).find((one) => one.uuid === uuid);
+      if (isChanged === null || volume === undefined) throw noSuchVolume();
+      if (!isChanged)
+        throw new HttpProblem(409, `the key of this volume is ${action === 'revoke' ? '' : 'not '}revoked`);
+      return ok(shownVolume(volume, (await store.node(volume.node))?.ekDigest ?? null));
+    },
+  });
+}
 
 function noSuchVolume(): HttpProblem {
   return new HttpProblem(404, 'there is no such volume', { next: 'See which there are:\n  assay disk list' });

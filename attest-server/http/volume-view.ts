@@ -24,6 +24,7 @@ export function shownVolume(
     formattedAt: momentOf(volume.formattedAt),
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
+    revoked: volume.revoked && { ...volume.revoked, at: new Date(volume.revoked.at).toISOString() },
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }

@@ -14,10 +14,10 @@ import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts
 import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
 import type {
+  Delivered,
   KeyDecision,
   KeyHolder,
   KeyQuestion,
-  LeaseEnd,
   LeaseStore,
   StoredVolume,
   WrappingKeys,
@@ -218,10 +218,12 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   };
 }
 
-function ended(code: LeaseEnd): KeyRefusal {
-  const text =
-    code === 'lease_consumed'
-      ? 'this boot has said that its disks are open'
-      : `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`;
-  return { code, text };
+const endings: Readonly<Record<Extract<Delivered, string>, string>> = {
+  lease_consumed: 'this boot has said that its disks are open',
+  lease_exhausted: `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`,
+  key_withheld: 'the volume was removed, or its key revoked, while it was asked for',
+};
+
+function ended(code: keyof typeof endings): KeyRefusal {
+  return { code, text: endings[code] };
 }

@@ -58,6 +58,8 @@ export interface Volume {
   readonly formattedAt: number | null;
   readonly createdAt: number;
   readonly createdBy: string;
+  /** By whom and why its key is given to nobody; null: it is not taken away. */
+  readonly revoked: { readonly at: number; readonly by: string; readonly because: string } | null;
   /** When its key was last given out, and when that was last said to be done with; null: never. */
   readonly releasedAt: number | null;
   readonly cappedAt: number | null;
@@ -119,7 +121,9 @@ export type Delivered =
       /** This TPM had keys before, and none of those that are known went to this address. */
       readonly isNewAddress: boolean;
     }
-  | LeaseEnd;
+  | LeaseEnd
+  /** Meanwhile the volume was removed, or its key revoked. */
+  | 'key_withheld';
 
 /** Its disks are open, or it had all deliveries. */
 export type LeaseEnd = 'lease_consumed' | 'lease_exhausted';
@@ -146,6 +150,8 @@ export interface LeaseStore {
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
   remove(uuid: string, audit: AuditEvent): Promise<boolean>;
+  /** From the next delivery on. False, with nothing written, if there is no such volume, or it is so already. */
+  revoke(uuid: string, revoked: Volume['revoked'], audit: AuditEvent): Promise<boolean>;
   /** Null, with nothing written, if there is no such volume. */
   escrow(uuid: string, audit: AuditEvent): Promise<Escrow | null>;
   /** Why this boot may have no more deliveries; null if it may. */

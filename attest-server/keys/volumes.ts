@@ -123,10 +123,30 @@ export class Volumes {
         },
       );
       if (!isNew) return null;
-      return { ...volume, headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
+      const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null };
+      return { ...volume, headerDigest: null, ...never };
     } finally {
       for (const secret of [key, passphrase]) secret.fill(0);
     }
+  }
+
+  /**
+   * Gives the key to nobody from now on, or to its node again.
+   * @returns null if there is no such volume; whether this changed anything
+   */
+  async revoke(uuid: string, isRevoked: boolean, because: string, by: string): Promise<boolean | null> {
+    const { store, now } = this.#parts;
+    const volume = await store.volume(uuid);
+    if (volume === null) return null;
+    const at = now();
+    return store.revoke(uuid, isRevoked ? { at, by, because } : null, {
+      at,
+      actor: by,
+      action: isRevoked ? 'volume.revoke' : 'volume.restore',
+      subject: volume.node,
+      code: null,
+      detail: { volume: uuid, name: volume.name, reason: because },
+    });
   }
 
   /** Destroys the key and its escrow; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */

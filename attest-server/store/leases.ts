@@ -48,6 +48,14 @@ export function leaseStore(
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
+    const given = await transaction
+      .selectFrom('volumes')
+      .select('uuid')
+      .where('uuid', '=', volume)
+      .where('ek_digest', '=', ekDigest)
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst();
+    if (given === undefined) return 'key_withheld';
     // A person approved a TPM again whose counters went back: its boots have numbers of earlier ones now.
     await transaction
       .deleteFrom('leases')
@@ -162,6 +170,22 @@ export function leaseStore(
           await transaction.deleteFrom(table).where('volume', '=', uuid).execute();
         await append(transaction, event);
         return true;
+      }),
+
+    revoke: (uuid, revoked, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set({
+            revoked_at: revoked?.at ?? null,
+            revoked_by: revoked?.by ?? null,
+            revoked_because: revoked?.because ?? null,
+          })
+          .where('uuid', '=', uuid)
+          .where('revoked_at', revoked === null ? 'is not' : 'is', null)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows > 0n) await append(transaction, event);
+        return numUpdatedRows > 0n;
       }),
 
     async escrow(uuid, event) {
@@ -353,6 +377,9 @@ const shownColumns = [
   'volumes.created_at',
   'volumes.created_by',
   'volumes.formatted_at',
+  'volumes.revoked_at',
+  'volumes.revoked_by',
+  'volumes.revoked_because',
 ] as const;
 
 type ShownColumn<Qualified> = Qualified extends `volumes.${infer Column extends keyof VolumeRow}`
@@ -370,6 +397,7 @@ function isLease(boot: Pick<Tables['leases'], 'ek_digest' | 'volume' | 'reset_co
 }
 
 function shownOf(row: FoundVolume): Volume {
+  const { revoked_at: revokedAt, revoked_by: by, revoked_because: because } = row;
   return {
     node: row.node,
     ekDigest: row.ek_digest,
@@ -380,6 +408,7 @@ function shownOf(row: FoundVolume): Volume {
     formattedAt: row.formatted_at,
     createdAt: row.created_at,
     createdBy: row.created_by,
+    revoked: revokedAt === null ? null : { at: revokedAt, by: by ?? '', because: because ?? '' },
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
   };

@@ -81,6 +81,31 @@ export async function listVolumes(
   });
 }
 
+export interface RevokeOptions extends Consent {
+  readonly reason: string;
+}
+
+/** `disk revoke NODE VOLUME`, and `disk restore`. */
+export async function revokeVolume(
+  { io, server }: CliContext,
+  action: 'revoke' | 'restore',
+  node: string,
+  volume: string,
+  { reason, ...consent }: RevokeOptions,
+): Promise<void> {
+  const ask = questions(io, consent);
+  const client = await server();
+  const found = await findVolume(client, node, volume);
+  const text = action === 'revoke' ? revocationText(found, io.now()) : restorationText(found, io.now());
+  if (consent.dryRun === true) return io.out(text);
+  io.err(text);
+  await ask(
+    action === 'revoke' ? `Revoke the key of ${named(found)}?` : `Restore the key of ${named(found)}?`,
+  );
+  await client.post(`/v1/volumes/${encodeURIComponent(found.uuid)}/${action}`, { reason }, volumeView);
+  io.out(`the key of ${named(found)} is ${action === 'revoke' ? 'revoked' : 'given to its node again'}\n`);
+}
+
 /** `disk remove NODE VOLUME`. */
 export async function removeVolume(
   { io, server }: CliContext,
@@ -161,9 +186,29 @@ async function findVolume(client: Client, node: string, volume: string): Promise
   return found;
 }
 
-function stateOf({ enrolled, formattedAt }: VolumeView): string {
+function stateOf({ enrolled, formattedAt, revoked }: VolumeView): string {
+  if (revoked !== null) return 'revoked';
   if (enrolled) return formattedAt === null ? 'to be formatted' : 'formatted';
   return formattedAt === null ? 'of another TPM' : 'formatted, of another TPM';
+}
+
+function revocationText(volume: VolumeView, now: number): string {
+  const { node, path, unlockedAt } = volume;
+  const since =
+    unlockedAt === null ? 'it was never said to be open' : `it was last opened ${relative(unlockedAt, now)}`;
+  return [
+    `from its next boot on ${printable(node)} gets no key for ${named(volume)} (${printable(path)}): its console asks for the recovery passphrase, and its runtime does not start without it`,
+    `what is open stays open until that boot (${since}), and whoever is root there may have the key of its data`,
+  ]
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+function restorationText(volume: VolumeView, now: number): string {
+  const { revoked } = volume;
+  if (revoked === null) return `the key of ${named(volume)} is not revoked\n`;
+  const { at, by, because } = revoked;
+  return `the key of ${named(volume)} was revoked ${relative(at, now)} by ${printable(by)}: ${printable(because)}\n`;
 }
 
 function removalText(volume: VolumeView, now: number): string {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { DiskListOptions, EscrowOptions, InitOptions } from '../commands/disk.ts';
+import type { DiskListOptions, EscrowOptions, InitOptions, RevokeOptions } from '../commands/disk.ts';
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { RecoverOptions } from '../offline/recover/command.ts';
@@ -45,6 +45,23 @@ export function addDisks(program: Command, context: CliContext): void {
   ).action(async (node: string, volume: string, consent: Consent) =>
     (await import('../commands/disk.ts')).removeVolume(context, node, volume, consent),
   );
+  for (const [action, description] of [
+    [
+      'revoke',
+      'give the key of a volume to nobody from now on, and keep it; says what its node loses, and asks first',
+    ],
+    ['restore', 'give a key that was revoked to its node again; says who revoked it and why, and asks first'],
+  ] as const)
+    consentOptions(
+      disks
+        .command(action)
+        .description(description)
+        .addArgument(nodeArgument())
+        .argument('<volume>', 'its name, or its LUKS UUID')
+        .requiredOption('--reason <text>', 'the reason, for the audit log'),
+    ).action(async (node: string, volume: string, options: RevokeOptions) =>
+      (await import('../commands/disk.ts')).revokeVolume(context, action, node, volume, options),
+    );
   disks
     .command('escrow')
     .summary('write the recovery passphrase of a volume, encrypted')

@@ -178,6 +178,28 @@ describe('assay disk', () => {
     });
   });
 
+  describe('revoke', () => {
+    const revoke = 'disk revoke node-1 docker --reason stolen';
+
+    it('says what the node loses and asks, shows it, and is taken back', async () => {
+      await assay(init);
+      const { code, err } = await assay(revoke, 'n');
+      assert.equal(code, 1);
+      assert.match(err, /from its next boot on node-1 gets no key[\s\S]*recovery passphrase/);
+      assert.match((await assay(`${revoke} --dry-run`)).out, /stays open until that boot/);
+      assert.equal((await made.volumes.list())[0]?.revoked, null);
+      assert.equal((await assay(revoke, 'y')).code, 0);
+      assert.match((await assay('disk list')).out, /docker +\/var\/lib\/docker +revoked/);
+      const again = await assay(revoke, 'y');
+      assert.equal(again.code, 1);
+      assert.match(again.err, /the key of this volume is revoked/);
+      const restore = 'disk restore node-1 docker --reason found';
+      assert.match((await assay(restore, 'n')).err, /revoked .* by token:admin: stolen/);
+      assert.equal((await assay(restore, 'y')).code, 0);
+      assert.doesNotMatch((await assay('disk list')).out, /revoked/);
+    });
+  });
+
   describe('beside enrol revoke', () => {
     const revoke = 'enrol revoke node-1 --reason sold';
 

@@ -263,6 +263,7 @@ export function emptyWorld(): World {
       list: async () => [],
       add: async () => null,
       remove: async () => false,
+      revoke: async () => null,
       escrow: async () => null,
       refusals: async () => [],
     },

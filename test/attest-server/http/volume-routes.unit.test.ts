@@ -92,6 +92,31 @@ describe('the API of volumes', () => {
     ]);
   });
 
+  it('takes a key away, which an operator may, and gives it again, which an admin may', async () => {
+    const { uuid } = await createDocker();
+    const change = (action: string, token: string, of = uuid) =>
+      ask(server, `/v1/volumes/${of}/${action}`, { method: 'POST', token, body: '{"reason": "stolen"}' });
+    const revoked = await change('revoke', 'operator-token');
+    assert.equal(revoked.status, 200);
+    const shown = { at: new Date(now).toISOString(), by: 'token:operator', because: 'stolen' };
+    assert.deepEqual(volumeView.parse(JSON.parse(revoked.text)).revoked, shown);
+    assert.deepEqual((await list())[0]?.revoked, shown);
+    assert.equal((await change('revoke', 'operator-token')).status, 409);
+    assert.equal((await change('restore', 'operator-token')).status, 403);
+    assert.equal((await change('restore', 'admin-token')).status, 200);
+    assert.equal((await change('restore', 'admin-token')).status, 409);
+    assert.equal((await list())[0]?.revoked, null);
+    assert.equal((await change('revoke', 'operator-token', uuid.replace(/^./, 'x'))).status, 404);
+    assert.equal((await change('revoke', 'reader-token')).status, 403);
+    assert.deepEqual(
+      (await entries()).slice(1).map(({ action, detail: { reason } }) => [action, reason]),
+      [
+        ['volume.revoke', 'stolen'],
+        ['volume.restore', 'stolen'],
+      ],
+    );
+  });
+
   it('makes none for the node that the server runs on, nor a second one at a path (row 106)', async () => {
     const cycle = await create({ node: own });
     assert.deepEqual([cycle.status, problemIn(cycle).code], [409, 'key_cycle']);

@@ -329,6 +329,25 @@ describe('the key of a disk', () => {
     assert.deepEqual(await refused(), []);
   });
 
+  it('goes to nobody once it is revoked, however close that comes, until it is restored (row 430)', async () => {
+    const before = (await entries('key.release')).length;
+    const change = (action: string) =>
+      world.call('POST', `/v1/volumes/${named.get('node-1')}/${action}`, { reason: 'stolen' });
+    const boot = { resetCount: 52 };
+    const [answered] = await Promise.all([ask(boot), change('revoke')]);
+    assert.equal(await ask(boot), 'key_withheld');
+    const given = typeof answered === 'string' ? 0 : 1;
+    assert.equal((await entries('key.release')).length, before + given);
+    const revoked = await world.until(async () => (await entries('volume.revoke')).at(-1));
+    // What was given was given before.
+    const last = (await entries('key.release')).at(-1);
+    assert.ok(given === 0 || (last !== undefined && last.seq < revoked.seq));
+    const [refused] = nodeView.parse(await world.call('GET', '/v1/nodes/node-1')).refusedKeys;
+    assert.match(refused?.text ?? '', /revoked the key of this volume: stolen/);
+    await change('restore');
+    assert.notEqual(typeof (await ask(boot)), 'string');
+  });
+
   it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
     assert.equal(await ask({ node: 'stock-1' }), 'root_unmeasured');
   });

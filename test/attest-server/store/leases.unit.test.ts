@@ -63,7 +63,7 @@ describe('the store of disk keys', () => {
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.key, stored?.recovery], [volume.key, volume.recovery]);
     const { key, recovery, recoveryEscrow, ...shown } = volume;
-    const none = { headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
+    const none = { headerDigest: null, formattedAt: null, revoked: null, releasedAt: null, cappedAt: null };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
     assert.deepEqual(await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)), {
       recovery: recoveryEscrow,
@@ -127,6 +127,31 @@ describe('the store of disk keys', () => {
     assert(among < 10 * alone + 20, `${among} ms, and ${alone} ms before`);
   });
 
+  it('gives no key that was revoked, or removed, once that is said: however close they come (row 430)', async () => {
+    const revoked = { at: 3000, by: 'token:operator', because: 'stolen' };
+    const event = madeEvent('volume.revoke', owner.name);
+    const [first, isRevoked, second] = await Promise.all([
+      deliver(),
+      store.leases.revoke(uuid, revoked, event),
+      deliver({ resetCount: 8, leaseId: lease(2) }),
+    ]);
+    assert.ok(isRevoked);
+    assert.deepEqual((await store.leases.volume(uuid))?.revoked, revoked);
+    // Each came before or after it, and of what came after nothing was counted or written.
+    const given = [first, second].filter((one) => one !== 'key_withheld').length;
+    assert.equal((await actions()).filter((action) => action === 'key.release').length, given);
+    assert.equal(await deliver({ resetCount: 9, leaseId: lease(3) }), 'key_withheld');
+    assert.equal(await store.leases.revoke(uuid, revoked, event), false);
+    assert.ok(await store.leases.revoke(uuid, null, madeEvent('volume.restore', owner.name)));
+    assert.equal((await store.leases.volume(uuid))?.revoked, null);
+    assert.equal(typeof (await deliver({ resetCount: 9, leaseId: lease(3) })), 'object');
+    await store.leases.remove(uuid, madeEvent('volume.remove', owner.name));
+    assert.equal(await deliver({ resetCount: 10, leaseId: lease(4) }), 'key_withheld');
+    assert.equal(await store.leases.revoke(uuid, revoked, event), false);
+    const count = (action: string) => actions().then((all) => all.filter((one) => one === action).length);
+    assert.deepEqual([await count('volume.revoke'), await count('key.release')], [1, given + 1]);
+  });
+
   it('takes no second volume of the same name, of the same UUID, or at the same path', async () => {
     const event = madeEvent('volume.add', owner.name);
     const [another, elsewhere] = [uuid.replaceAll('1', '9'), { path: '/var/lib/kubelet' }];
@@ -172,14 +197,14 @@ describe('the store of disk keys', () => {
     assert.equal((await actions()).filter((action) => action === 'key.release').length, 1);
   });
 
-  it('counts the next boot, another volume and another TPM by themselves', async () => {
+  it('counts the next boot and another volume by themselves, and gives nothing to another TPM', async () => {
+    const other = uuid.replaceAll('1', '9');
+    const added = { ...volume, uuid: other, name: 'kubelet', path: '/var/lib/kubelet' };
+    assert.ok(await store.leases.add(added, madeEvent('volume.add', owner.name)));
     for (let index = 0; index < 5; index++) await deliver();
     assert.equal(await deliver(), 'lease_exhausted');
-    for (const change of [
-      { resetCount: 8 },
-      { volume: uuid.replaceAll('1', '9') },
-      { ekDigest: 'ab'.repeat(32) },
-    ])
+    assert.equal(await deliver({ ekDigest: 'ab'.repeat(32) }), 'key_withheld');
+    for (const change of [{ resetCount: 8 }, { volume: other }])
       assert.deepEqual(await deliver({ leaseId: lease(2 + Object.keys(change).join().length), ...change }), {
         leaseId: lease(2 + Object.keys(change).join().length),
         deliveries: 1,
