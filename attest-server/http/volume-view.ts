@@ -1,3 +1,4 @@
+import type { NextBootView } from '../api/node-api.ts';
 import type { VolumeView } from '../api/volume-api.ts';
 import type { RefusedBoot, Volume } from '../keys/ports.ts';
 
@@ -9,6 +10,7 @@ export function shownVolume(
   volume: Volume,
   ekDigest: string | null,
   refused: RefusedBoot | null = null,
+  nextBoot: NextBootView | null = null,
 ): VolumeView {
   const { node, name, path, uuid, headerDigest, createdBy } = volume;
   return {
@@ -24,6 +26,7 @@ export function shownVolume(
     formattedAt: momentOf(volume.formattedAt),
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
+    nextBoot: volume.ekDigest === ekDigest ? nextBoot : null,
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }
