@@ -217,7 +217,7 @@ const aspectRooms = aspects.map((name) => `${server}/policy/${name}`);
 
 /** Besides the list: who asks what boots alone have, and the pipeline, which knows the volumes of all nodes. */
 const importersOfAspects: readonly RegExp[] = [
-  /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/observation)\.ts -> \S+\/boot$/,
+  /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/(observation|simulation))\.ts -> \S+\/boot$/,
   /^attest-server\/references\/next-boots\.ts -> \S+\/boot$/,
   /^attest-server\/cli\/offline\/\S+ -> \S+\/boot$/,
   /^attest-server\/attest\/shared-volumes\.ts -> \S+\/disk$/,

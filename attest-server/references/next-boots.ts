@@ -4,12 +4,11 @@ import type { Reference } from '../formats/reference.ts';
 import {
   type BootForecast,
   forecastBoot,
+  installedIn,
   type KnownDigests,
   knownDigests,
 } from '../policy/boot/next-boot.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type InstalledPart, parseInstalled } from '../wire/installed.ts';
-import { Rejection } from '../wire/rejection.ts';
 import type { ReferenceStore } from './ports.ts';
 
 /** The forecast for one node. Nothing rests on it. */
@@ -111,27 +110,11 @@ export class NextBoots {
     node: Parameters<typeof forecastBoot>[2],
   ): Promise<NextBoot> {
     const { readPart, now } = this.#ports;
+    const { installed: digest } = parts;
     const installed = isSilent
       ? silentSince(verifiedAt)
-      : await readInstalled(parts.installed, (digest) => readPart(digest, name));
+      : installedIn(digest === undefined ? undefined : await readPart(digest, name));
     return { ...forecastBoot(installed, known, node, now()), hasLease: node.hasLease };
-  }
-}
-
-/** The part `installed` of a node, or why it is missing. */
-async function readInstalled(
-  digest: string | undefined,
-  read: (digest: string) => Promise<Buffer | null>,
-): Promise<InstalledPart | string> {
-  if (digest === undefined) return 'its agent says nothing of it, as those of 0.3.0 do: update it';
-  const bytes = await read(digest);
-  if (bytes === null)
-    return 'what it said is not kept, as after a backup was restored: its next answer brings it';
-  try {
-    return parseInstalled(bytes);
-  } catch (error) {
-    if (!(error instanceof Rejection)) throw error;
-    return `what it says cannot be read (${error.message}): update agent and server to one version`;
   }
 }
 

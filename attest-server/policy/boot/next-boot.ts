@@ -1,6 +1,12 @@
 import type { Reference } from '../../formats/reference.ts';
 import { type Advice, nodeWord, shellWord } from '../../wire/advice.ts';
-import type { InstalledFile, InstalledKind, InstalledPart } from '../../wire/installed.ts';
+import {
+  type InstalledFile,
+  type InstalledKind,
+  type InstalledPart,
+  parseInstalled,
+} from '../../wire/installed.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import { type JudgedStage, scopeOf } from './judged-stage.ts';
@@ -48,6 +54,22 @@ export function knownDigests(references: readonly Reference[]): KnownDigests {
         else if (its.at(-1) !== reference) its.push(reference);
       }
   return known;
+}
+
+/**
+ * The part `installed` of a node, or why it is missing.
+ * @param bytes undefined: the node sent none; null: they are not kept
+ */
+export function installedIn(bytes: Buffer | null | undefined): InstalledPart | string {
+  if (bytes === undefined) return 'its agent says nothing of it, as those of 0.3.0 do: update it';
+  if (bytes === null)
+    return 'what it said is not kept, as after a backup was restored: its next answer brings it';
+  try {
+    return parseInstalled(bytes);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return `what it says cannot be read (${error.message}): update agent and server to one version`;
+  }
 }
 
 /** @param installed what the node says; a text says why that is missing @param at milliseconds since the epoch */

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { runInspect } from '../../../agent/inspect/inspect.ts';
 import { type NodeView, nodeView } from '../../../attest-server/api/node-api.ts';
+import { referenceTrial } from '../../../attest-server/api/policy-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { headerBytes, madePe } from '../../../swtpm-fixtures/made-pe.ts';
 import { installedBoot } from '../../../swtpm-fixtures/updated-boot.ts';
@@ -79,6 +80,43 @@ describe('the forecast of a real agent', () => {
       /newest kernel \/boot\/vmlinuz-5.14.0-570.el9.x86_64 \(sha256:/,
     );
     assert.equal(nextBoot?.causes.length, 2);
+  });
+
+  it('is another one once its reference is in force, and a trial of retiring that tells whom it would lock out', async () => {
+    const component = (content: Buffer, stage: string) => ({
+      stage,
+      scope: 'group',
+      pcr: 9,
+      kind: 'file',
+      digests: { sha256: hash('sha256', content, 'hex') },
+      description: stage,
+    });
+    const [kernel, initrd] = Object.values(next.files).map((content, index) =>
+      component(content, index === 0 ? 'kernel' : 'initrd'),
+    );
+    const reference = {
+      version: 1,
+      name: 'kernel-570',
+      group: (await shown()).group,
+      state: 'staged',
+      expires: null,
+      pcrs: {},
+      components: [kernel, initrd],
+    };
+    await world.call('POST', '/v1/references/import', reference);
+    const [cause] = (await foretells('would_not')).nextBoot?.causes ?? [];
+    assert.match(cause?.next ?? '', /^ {2}assay reference approve kernel-570 /m);
+    await world.call('POST', '/v1/references/kernel-570/approve', { reason: 'update' });
+    await foretells('would');
+    const retired = async () =>
+      referenceTrial.parse(await world.call('POST', '/v1/references/kernel-570/retire/simulate', {}))
+        .items[0];
+    // An equal verdict is written within a second.
+    await world.until(async () => (await retired())?.after?.nextBoot === 'would_not', 10_000);
+    const trial = await retired();
+    assert.deepEqual([trial?.changed, trial?.before?.nextBoot], [false, 'would']);
+    await world.call('POST', '/v1/references/kernel-570/retire', { reason: 'not yet' });
+    assert.match((await foretells('would_not')).nextBoot?.causes[0]?.text ?? '', /which is retired/);
   });
 
   it('rests on nothing that is judged: a node that lies about its disk turns no verdict, and gains nothing at its boot (row 440)', async () => {
