@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nodeName } from '../wire/messages.ts';
 import { reasonCodeSchema } from '../wire/verdict.ts';
+import { nextBoot } from './node-api.ts';
 
 /** Encrypted volumes of nodes, whose keys the server holds (`/v1/volumes`), as the API takes and answers them. */
 const moment = z.iso.datetime().nullable();
@@ -63,6 +64,8 @@ export const volumeView = z.object({
   revoked: z.object({ at: z.iso.datetime(), by: z.string(), because: z.string() }).nullable().default(null),
   /** Null: its node has a key, or did not ask in this boot. */
   refused: keyRefusal.nullable().default(null),
+  /** Whether its node would get its key at the next boot, by the node's word; null: it is not a volume of the enrolled TPM. */
+  nextBoot: nextBoot.nullable().default(null),
 });
 export type VolumeView = z.infer<typeof volumeView>;
 

@@ -4,6 +4,7 @@ import * as api from '../api/volume-api.ts';
 import { nodeName } from '../wire/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
+import { shownNextBoot } from './node-view.ts';
 import { HttpProblem } from './problem.ts';
 import { isOfLatestBoot } from './refused-keys.ts';
 import type { ApiRole } from './roles.ts';
@@ -25,16 +26,22 @@ export const volumeRoutes: readonly Route[] = [
     summary: 'Encrypted volumes of nodes, without their keys, by node and name',
     query: volumesQuery,
     answer: listOf(api.volumeView),
-    async handle({ volumes, store }, { query: { node } }) {
+    async handle({ volumes, store, references }, { query: { node } }) {
       const found = (await volumes.list()).filter((volume) => node === undefined || volume.node === node);
       if (node !== undefined && found.length === 0) await findNode(store, node);
       const refused = await volumes.refusals();
+      const nextBoots = await references.nextBoots();
       const items = await Promise.all(
         found.map(async (volume) => {
           const { uuid, ekDigest, node: name } = volume;
           const its = refused.find((one) => one.volume === uuid && one.ekDigest === ekDigest);
           const isShown = its !== undefined && isOfLatestBoot(its, await store.status(name));
-          return shownVolume(volume, (await store.node(name))?.ekDigest ?? null, isShown ? its : null);
+          return shownVolume(
+            volume,
+            (await store.node(name))?.ekDigest ?? null,
+            isShown ? its : null,
+            shownNextBoot(nextBoots.get(name)),
+          );
         }),
       );
       return ok({ items, next: null });

@@ -1,3 +1,4 @@
+import type { NextBootView } from '../api/node-api.ts';
 import type { VolumeView } from '../api/volume-api.ts';
 import type { RefusedBoot, Volume } from '../keys/ports.ts';
 
@@ -9,6 +10,7 @@ export function shownVolume(
   volume: Volume,
   ekDigest: string | null,
   refused: RefusedBoot | null = null,
+  nextBoot: NextBootView | null = null,
 ): VolumeView {
   const { node, name, path, uuid, headerDigest, createdBy } = volume;
   return {
@@ -25,6 +27,7 @@ export function shownVolume(
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
     revoked: volume.revoked && { ...volume.revoked, at: new Date(volume.revoked.at).toISOString() },
+    nextBoot: volume.ekDigest === ekDigest ? nextBoot : null,
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }

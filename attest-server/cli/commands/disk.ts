@@ -47,10 +47,13 @@ export interface DiskListOptions {
   readonly utc?: boolean;
 }
 
-const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'] as const;
+const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED', 'NEXT BOOT'] as const;
 const wideColumns = ['REFUSED', 'UUID', 'EK', 'HEADER', 'BY', 'AGE'] as const;
 
-/** `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. */
+/**
+ * `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. NEXT BOOT: whether
+ * that would get it.
+ */
 export async function listVolumes(
   { io, server }: CliContext,
   node: string | undefined,
@@ -66,6 +69,7 @@ export async function listVolumes(
       isWide ? [...columns, ...wideColumns] : columns,
       items.map((item) => [
         ...[item.node, item.name, item.path, stateOf(item), time(item.releasedAt), time(item.unlockedAt)],
+        nextBootOf(item),
         ...(isWide
           ? [
               item.refused === null ? '-' : `${item.refused.code} ${time(item.refused.at)}`,
@@ -184,6 +188,11 @@ async function findVolume(client: Client, node: string, volume: string): Promise
       `Name the one that is meant by its UUID:\n  assay disk list ${printable(node)} -o wide`,
     );
   return found;
+}
+
+function nextBootOf({ nextBoot }: VolumeView): string {
+  if (nextBoot === null) return '-';
+  return { would: 'key', would_not: 'NO KEY', unknown: 'unknown' }[nextBoot.answer];
 }
 
 function stateOf({ enrolled, formattedAt, revoked }: VolumeView): string {

@@ -18,6 +18,7 @@ describe('assay disk', () => {
   let server: ApiServer;
   before(async () => {
     const world = emptyWorld();
+    world.nextBoots = new Map([['node-1', { answer: 'would_not', hasLease: true, causes: [] }]]);
     made = await openMadeVolumes(() => now - 60_000);
     world.volumes = made.volumes;
     world.policyGroups = made.groups;
@@ -115,7 +116,7 @@ describe('assay disk', () => {
       await assay('disk init node-2 --volume containerd --path /var/lib/containerd');
     });
 
-    it('shows what is formatted and what is not, on 80 columns', async () => {
+    it('shows what is formatted and what is not, and what the next boot would get, on 90 columns', async () => {
       await format('LUKS header');
       const uuid = await uuidOf();
       const { ekDigest } = madeNode('node-1');
@@ -137,12 +138,12 @@ describe('assay disk', () => {
       assert.deepEqual(
         lines.map((line) => line.split(/ {2,}/)),
         [
-          ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'],
-          ['node-1', 'docker', '/var/lib/docker', 'formatted', '5m', '4m'],
-          ['node-2', 'containerd', '/var/lib/containerd', 'to be formatted', '-', '-'],
+          ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED', 'NEXT BOOT'],
+          ['node-1', 'docker', '/var/lib/docker', 'formatted', '5m', '4m', 'NO KEY'],
+          ['node-2', 'containerd', '/var/lib/containerd', 'to be formatted', '-', '-', '-'],
         ],
       );
-      assert.ok(lines.every((line) => line.length <= 80));
+      assert.ok(lines.every((line) => line.length <= 90));
       assert.match((await assay('disk list -o wide')).out, new RegExp(`${uuid} +${ekDigest} +abababababab `));
     });
 

@@ -129,6 +129,22 @@ describe('the API of volumes', () => {
     assert.equal((await list()).length, 2);
   });
 
+  it('shows the forecast for a volume with those of its node, and of a node in lists and alone', async () => {
+    await createDocker();
+    const causes = [{ text: 'The newest kernel is unknown.', since: null, next: 'Approve it.' }];
+    const nextBoot = { answer: 'would_not', hasLease: true, causes } as const;
+    assert.equal((await list())[0]?.nextBoot, null);
+    world.nextBoots = new Map([[docker.node, nextBoot]]);
+    assert.deepEqual((await list())[0]?.nextBoot, nextBoot);
+    const get = async (path: string) => JSON.parse((await ask(server, path)).text);
+    assert.deepEqual(nodeView.parse(await get('/v1/nodes/node-1')).nextBoot, nextBoot);
+    const listed = listOf(nodeView).parse(await get('/v1/nodes')).items;
+    assert.deepEqual(
+      listed.filter((node) => node.nextBoot !== null).map(({ name, state }) => [name, state]),
+      [['node-1', 'pending']],
+    );
+  });
+
   it('lists those of one node, and says of a node that there is none', async () => {
     await create();
     assert.equal((await list('?node=node-1')).length, 1);
