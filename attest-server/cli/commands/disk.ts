@@ -190,7 +190,8 @@ async function findVolume(client: Client, node: string, volume: string): Promise
   return found;
 }
 
-function nextBootOf({ nextBoot }: VolumeView): string {
+function nextBootOf({ nextBoot, revoked }: VolumeView): string {
+  if (revoked !== null) return 'NO KEY';
   if (nextBoot === null) return '-';
   return { would: 'key', would_not: 'NO KEY', unknown: 'unknown' }[nextBoot.answer];
 }
