@@ -80,6 +80,24 @@ export const volumeMade = volumeView.extend({
 
 export const volumeChange = z.strictObject({ reason: z.string().min(1).max(512) });
 
+export const wrappingView = z.object({
+  /** How many volumes this request wrapped by the newest key. */
+  rewrapped: z.number(),
+  /** The newest first: that one wraps. */
+  keys: z.array(
+    z.object({
+      /** Tells which key it is, and nothing of it. */
+      id: z.string(),
+      /** How many volumes need it. */
+      volumes: z.number(),
+      /** Whether the server's file has it. */
+      inFile: z.boolean(),
+      /** Since when no volume needs it; null: one does, or that was longer ago than was looked. */
+      unneededSince: moment,
+    }),
+  ),
+});
+
 export const volumeRemoved = z.object({ removed: z.string() });
 
 /** Both as text: what `age --decrypt` takes. */

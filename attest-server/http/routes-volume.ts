@@ -8,7 +8,7 @@ import { shownNextBoot } from './node-view.ts';
 import { HttpProblem } from './problem.ts';
 import { isOfLatestBoot } from './refused-keys.ts';
 import type { ApiRole } from './roles.ts';
-import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route, routeWithQuery } from './route.ts';
 import { setUpVolume, shownVolume } from './volume-view.ts';
 
 const volumesQuery = z.strictObject({ node: nodeName.optional().describe('only volumes of this node') });
@@ -73,6 +73,34 @@ export const volumeRoutes: readonly Route[] = [
         status: 201,
         body: { ...shownVolume(volume, node.ekDigest), ...setUpVolume(volume) },
       };
+    },
+  }),
+  route('POST', '/v1/wrapping-keys/rewrap', 'admin', {
+    operation: 'rewrapVolumes',
+    summary: 'Read the file of the wrapping keys again, and wrap all keys of disks by the newest one',
+    body: nothing,
+    answer: api.wrappingView,
+    problems: [409],
+    async handle({ volumes, audit }, { message }) {
+      await readBody(message, nothing, bodyBytes);
+      if ((await volumes.wrappingKeys()) === null)
+        throw new HttpProblem(409, 'this server holds no keys of disks: keys.wrappingKeyFile names no file');
+      const rewrapped = await volumes.rewrap().catch((cause: unknown) => {
+        throw new HttpProblem(409, cause instanceof Error ? cause.message : String(cause), {
+          next: 'Nothing was changed. Look at the file:\n  assay-server check',
+        });
+      });
+      const used = (await volumes.wrappingKeys()) ?? [];
+      const filter = { action: ['key.rewrap'] };
+      const [latest] = (await audit.search({ filter, after: null, newestFirst: true, limit: 1 })).items;
+      const since = latest === undefined ? null : new Date(latest.at).toISOString();
+      const keys = used.map(({ id, volumes: count, isInFile }, index) => ({
+        id,
+        volumes: count,
+        inFile: isInFile,
+        unneededSince: count === 0 && index > 0 ? since : null,
+      }));
+      return ok({ rewrapped, keys });
     },
   }),
   changeRoute('revoke', 'operator', 'Give the key of a volume to nobody from now on'),

@@ -208,7 +208,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     hasLease: (ekDigest) => leased.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
-    volumes: new Volumes(parts),
+    volumes: new Volumes({ ...parts, rewrap: () => rewrapping.again() }),
     onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {

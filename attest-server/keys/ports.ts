@@ -35,6 +35,13 @@ export interface WrapContext {
 export interface WrappingKeys {
   /** Id of the one that wraps. */
   readonly current: string;
+  /** Of all that unwrap, the newest first. */
+  readonly ids: readonly string[];
+  /**
+   * Reads the file again. The keys stay as they are where it has a fault, or lacks one of these.
+   * @throws Error as at a start
+   */
+  reread(needed: readonly string[]): void;
   wrap(secret: Buffer, context: WrapContext): WrappedSecret;
   /**
    * In memory of its own, which the caller wipes.
@@ -141,6 +148,11 @@ export interface RefusedBoot {
   readonly at: number;
 }
 
+export interface RewrappedVolume {
+  readonly read: StoredVolume;
+  readonly by: Pick<StoredVolume, 'key' | 'recovery'>;
+}
+
 /** Volumes, their keys, and which boots got them. A resolved promise of a writing method means: committed and synced to disk. */
 export interface LeaseStore {
   /** By node and name. */
@@ -191,8 +203,10 @@ export interface LeaseStore {
   enrol(uuid: string, audit: (reference: Reference) => AuditEvent): Promise<boolean>;
   /** Secrets that another wrapping key holds: at most so many volumes. */
   wrappedByOthers(current: string, most: number): Promise<readonly StoredVolume[]>;
-  /** Replaces the secrets of a volume, unless they changed since they were read. */
-  rewrap(read: StoredVolume, by: Pick<StoredVolume, 'key' | 'recovery'>): Promise<boolean>;
+  /** How many volumes need each wrapping key, by its id. */
+  wrappedBy(): Promise<ReadonlyMap<string, number>>;
+  /** Replaces the secrets of volumes whose secrets did not change since they were read. @returns of how many */
+  rewrap(changes: readonly RewrappedVolume[]): Promise<number>;
 }
 
 /** An answer that asks for a key, as it was proven and judged. */

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { LeaseStore, StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
 
 interface RewrappingParts {
@@ -16,31 +17,45 @@ const step = 64;
 export class Rewrapping {
   readonly #parts: RewrappingParts;
   readonly #ending = new AbortController();
-  readonly #done: Promise<void>;
+  readonly #inTurn = pLimit(1);
 
   constructor(parts: RewrappingParts) {
     this.#parts = parts;
-    this.#done = this.#run().catch((error: unknown) => parts.report.fault(error, 'wrapping keys'));
+    void this.#inTurn(() => this.#run()).catch((error: unknown) =>
+      parts.report.fault(error, 'wrapping keys'),
+    );
   }
 
   async end(): Promise<void> {
     this.#ending.abort();
-    await this.#done;
+    await this.#inTurn(() => {});
   }
 
-  async #run(): Promise<void> {
+  /**
+   * Reads the file of the wrapping keys again, and wraps by the newest one.
+   * @returns how many volumes
+   * @throws Error if the file has a fault, or lacks a key that a volume needs: then the keys stay as they are
+   */
+  again(): Promise<number> {
+    return this.#inTurn(async () => {
+      const { store, wrapping } = this.#parts;
+      wrapping?.reread([...(await store.wrappedBy()).keys()]);
+      return this.#run();
+    });
+  }
+
+  async #run(): Promise<number> {
     const { store, wrapping, report } = this.#parts;
-    if (wrapping === null) return;
-    for (let volumes = 0; !this.#ending.signal.aborted; ) {
+    let volumes = 0;
+    while (wrapping !== null && !this.#ending.signal.aborted) {
       const earlier = await store.wrappedByOthers(wrapping.current, step);
-      const before = volumes;
-      for (const volume of earlier) if (await store.rewrap(volume, rewrapped(volume, wrapping))) volumes += 1;
+      const changed = await store.rewrap(earlier.map((read) => ({ read, by: rewrapped(read, wrapping) })));
+      volumes += changed;
       // Nothing moved: what is left was changed meanwhile, and has the newest key.
-      if (earlier.length < step || volumes === before) {
-        if (volumes > 0) report.rewrapped(volumes);
-        return;
-      }
+      if (earlier.length < step || changed === 0) break;
     }
+    if (volumes > 0) report.rewrapped(volumes);
+    return volumes;
   }
 }
 

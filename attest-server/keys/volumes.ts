@@ -24,6 +24,16 @@ interface VolumesParts {
   readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
+  /** As `Rewrapping.again`. */
+  rewrap(): Promise<number>;
+}
+
+/** A wrapping key that is in the file, or that a volume needs. */
+export interface WrappingKeyUse {
+  readonly id: string;
+  /** How many volumes need it. */
+  readonly volumes: number;
+  readonly isInFile: boolean;
 }
 
 /** Volumes of nodes, as people make and remove them. */
@@ -36,6 +46,24 @@ export class Volumes {
 
   list(): Promise<readonly Volume[]> {
     return this.#parts.store.volumes();
+  }
+
+  /** The newest first, then those that the file lacks; null if this server holds no keys of disks. */
+  async wrappingKeys(): Promise<readonly WrappingKeyUse[] | null> {
+    const { store, wrapping } = this.#parts;
+    if (wrapping === null) return null;
+    const used = await store.wrappedBy();
+    const { ids } = wrapping;
+    return [...new Set([...ids, ...used.keys()])].map((id) => ({
+      id,
+      volumes: used.get(id) ?? 0,
+      isInFile: ids.includes(id),
+    }));
+  }
+
+  /** Wraps all keys by the newest wrapping key of the file, which is read again. @throws Error for a fault of the file */
+  rewrap(): Promise<number> {
+    return this.#parts.rewrap();
   }
 
   /** Why boots got no key. @param ekDigest none: of all nodes */

@@ -339,21 +339,39 @@ export function leaseStore(
       return rows.map(storedOf);
     },
 
-    async rewrap({ uuid, ...before }, { key, recovery }) {
-      const { numUpdatedRows } = await db
-        .updateTable('volumes')
-        .set({
-          key_id: key.keyId,
-          wrapped_key: key.bytes,
-          recovery_key_id: recovery?.keyId ?? null,
-          wrapped_recovery: recovery?.bytes ?? null,
-        })
-        .where('uuid', '=', uuid)
-        .where('wrapped_key', '=', before.key.bytes)
-        .where('wrapped_recovery', 'is', before.recovery?.bytes ?? null)
-        .executeTakeFirstOrThrow();
-      return numUpdatedRows > 0n;
+    async wrappedBy() {
+      const rows = await volumes.execute();
+      const counts = new Map<string, number>();
+      for (const { key_id, recovery_key_id } of rows)
+        for (const id of new Set([key_id, recovery_key_id]))
+          if (id !== null) counts.set(id, (counts.get(id) ?? 0) + 1);
+      return counts;
     },
+
+    rewrap: (changes) =>
+      // One sync to disk for all of them.
+      db.transaction().execute(async (transaction) => {
+        let count = 0;
+        for (const {
+          read: { uuid, ...before },
+          by: { key, recovery },
+        } of changes) {
+          const { numUpdatedRows } = await transaction
+            .updateTable('volumes')
+            .set({
+              key_id: key.keyId,
+              wrapped_key: key.bytes,
+              recovery_key_id: recovery?.keyId ?? null,
+              wrapped_recovery: recovery?.bytes ?? null,
+            })
+            .where('uuid', '=', uuid)
+            .where('wrapped_key', '=', before.key.bytes)
+            .where('wrapped_recovery', 'is', before.recovery?.bytes ?? null)
+            .executeTakeFirstOrThrow();
+          count += Number(numUpdatedRows);
+        }
+        return count;
+      }),
   };
 }
 

@@ -8,6 +8,7 @@ import {
   volumePath,
   volumeRemoved,
   volumeView,
+  wrappingView,
 } from '../../api/volume-api.ts';
 import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
@@ -127,6 +128,35 @@ export async function removeVolume(
   const path = `/v1/volumes/${encodeURIComponent(found.uuid)}`;
   const { removed } = await client.delete(path, volumeRemoved);
   io.out(`${named(found)} removed: the server no longer has the key of ${printable(removed)}\n`);
+}
+
+/** `disk rewrap`. */
+export async function rewrapVolumes(
+  { io, server }: CliContext,
+  { output: format, utc: absolute = false }: DiskListOptions,
+): Promise<void> {
+  const answer = await (await server()).post('/v1/wrapping-keys/rewrap', {}, wrappingView);
+  await print(io, format, answer, () => {
+    const rows = answer.keys.map(({ id, volumes, inFile, unneededSince }, index) => {
+      if (volumes > 0) return [id, String(volumes), inFile ? 'yes' : 'yes, and the file lacks it'];
+      if (index === 0) return [id, '0', 'yes, for the next one'];
+      return [
+        id,
+        '0',
+        unneededSince === null ? 'no' : `no, since ${tableTime(unneededSince, io.now(), absolute)}`,
+      ];
+    });
+    const isLeft = answer.keys.slice(1).some(({ volumes, inFile }) => volumes === 0 && inFile);
+    return [
+      `${answer.rewrapped} volumes were wrapped anew\n`,
+      table(['WRAPPING KEY', 'VOLUMES', 'NEEDED'], rows),
+      ...(isLeft
+        ? [
+            'Remove the line of a key that is not needed from the file, and keep a copy offline: backups of the database from before still need it.\n',
+          ]
+        : []),
+    ].join('');
+  });
 }
 
 export interface EscrowOptions {

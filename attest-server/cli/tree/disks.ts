@@ -63,6 +63,17 @@ export function addDisks(program: Command, context: CliContext): void {
       (await import('../commands/disk.ts')).revokeVolume(context, action, node, volume, options),
     );
   disks
+    .command('rewrap')
+    .summary('wrap all keys by the newest wrapping key')
+    .description(
+      'have the server read the file of its wrapping keys again and wrap all keys of disks by the newest one; says which wrapping keys are still needed, and removes none',
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(utcOption())
+    .action(async (options: DiskListOptions) =>
+      (await import('../commands/disk.ts')).rewrapVolumes(context, options),
+    );
+  disks
     .command('escrow')
     .summary('write the recovery passphrase of a volume, encrypted')
     .description(

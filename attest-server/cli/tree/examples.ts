@@ -126,6 +126,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'disk remove': ['assay disk remove worker-1 docker'],
   'disk revoke': ['assay disk revoke worker-1 docker --reason "the machine was stolen"'],
   'disk restore': ['assay disk restore worker-1 docker --reason "it was found, and nobody had opened it"'],
+  'disk rewrap': ['assay disk rewrap'],
   'disk escrow': [
     'assay disk escrow worker-1 docker -f worker-1-docker.age',
     'assay disk escrow worker-1 docker -f worker-1-docker.age --header worker-1-docker-header.age',

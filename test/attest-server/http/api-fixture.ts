@@ -267,6 +267,8 @@ export function emptyWorld(): World {
       add: async () => null,
       remove: async () => false,
       revoke: async () => null,
+      rewrap: async () => 0,
+      wrappingKeys: async () => null,
       escrow: async () => null,
       refusals: async () => [],
     },

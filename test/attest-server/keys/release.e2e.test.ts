@@ -8,6 +8,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
+import { wrappingView } from '../../../attest-server/api/volume-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
@@ -87,7 +88,13 @@ describe('the key of a disk', () => {
     disk = await smallDisk(64);
     world = await startTestServer({ policy, wrappingKeyFile, ...(disk !== null && { within: disk.path }) });
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
-    volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: 'own-1', now: () => Date.now() });
+    volumes = new Volumes({
+      store: world.store.leases,
+      wrapping,
+      ownNode: 'own-1',
+      now: () => Date.now(),
+      rewrap: async () => 0,
+    });
     for (const [node, tpm] of Object.entries(tpms)) {
       await world.pin(node, tpm.ekDigest);
       await answerOfAgent(node);
@@ -346,6 +353,34 @@ describe('the key of a disk', () => {
     assert.match(refused?.text ?? '', /revoked the key of this volume: stolen/);
     await change('restore');
     assert.notEqual(typeof (await ask(boot)), 'string');
+  });
+
+  it('is wrapped anew while nodes ask, and by no file that lacks what is needed', async () => {
+    const file = join(folder, 'wrapping-key');
+    const earlier = readFileSync(file, 'utf8');
+    const write = (...lines: readonly string[]) => {
+      rmSync(file);
+      writeFileSync(file, lines.join('\n'), { mode: 0o400 });
+    };
+    const rewrap = async () => wrappingView.parse(await world.call('POST', '/v1/wrapping-keys/rewrap', {}));
+    const wrapped = (await volumes.list()).length;
+    const [before] = (await rewrap()).keys;
+    const newest = randomBytes(32).toString('base64');
+    write(newest);
+    await assert.rejects(rewrap(), new RegExp(`lacks ${before?.id}`));
+    write(newest, earlier);
+    const asked = ['node-1', 'node-2'].map((node) => ask({ node, resetCount: 54 }));
+    const { rewrapped, keys } = await rewrap();
+    assert.deepEqual([rewrapped, keys.map((key) => key.volumes)], [wrapped, [wrapped, 0]]);
+    assert.equal(keys[1]?.id, before?.id);
+    const { at } = (await entries('key.rewrap')).at(-1) ?? assert.fail();
+    assert.equal(keys[1]?.unneededSince, new Date(at).toISOString());
+    for (const answered of await Promise.all(asked)) assert.equal(typeof answered, 'object');
+    assert.notEqual(typeof (await ask({ resetCount: 54 })), 'string');
+    assert.equal((await rewrap()).rewrapped, 0);
+    // Who makes volumes here has the earlier one alone.
+    write(earlier, newest);
+    assert.equal((await rewrap()).rewrapped, wrapped);
   });
 
   it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {

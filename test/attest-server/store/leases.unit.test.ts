@@ -315,10 +315,17 @@ describe('the store of disk keys', () => {
       { uuid, headerDigest: 'cd'.repeat(32), formattedAt: 4000 },
       madeEvent('volume.format', 'node-1'),
     );
-    assert.equal(await store.leases.rewrap(earlier, again), false, 'its passphrase would come back');
+    assert.equal(
+      await store.leases.rewrap([{ read: earlier, by: again }]),
+      0,
+      'its passphrase would come back',
+    );
     const [now] = await store.leases.wrappedByOthers('second', 10);
     assert(now !== undefined);
-    assert.equal(await store.leases.rewrap(now, { key: again.key, recovery: null }), true);
+    const before = await store.leases.wrappedBy();
+    assert.deepEqual([...before.values()], [1]);
+    assert.equal(await store.leases.rewrap([{ read: now, by: { key: again.key, recovery: null } }]), 1);
+    assert.deepEqual([...(await store.leases.wrappedBy())], [['second', 1]]);
     assert.deepEqual(await store.leases.wrappedByOthers('second', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
   });
