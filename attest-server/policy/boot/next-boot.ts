@@ -80,7 +80,7 @@ export function forecastBoot(
   at: number,
 ): BootForecast {
   if (typeof installed === 'string') return { answer: 'unknown', causes: [missing(installed, node)] };
-  const judged = installed.files.map((file) => judgeFile(file, known, node, at, kernelIn(installed)));
+  const judged = installed.files.map((file) => judgeFile(file, known, node, at, installed));
   const against = judged.flatMap((cause) => (cause?.is === 'against' ? [cause.cause] : []));
   if (against.length > 0) return { answer: 'would_not', causes: against };
   const open = [
@@ -102,7 +102,7 @@ function judgeFile(
   known: KnownDigests,
   node: ForecastNode,
   at: number,
-  kernel: string | null,
+  installed: InstalledPart,
 ): FileForecast {
   const { kind, booted, digests, since } = file;
   if (booted && node.isAffirmed) return null;
@@ -136,7 +136,7 @@ function judgeFile(
     );
   return against(
     `${named} is in no reference in force of group ${node.group.name}.`,
-    stepFor(kind, kernel, node),
+    stepFor(kind, installed, node),
   );
 }
 
@@ -177,20 +177,18 @@ function counts(
   return isOpen && (announced.nodes === null || announced.nodes.includes(name));
 }
 
-function kernelIn({ files }: InstalledPart): string | null {
-  return files.find(({ kind }) => kind === 'kernel')?.path ?? null;
-}
-
 /** A node's own file vouches for nothing: the files are those of the package. */
-function stepFor(kind: InstalledKind, kernel: string | null, node: ForecastNode): Advice {
-  const name = kernel?.slice(kernel.lastIndexOf('/') + 1) ?? '';
-  const file = nodeWord(name);
-  const initrd = nodeWord(name.replace(/^vmlinu[xz]/, 'initrd.img'));
-  if ((kind !== 'kernel' && kind !== 'initrd') || !name.startsWith('vmlinu') || file === null)
-    return bootOne(node);
+function stepFor(kind: InstalledKind, { files }: InstalledPart, node: ForecastNode): Advice {
+  const named = (wanted: InstalledKind) => {
+    const path = files.find((file) => file.kind === wanted)?.path;
+    return path === undefined ? null : nodeWord(path.slice(path.lastIndexOf('/') + 1));
+  };
+  const [kernel, initrd] = [named('kernel'), named('initrd')];
+  // A unified image has no initrd beside it, and is started by another loader.
+  if ((kind !== 'kernel' && kind !== 'initrd') || kernel === null || initrd === null) return bootOne(node);
   return [
     'If the change is wanted, take its files from where you trust them, such as the package, and stage their digests before the reboot:',
-    `  assay reference compute --name kernel-next --group ${shellWord(node.group.name)} --kernel ${file} --initrd ${initrd} -f kernel-next.json`,
+    `  assay reference compute --name kernel-next --group ${shellWord(node.group.name)} --kernel ${kernel} --initrd ${initrd} -f kernel-next.json`,
     '  assay reference import kernel-next.json',
     '  assay reference approve kernel-next --reason "it is installed"',
     'If not, install another kernel on the node.',
