@@ -201,8 +201,8 @@ export interface LeaseStore {
    * @throws Rejection `too_large`
    */
   enrol(uuid: string, audit: (reference: Reference) => AuditEvent): Promise<boolean>;
-  /** Secrets that another wrapping key holds: at most so many volumes. */
-  wrappedByOthers(current: string, most: number): Promise<readonly StoredVolume[]>;
+  /** Secrets that another wrapping key holds: of at most so many volumes, by UUID, after that one. */
+  wrappedByOthers(current: string, after: string, most: number): Promise<readonly StoredVolume[]>;
   /** How many volumes need each wrapping key, by its id. */
   wrappedBy(): Promise<ReadonlyMap<string, number>>;
   /** Replaces the secrets of volumes whose secrets did not change since they were read. @returns of how many */

@@ -11,7 +11,7 @@ interface RewrappingParts {
 }
 
 /** How many volumes are wrapped again at a time. */
-const step = 64;
+const step = 256;
 
 /** Wraps by the newest wrapping key what an earlier one holds, in steps: whatever stops it, the next start goes on. */
 export class Rewrapping {
@@ -47,12 +47,16 @@ export class Rewrapping {
   async #run(): Promise<number> {
     const { store, wrapping, report } = this.#parts;
     let volumes = 0;
-    while (wrapping !== null && !this.#ending.signal.aborted) {
-      const earlier = await store.wrappedByOthers(wrapping.current, step);
+    for (let after = '', missed = 0; wrapping !== null && !this.#ending.signal.aborted; ) {
+      const earlier = await store.wrappedByOthers(wrapping.current, after, step);
       const changed = await store.rewrap(earlier.map((read) => ({ read, by: rewrapped(read, wrapping) })));
       volumes += changed;
-      // Nothing moved: what is left was changed meanwhile, and has the newest key.
-      if (earlier.length < step || changed === 0) break;
+      missed += earlier.length - changed;
+      after = earlier.at(-1)?.uuid ?? '';
+      if (earlier.length === step) continue;
+      if (missed === 0) break;
+      // They were changed meanwhile, as by their nodes.
+      [after, missed] = ['', 0];
     }
     if (volumes > 0) report.rewrapped(volumes);
     return volumes;

@@ -330,8 +330,9 @@ export function leaseStore(
       }
     },
 
-    async wrappedByOthers(current, most) {
+    async wrappedByOthers(current, after, most) {
       const rows = await volumes
+        .where('uuid', '>', after)
         .where((is) => is.or([is('key_id', '!=', current), is('recovery_key_id', '!=', current)]))
         .orderBy('uuid')
         .limit(most)

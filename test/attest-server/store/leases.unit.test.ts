@@ -98,7 +98,7 @@ describe('the store of disk keys', () => {
       () => store.leases.volumes(),
       () => store.leases.volume(uuid),
       () => store.leases.leased({ leaseId: lease(1), ekDigest: owner.ekDigest }),
-      () => store.leases.wrappedByOthers('another', 10),
+      () => store.leases.wrappedByOthers('another', '', 10),
     ];
     for (const each of read) {
       const before = process.memoryUsage().arrayBuffers;
@@ -305,7 +305,7 @@ describe('the store of disk keys', () => {
   });
 
   it('wraps anew only what nobody changed meanwhile', async () => {
-    const [earlier] = await store.leases.wrappedByOthers('second', 10);
+    const [earlier] = await store.leases.wrappedByOthers('second', '', 10);
     assert(earlier !== undefined);
     const again = { key: secret('again', 'second'), recovery: secret('again too', 'second') };
     await store.leases.keepHeader(
@@ -320,13 +320,13 @@ describe('the store of disk keys', () => {
       0,
       'its passphrase would come back',
     );
-    const [now] = await store.leases.wrappedByOthers('second', 10);
+    const [now] = await store.leases.wrappedByOthers('second', '', 10);
     assert(now !== undefined);
     const before = await store.leases.wrappedBy();
     assert.deepEqual([...before.values()], [1]);
     assert.equal(await store.leases.rewrap([{ read: now, by: { key: again.key, recovery: null } }]), 1);
     assert.deepEqual([...(await store.leases.wrappedBy())], [['second', 1]]);
-    assert.deepEqual(await store.leases.wrappedByOthers('second', 10), []);
+    assert.deepEqual(await store.leases.wrappedByOthers('second', '', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
   });
 
