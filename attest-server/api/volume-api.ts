@@ -37,6 +37,14 @@ const keyRefusal = z.object({
   at: z.iso.datetime(),
 });
 
+/** The replacement of a volume's key by another one. */
+const rotation = z.object({
+  since: z.iso.datetime(),
+  by: z.string(),
+  /** Whether its node may have begun to write to the disk; false: it can be called off. */
+  begun: z.boolean(),
+});
+
 export const volumeView = z.object({
   node: z.string(),
   /** The name in crypttab. */
@@ -59,6 +67,8 @@ export const volumeView = z.object({
   releasedAt: moment,
   /** When its node last said that it is open, and that its boot is capped. */
   unlockedAt: moment,
+  /** Null: its key is not being replaced. */
+  rotation: rotation.nullable().default(null),
   /** Null: its node has a key, or did not ask in this boot. */
   refused: keyRefusal.nullable().default(null),
 });
@@ -71,6 +81,16 @@ export const volumeMade = volumeView.extend({
   fstab: z.string(),
   /** The steps on the node; a line that begins with two blanks is typed there, or written into the named file. */
   next: z.string(),
+});
+
+export const rotationRequest = z.strictObject({
+  ek: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex')
+    .optional()
+    .describe(
+      'digest of the endorsement key of the TPM that the node has now; demanded where that is another one than the volume has, which then is bound to it',
+    ),
 });
 
 export const volumeRemoved = z.object({ removed: z.string() });

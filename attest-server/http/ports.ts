@@ -83,7 +83,10 @@ export interface ApiPorts {
   /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
   readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
-  readonly volumes: Pick<Volumes, 'list' | 'add' | 'remove' | 'escrow' | 'refusals'>;
+  readonly volumes: Pick<
+    Volumes,
+    'list' | 'add' | 'rotate' | 'cancelRotation' | 'remove' | 'escrow' | 'refusals'
+  >;
   /** The group of a node at present. */
   groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
   /**

@@ -10,7 +10,7 @@ export function shownVolume(
   ekDigest: string | null,
   refused: RefusedBoot | null = null,
 ): VolumeView {
-  const { node, name, path, uuid, headerDigest, createdBy } = volume;
+  const { node, name, path, uuid, headerDigest, createdBy, rotation } = volume;
   return {
     node,
     name,
@@ -24,6 +24,11 @@ export function shownVolume(
     formattedAt: momentOf(volume.formattedAt),
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
+    rotation: rotation && {
+      since: new Date(rotation.since).toISOString(),
+      by: rotation.by,
+      begun: rotation.headerDigest !== null,
+    },
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }
@@ -47,7 +52,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     `  ${fstab}`,
     'Name the volume for its unit, and enable the units. It is opened at the next boot:',
     `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
-    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-rotate@${name}.service assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

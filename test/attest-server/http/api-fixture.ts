@@ -262,6 +262,8 @@ export function emptyWorld(): World {
     volumes: {
       list: async () => [],
       add: async () => null,
+      rotate: async () => false,
+      cancelRotation: async () => false,
       remove: async () => false,
       escrow: async () => null,
       refusals: async () => [],
