@@ -38,6 +38,14 @@ const keyRefusal = z.object({
   at: z.iso.datetime(),
 });
 
+/** The replacement of a volume's key by another one. */
+const rotation = z.object({
+  since: z.iso.datetime(),
+  by: z.string(),
+  /** Whether its node may have begun to write to the disk; false: it can be called off. */
+  begun: z.boolean(),
+});
+
 export const volumeView = z.object({
   node: z.string(),
   /** The name in crypttab. */
@@ -62,6 +70,8 @@ export const volumeView = z.object({
   unlockedAt: moment,
   /** By whom and why its key is given to nobody; null: it is not taken away. */
   revoked: z.object({ at: z.iso.datetime(), by: z.string(), because: z.string() }).nullable().default(null),
+  /** Null: its key is not being replaced. */
+  rotation: rotation.nullable().default(null),
   /** Null: its node has a key, or did not ask in this boot. */
   refused: keyRefusal.nullable().default(null),
   /** Whether its node would get its key at the next boot, by the node's word; null: it is not a volume of the enrolled TPM. */
@@ -96,6 +106,16 @@ export const wrappingView = z.object({
       unneededSince: moment,
     }),
   ),
+});
+
+export const rotationRequest = z.strictObject({
+  ek: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex')
+    .optional()
+    .describe(
+      'digest of the endorsement key of the TPM that the node has now; demanded where that is another one than the volume has, which then is bound to it',
+    ),
 });
 
 export const volumeRemoved = z.object({ removed: z.string() });

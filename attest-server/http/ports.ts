@@ -86,7 +86,16 @@ export interface ApiPorts {
   readonly references: ReferencePorts;
   readonly volumes: Pick<
     Volumes,
-    'list' | 'add' | 'remove' | 'revoke' | 'rewrap' | 'wrappingKeys' | 'escrow' | 'refusals'
+    | 'list'
+    | 'add'
+    | 'rotate'
+    | 'cancelRotation'
+    | 'remove'
+    | 'revoke'
+    | 'rewrap'
+    | 'wrappingKeys'
+    | 'escrow'
+    | 'refusals'
   >;
   /** The group of a node at present. */
   groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;

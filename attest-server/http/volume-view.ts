@@ -12,7 +12,7 @@ export function shownVolume(
   refused: RefusedBoot | null = null,
   nextBoot: NextBootView | null = null,
 ): VolumeView {
-  const { node, name, path, uuid, headerDigest, createdBy } = volume;
+  const { node, name, path, uuid, headerDigest, createdBy, rotation } = volume;
   return {
     node,
     name,
@@ -28,6 +28,11 @@ export function shownVolume(
     unlockedAt: momentOf(volume.cappedAt),
     revoked: volume.revoked && { ...volume.revoked, at: new Date(volume.revoked.at).toISOString() },
     nextBoot: volume.ekDigest === ekDigest ? nextBoot : null,
+    rotation: rotation && {
+      since: new Date(rotation.since).toISOString(),
+      by: rotation.by,
+      begun: rotation.headerDigest !== null,
+    },
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }
@@ -51,7 +56,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     `  ${fstab}`,
     'Name the volume for its unit, and enable the units. It is opened at the next boot:',
     `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
-    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-rotate@${name}.service assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

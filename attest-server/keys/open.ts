@@ -79,7 +79,6 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
-  const formatting = new Formatting(parts);
   const rewrapping = new Rewrapping(parts);
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
     at: now(),
@@ -92,6 +91,14 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
   const inTurn = pLimit(1);
   let waiting: Promise<void> | null = null;
+  const referencesMoved = (): void => {
+    // Of many that boot at once, one for all that came meanwhile.
+    waiting ??= inTurn(() => {
+      waiting = null;
+      return parts.referencesChanged();
+    }).catch((error: unknown) => report.fault(error, 'references of volumes'));
+  };
+  const formatting = new Formatting({ ...parts, referencesMoved });
   /** Before its node shows the volume open: its disk is as it should be from the first answer on. */
   const enrol = async ({ uuid, node }: StoredVolume): Promise<void> => {
     try {
@@ -99,12 +106,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         ...audited(node, 'reference.capture', { kind, node, nodes: node, state, volume: uuid }),
         subject: name,
       }));
-      if (!isNew) return;
-      // Of many that boot at once, one for all that came meanwhile.
-      waiting ??= inTurn(() => {
-        waiting = null;
-        return parts.referencesChanged();
-      }).catch((error: unknown) => report.fault(error, 'references of volumes'));
+      if (isNew) referencesMoved();
     } catch (error) {
       // The key is due all the same.
       report.fault(error, `reference of volume ${uuid}`);
@@ -196,10 +198,13 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         leased.add(ekDigest);
         return;
       }
-      const expected = (await store.leased({ leaseId, ekDigest }))?.headerDigest ?? null;
+      const volume = await store.leased({ leaseId, ekDigest });
       const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
       // Attack: who ran as assay-unlock left a note for another disk, which the cap took for ours.
-      const isOther = expected !== null && expected !== headerDigest;
+      const isOther =
+        volume !== null &&
+        volume.headerDigest !== null &&
+        ![volume.headerDigest, volume.rotation?.headerDigest].includes(headerDigest);
       const code = isOther ? 'luks_header_changed' : null;
       const isEnded = await store.consume({ leaseId, ekDigest, at: now() }, { ...entry, code });
       if (isEnded && isOther) report.otherHeader(name, headerDigest);

@@ -70,11 +70,23 @@ export interface Volume {
   /** When its key was last given out, and when that was last said to be done with; null: never. */
   readonly releasedAt: number | null;
   readonly cappedAt: number | null;
+  /** Null unless its key is being replaced. */
+  readonly rotation: Rotation | null;
+}
+
+/** The replacement of a volume's key by the next one, which the node carries out when it boots. */
+export interface Rotation {
+  readonly since: number;
+  readonly by: string;
+  /** Digest of the header that the next key opens; null before the node made it: nothing is written to the disk then. */
+  readonly headerDigest: string | null;
 }
 
 /** A volume with its secrets. */
 export interface StoredVolume extends Volume {
   readonly key: WrappedSecret;
+  /** While its key is being replaced. */
+  readonly nextKey: WrappedSecret | null;
   /** Null once the volume is formatted: from then on only the escrow has it. */
   readonly recovery: WrappedSecret | null;
   /** A reference is kept that is not stored as one yet. */
@@ -105,6 +117,28 @@ export interface KeptHeader extends Pick<Volume, 'uuid' | 'headerDigest'> {
   readonly escrow: Buffer;
   /** The reference with which the node's disk is compared once the volume is open. */
   readonly reference: Reference;
+}
+
+/** The header that the next key of a volume opens, as its node made it. */
+export interface NextHeader extends Pick<Volume, 'uuid'> {
+  /** Of the boot that made it. */
+  readonly leaseId: string;
+  readonly headerDigest: string;
+  /** The header, encrypted by age. */
+  readonly escrow: Buffer;
+}
+
+/** A change of the reference of this name; none where it was removed. */
+export interface ReferenceAmendment {
+  readonly name: string;
+  readonly amend: (reference: Reference) => Reference;
+}
+
+/** A rotation that begins. */
+export interface NewRotation extends Pick<Rotation, 'since' | 'by'> {
+  readonly nextKey: WrappedSecret;
+  /** For another TPM than the one that the volume had: it is the node now. */
+  readonly rebound: { readonly ekDigest: string; readonly key: WrappedSecret } | null;
 }
 
 /** One boot that asks for the key of a volume. */
@@ -150,7 +184,7 @@ export interface RefusedBoot {
 
 export interface RewrappedVolume {
   readonly read: StoredVolume;
-  readonly by: Pick<StoredVolume, 'key' | 'recovery'>;
+  readonly by: Pick<StoredVolume, 'key' | 'nextKey' | 'recovery'>;
 }
 
 /** Volumes, their keys, and which boots got them. A resolved promise of a writing method means: committed and synced to disk. */
@@ -193,6 +227,25 @@ export interface LeaseStore {
   /** Ends the formatting; false if that has ended before, or another header is kept. */
   formatted(
     volume: Pick<Volume, 'uuid' | 'headerDigest' | 'formattedAt'>,
+    audit: AuditEvent,
+  ): Promise<boolean>;
+  /**
+   * Begins to replace the key of a formatted volume; false, with nothing written, if that is under way, or the volume changed
+   * since it was read, or its new TPM has one of that name.
+   */
+  rotate(read: StoredVolume, rotation: NewRotation, audit: AuditEvent): Promise<boolean>;
+  /** Forgets the next key; false if there is none, or a header with it is kept: it may be on the disk. */
+  cancelRotation(uuid: string, audit: AuditEvent): Promise<boolean>;
+  /**
+   * Keeps the header that the next key opens, beside the present one.
+   * @returns false if its key is not being replaced, or this boot got no key since that began: it has an earlier next key
+   * @throws what the change throws, with nothing written; Rejection `too_large`
+   */
+  keepNextHeader(header: NextHeader, change: ReferenceAmendment): Promise<boolean>;
+  /** The next key and its header take the place of the present ones; false if another header is kept. */
+  rotated(
+    volume: Pick<Volume, 'uuid' | 'headerDigest'>,
+    change: ReferenceAmendment,
     audit: AuditEvent,
   ): Promise<boolean>;
   /**

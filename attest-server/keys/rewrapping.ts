@@ -63,7 +63,7 @@ export class Rewrapping {
   }
 }
 
-function rewrapped({ node, ekDigest, uuid, key, recovery }: StoredVolume, wrapping: WrappingKeys) {
+function rewrapped({ node, ekDigest, uuid, key, nextKey, recovery }: StoredVolume, wrapping: WrappingKeys) {
   const again = (secret: WrappedSecret, purpose: WrapContext['purpose']): WrappedSecret => {
     const context = { purpose, node, ekDigest, volume: uuid };
     const plain = wrapping.unwrap(secret, context);
@@ -73,5 +73,9 @@ function rewrapped({ node, ekDigest, uuid, key, recovery }: StoredVolume, wrappi
       plain.fill(0);
     }
   };
-  return { key: again(key, 'volume'), recovery: recovery && again(recovery, 'recovery') };
+  return {
+    key: again(key, 'volume'),
+    nextKey: nextKey && again(nextKey, 'volume'),
+    recovery: recovery && again(recovery, 'recovery'),
+  };
 }

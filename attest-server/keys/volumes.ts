@@ -4,7 +4,7 @@ import { adviceOn } from '../wire/advice.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { randomSecret } from '../wire/secret-bytes.ts';
 import { armoured, sealForRecovery } from './escrow.ts';
-import type { KeyHolder, LeaseStore, RefusedBoot, Volume, WrappingKeys } from './ports.ts';
+import type { KeyHolder, LeaseStore, RefusedBoot, StoredVolume, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
 
 /** The volume that a person wants for a node. */
@@ -15,6 +15,11 @@ export interface WantedVolume {
   readonly name: string;
   readonly path: string;
   readonly by: string;
+}
+
+/** The rotation that a person wants. */
+export interface WantedRotation extends Pick<WantedVolume, 'node' | 'group' | 'by'> {
+  readonly uuid: string;
 }
 
 interface VolumesParts {
@@ -98,36 +103,13 @@ export class Volumes {
 
   /**
    * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
-   * @returns null if the node has a volume of that name, or at that path
+   * @returns null if the node has a volume of that name
    * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients, `key_cycle`
    *   for the node that the server runs on
    */
   async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
-    const { store, wrapping, ownNode, now } = this.#parts;
-    if (wrapping === null)
-      throw new Rejection('key_withheld', 'this server holds no keys of disks', {
-        next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
-      });
-    if (group.keys === undefined)
-      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`, {
-        next: 'Write keys with recoveryRecipients into that group of the policy (docs/disk-keys.md), and check the file:\n  assay policy check policy.yaml',
-      });
-    if (node.name === ownNode)
-      throw new Rejection(
-        'key_cycle',
-        `this server runs on ${node.name}: after a power cut the node would wait for a key that only the server has`,
-        { next: adviceOn('key_cycle') },
-      );
-    if (group.keys.recoveryRecipients.length === 0)
-      throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
-    if (node.bound === undefined || node.bound === 'first-use')
-      throw new Rejection(
-        'key_withheld',
-        `nobody vouches for the TPM of ${node.name}: it is bound by first use`,
-        {
-          next: 'See the digest of its endorsement key, compare it on the machine, and approve it:\n  assay enrol approve --all --dry-run\n  assay enrol approve --all',
-        },
-      );
+    const { store, now } = this.#parts;
+    const { wrapping, recipients } = this.#custodyFor(node, group);
     const [uuid, createdAt] = [randomUUID(), now()];
     const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
     const key = randomSecret(32);
@@ -139,7 +121,7 @@ export class Volumes {
           ...volume,
           key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
           recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
-          recoveryEscrow: await sealForRecovery(passphrase, group.keys.recoveryRecipients),
+          recoveryEscrow: await sealForRecovery(passphrase, recipients),
         },
         {
           at: createdAt,
@@ -151,7 +133,7 @@ export class Volumes {
         },
       );
       if (!isNew) return null;
-      const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null };
+      const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null, rotation: null };
       return { ...volume, headerDigest: null, ...never };
     } finally {
       for (const secret of [key, passphrase]) secret.fill(0);
@@ -185,5 +167,105 @@ export class Volumes {
     const { node: subject, name } = volume;
     const detail = { volume: uuid, name };
     return store.remove(uuid, { at: now(), actor: by, action: 'volume.remove', subject, code: null, detail });
+  }
+
+  /**
+   * Makes the next key of a volume, which takes the place of the present one when its node boots. If that node has another TPM
+   * now, the volume is bound to that one.
+   * @returns false if its key is being replaced already, or the volume was changed meanwhile, or the TPM has one of that name
+   * @throws Rejection as `add`; `key_withheld` if no wrapping key fits the present key, or it is not formatted
+   */
+  async rotate({ uuid, node, group, by }: WantedRotation): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const { wrapping } = this.#custodyFor(node, group);
+    const volume = await store.volume(uuid);
+    if (volume === null) return false;
+    const { name, ekDigest } = volume;
+    const context = { purpose: 'volume', node: node.name, ekDigest: node.ekDigest, volume: uuid } as const;
+    const key = unwrapped(volume, wrapping);
+    const next = randomSecret(32);
+    try {
+      const isRebound = ekDigest !== node.ekDigest;
+      const since = now();
+      return await store.rotate(
+        volume,
+        {
+          since,
+          by,
+          nextKey: wrapping.wrap(next, context),
+          rebound: isRebound ? { ekDigest: node.ekDigest, key: wrapping.wrap(key, context) } : null,
+        },
+        {
+          at: since,
+          actor: by,
+          action: 'volume.rotate',
+          subject: node.name,
+          code: null,
+          detail: { volume: uuid, name, ...(isRebound && { ek: node.ekDigest }) },
+        },
+      );
+    } finally {
+      for (const secret of [key, next]) secret.fill(0);
+    }
+  }
+
+  /** Forgets the next key; false if the key is not being replaced, or its node may have begun to write. */
+  async cancelRotation({ uuid, node, name }: Volume, by: string): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const detail = { volume: uuid, name };
+    return store.cancelRotation(uuid, {
+      at: now(),
+      actor: by,
+      action: 'volume.rotate.cancel',
+      subject: node,
+      code: null,
+      detail,
+    });
+  }
+
+  /** Who keeps the keys of a node, and who recovers its volumes. @throws Rejection if it gets no keys of this server */
+  #custodyFor(
+    node: KeyHolder,
+    group: WantedVolume['group'],
+  ): { readonly wrapping: WrappingKeys; readonly recipients: readonly string[] } {
+    const { wrapping, ownNode } = this.#parts;
+    if (wrapping === null)
+      throw new Rejection('key_withheld', 'this server holds no keys of disks', {
+        next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
+      });
+    if (group.keys === undefined)
+      throw new Rejection('key_withheld', `the policy has no keys for group ${group.name} of ${node.name}`, {
+        next: 'Write keys with recoveryRecipients into that group of the policy (docs/disk-keys.md), and check the file:\n  assay policy check policy.yaml',
+      });
+    if (node.name === ownNode)
+      throw new Rejection(
+        'key_cycle',
+        `this server runs on ${node.name}: after a power cut the node would wait for a key that only the server has`,
+        { next: adviceOn('key_cycle') },
+      );
+    if (group.keys.recoveryRecipients.length === 0)
+      throw new Rejection('escrow_missing', `group ${group.name} names no keys.recoveryRecipients`);
+    if (node.bound === undefined || node.bound === 'first-use')
+      throw new Rejection(
+        'key_withheld',
+        `nobody vouches for the TPM of ${node.name}: it is bound by first use`,
+        {
+          next: 'See the digest of its endorsement key, compare it on the machine, and approve it:\n  assay enrol approve --all --dry-run\n  assay enrol approve --all',
+        },
+      );
+    return { wrapping, recipients: group.keys.recoveryRecipients };
+  }
+}
+
+/** @throws Rejection `key_withheld` if no wrapping key fits */
+function unwrapped({ node, ekDigest, uuid, key }: StoredVolume, wrapping: WrappingKeys): Buffer {
+  try {
+    return wrapping.unwrap(key, { purpose: 'volume', node, ekDigest, volume: uuid });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Rejection('key_withheld', `the present key of the volume cannot be read: ${why}`, {
+      cause,
+      next: 'Put the wrapping key that it names on a line below the current one in the file of keys.wrappingKeyFile, restart the server, and type the same again:\n  assay-server check',
+    });
   }
 }

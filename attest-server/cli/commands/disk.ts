@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { listOf } from '../../api/list.ts';
+import { nodeView } from '../../api/node-api.ts';
 import {
   type VolumeView,
   volumeEscrow,
@@ -69,7 +70,14 @@ export async function listVolumes(
     return table(
       isWide ? [...columns, ...wideColumns] : columns,
       items.map((item) => [
-        ...[item.node, item.name, item.path, stateOf(item), time(item.releasedAt), time(item.unlockedAt)],
+        ...[
+          item.node,
+          item.name,
+          item.path,
+          stateOf(item, time),
+          time(item.releasedAt),
+          time(item.unlockedAt),
+        ],
         nextBootOf(item),
         ...(isWide
           ? [
@@ -109,6 +117,37 @@ export async function revokeVolume(
   );
   await client.post(`/v1/volumes/${encodeURIComponent(found.uuid)}/${action}`, { reason }, volumeView);
   io.out(`the key of ${named(found)} is ${action === 'revoke' ? 'revoked' : 'given to its node again'}\n`);
+}
+
+export interface RotateOptions extends Consent {
+  readonly cancel?: boolean;
+}
+
+/** `disk rotate NODE VOLUME`, also with `--cancel`. */
+export async function rotateVolume(
+  { io, server }: CliContext,
+  node: string,
+  volume: string,
+  { cancel = false, ...consent }: RotateOptions,
+): Promise<void> {
+  const ask = cancel ? null : questions(io, consent);
+  const client = await server();
+  const found = await findVolume(client, node, volume);
+  const route = `/v1/volumes/${encodeURIComponent(found.uuid)}/rotate`;
+  if (ask === null) {
+    if (consent.dryRun === true) return io.out(`${named(found)} would keep its key\n`);
+    await client.delete(route, volumeView);
+    return io.out(`${named(found)} keeps its key\n`);
+  }
+  const ek = found.enrolled
+    ? null
+    : (await client.get(`/v1/nodes/${encodeURIComponent(found.node)}`, nodeView)).ek;
+  const text = rotationText(found, ek);
+  if (consent.dryRun === true) return io.out(text);
+  io.err(text);
+  await ask(`Replace the key of ${named(found)}?`);
+  await client.post(route, ek === null ? {} : { ek }, volumeView);
+  io.out(`the key of ${named(found)} is replaced when ${printable(found.node)} boots\n`);
 }
 
 /** `disk remove NODE VOLUME`. */
@@ -226,8 +265,13 @@ function nextBootOf({ nextBoot, revoked }: VolumeView): string {
   return { would: 'key', would_not: 'NO KEY', unknown: 'unknown' }[nextBoot.answer];
 }
 
-function stateOf({ enrolled, formattedAt, revoked }: VolumeView): string {
+function stateOf(
+  { enrolled, formattedAt, revoked, rotation }: VolumeView,
+  time: (moment: string) => string,
+): string {
   if (revoked !== null) return 'revoked';
+  if (enrolled && rotation !== null)
+    return `rotating since ${time(rotation.since)}, ${rotation.begun ? 'goes on ' : ''}at its next boot`;
   if (enrolled) return formattedAt === null ? 'to be formatted' : 'formatted';
   return formattedAt === null ? 'of another TPM' : 'formatted, of another TPM';
 }
@@ -239,6 +283,22 @@ function revocationText(volume: VolumeView, now: number): string {
   return [
     `from its next boot on ${printable(node)} gets no key for ${named(volume)} (${printable(path)}): its console asks for the recovery passphrase, and its runtime does not start without it`,
     `what is open stays open until that boot (${since}), and whoever is root there may have the key of its data`,
+  ]
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+/** @param ek of the TPM that the volume is bound to from now on; null: it is bound to that of its node */
+function rotationText(volume: VolumeView, ek: string | null): string {
+  const node = printable(volume.node);
+  return [
+    `${named(volume)} gets a new key at the next boot of ${node}. Until then nothing changes`,
+    'its recovery passphrase stays. So does the key by which the data are encrypted: who was root while the volume was open may have that',
+    ...(ek === null
+      ? []
+      : [
+          `it is bound to the TPM ${printable(volume.ek)}, and from now on to the one that ${node} has: ${printable(ek)}. The earlier TPM gets no key of it any more`,
+        ]),
   ]
     .map((line) => `${line}\n`)
     .join('');

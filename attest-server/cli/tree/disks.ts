@@ -1,5 +1,11 @@
 import type { Command } from 'commander';
-import type { DiskListOptions, EscrowOptions, InitOptions, RevokeOptions } from '../commands/disk.ts';
+import type {
+  DiskListOptions,
+  EscrowOptions,
+  InitOptions,
+  RevokeOptions,
+  RotateOptions,
+} from '../commands/disk.ts';
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { RecoverOptions } from '../offline/recover/command.ts';
@@ -34,6 +40,19 @@ export function addDisks(program: Command, context: CliContext): void {
     .action(async (node: string | undefined, options: DiskListOptions) =>
       (await import('../commands/disk.ts')).listVolumes(context, node, options),
     );
+  consentOptions(
+    disks
+      .command('rotate')
+      .summary('replace the key of a volume at the next boot')
+      .description(
+        'replace the key of a volume by a new one, at the next boot of its node; binds the volume to the TPM that the node has now, if that is another one; says what happens, and asks first',
+      )
+      .addArgument(nodeArgument())
+      .argument('<volume>', 'its name, or its LUKS UUID')
+      .option('--cancel', 'call it off, while the node has not begun'),
+  ).action(async (node: string, volume: string, options: RotateOptions) =>
+    (await import('../commands/disk.ts')).rotateVolume(context, node, volume, options),
+  );
   consentOptions(
     disks
       .command('remove')

@@ -147,6 +147,26 @@ describe('assay disk', () => {
       assert.match((await assay('disk list -o wide')).out, new RegExp(`${uuid} +${ekDigest} +abababababab `));
     });
 
+    it('shows whose key is to be replaced, since when, and that the node must boot for it', async () => {
+      await format('LUKS header');
+      const [said, refused] = [
+        await assay('disk rotate node-1 docker', 'y'),
+        await assay('disk rotate node-1 docker', 'y'),
+      ];
+      assert.equal(said.code, 0, said.err);
+      assert.match(said.err, /gets a new key at the next boot of node-1[\s\S]*may have that/);
+      assert.match(said.out, /is replaced when node-1 boots/);
+      assert.equal(refused.code, 1);
+      assert.match(refused.err, /assay disk rotate node-1 docker --cancel/);
+      assert.match((await assay('disk list node-1')).out, /rotating since 60s, at its next boot/);
+      assert.equal((await assay('disk rotate node-1 docker --cancel')).code, 0);
+      assert.match((await assay('disk list node-1')).out, / formatted /);
+      assert.equal((await assay('disk rotate node-1 docker', 'n')).code, 1);
+      assert.equal((await assay('disk rotate node-1 docker')).code, 2, 'nobody to ask');
+      assert.equal((await assay('disk rotate node-1 docker --dry-run')).code, 0);
+      assert.match((await assay('disk list node-1')).out, / formatted /);
+    });
+
     it('shows those of one node, in each form', async () => {
       assert.equal((await assay('disk list node-2')).out.trimEnd().split('\n').length, 2);
       assert.equal((await assay('disk list -o name')).out, 'node-1 docker\nnode-2 containerd\n');

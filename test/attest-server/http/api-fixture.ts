@@ -265,6 +265,8 @@ export function emptyWorld(): World {
     volumes: {
       list: async () => [],
       add: async () => null,
+      rotate: async () => false,
+      cancelRotation: async () => false,
       remove: async () => false,
       revoke: async () => null,
       rewrap: async () => 0,

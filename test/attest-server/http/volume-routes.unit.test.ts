@@ -72,7 +72,8 @@ describe('the API of volumes', () => {
       '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
     );
     const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
-    const units = 'assay-unlock@docker.socket assay-volume@docker.service assay-cap.service';
+    const units =
+      'assay-unlock@docker.socket assay-volume@docker.service assay-rotate@docker.service assay-cap.service';
     const enable = `systemctl daemon-reload && systemctl enable ${units}`;
     for (const line of [crypttab, fstab, format, enable])
       assert.ok(
@@ -265,6 +266,100 @@ describe('the API of volumes', () => {
       [200, 403, 403, 403],
     );
     assert.equal((await list()).length, 1);
+  });
+
+  describe('whose key is to be replaced', () => {
+    const headerDigest = 'ab'.repeat(32);
+    async function formatted(): Promise<string> {
+      const { uuid } = await createDocker();
+      await made.store.leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.from('by age') }));
+      const event = madeEvent('volume.format', docker.node);
+      await made.store.leases.formatted({ uuid, headerDigest, formattedAt: now }, event);
+      return uuid;
+    }
+    const rotate = (uuid: string, body: object = {}, token = 'operator-token') =>
+      ask(server, `/v1/volumes/${uuid}/rotate`, { method: 'POST', token, body: JSON.stringify(body) });
+    const cancel = (uuid: string, token = 'operator-token') =>
+      ask(server, `/v1/volumes/${uuid}/rotate`, { method: 'DELETE', token });
+    /** Its board was exchanged, and somebody vouches for the new one, or nobody does. */
+    async function exchange(bound: 'pin' | 'first-use'): Promise<string> {
+      const event = madeEvent('enrol.revoke', docker.node);
+      await made.store.enrolment.revoke({ ...madeNode(docker.node), at: now, reason: 'exchanged' }, event);
+      const enrolled = { ...madeNode(docker.node, 'another board'), bound };
+      await made.enrol(enrolled);
+      world.nodes.set(docker.node, { enrolled, status: null });
+      return enrolled.ekDigest;
+    }
+
+    it('gets the next one once, by an operator alone, and keeps the present one when it is called off (row 437)', async () => {
+      const uuid = await formatted();
+      const before = await made.store.leases.volume(uuid);
+      assert.deepEqual(
+        [(await rotate(uuid, {}, 'reader-token')).status, (await cancel(uuid, 'reader-token')).status],
+        [403, 403],
+      );
+      const answered = await rotate(uuid);
+      assert.equal(answered.status, 200, answered.text);
+      const shown = volumeView.parse(JSON.parse(answered.text)).rotation;
+      assert.deepEqual(shown, { since: new Date(now).toISOString(), by: 'token:operator', begun: false });
+      const again = problemIn(await rotate(uuid));
+      assert.equal(again.status, 409);
+      assert.match(again.next ?? '', /Reboot node-1[\s\S]*\n {2}assay disk rotate node-1 docker --cancel/);
+      assert.equal((await cancel(uuid)).status, 200);
+      assert.equal((await cancel(uuid)).status, 409);
+      assert.deepEqual(await made.store.leases.volume(uuid), before);
+      assert.deepEqual((await entries()).map(({ actor, action }) => [actor, action]).slice(-2), [
+        ['token:operator', 'volume.rotate'],
+        ['token:operator', 'volume.rotate.cancel'],
+      ]);
+      assert.equal((await rotate('0'.repeat(36))).status, 404);
+    });
+
+    it('has none before it is formatted, nor where the policy has no recipients any more', async () => {
+      const { uuid } = await createDocker();
+      const early = problemIn(await rotate(uuid));
+      assert.deepEqual([early.status, early.code], [409, 'conflict']);
+      assert.match(early.detail, /not formatted yet/);
+      await made.volumes.remove(uuid, 'token:test');
+      const later = await formatted();
+      world.policyGroups = made.groups.slice(1);
+      const refused = problemIn(await rotate(later));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.next ?? '', /recoveryRecipients/);
+    });
+
+    it('has none where no wrapping key fits, which is said with what to do', async () => {
+      const uuid = await formatted();
+      const { key } = (await made.store.leases.volume(uuid)) ?? assert.fail();
+      const lost = { key: { ...key, keyId: '0123456789abcdef' }, nextKey: null, recovery: null };
+      const stored = (await made.store.leases.volume(uuid)) ?? assert.fail();
+      assert.equal(await made.store.leases.rewrap([{ read: stored, by: lost }]), 1);
+      const refused = problemIn(await rotate(uuid));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.detail, /0123456789abcdef/);
+      assert.match(refused.next ?? '', /wrappingKeyFile[\s\S]*\n {2}assay-server check/);
+    });
+
+    it('is bound to the TPM that its node has now, if that one is named and somebody vouches for it', async () => {
+      const uuid = await formatted();
+      const ek = await exchange('pin');
+      const unnamed = problemIn(await rotate(uuid));
+      assert.deepEqual([unnamed.status, unnamed.field], [409, 'ek']);
+      assert.equal((await rotate(uuid, { ek: 'ab'.repeat(32) })).status, 409);
+      const answered = await rotate(uuid, { ek });
+      assert.equal(answered.status, 200, answered.text);
+      const { ek: bound, enrolled } = volumeView.parse(JSON.parse(answered.text));
+      assert.deepEqual([bound, enrolled], [ek, true]);
+      assert.equal((await entries()).at(-1)?.detail.ek, ek);
+    });
+
+    it('stays that of the earlier TPM where nobody vouches for the new one', async () => {
+      const uuid = await formatted();
+      const refused = problemIn(await rotate(uuid, { ek: await exchange('first-use') }));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.next ?? '', /assay enrol approve/);
+      assert.equal((await list())[0]?.enrolled, false);
+    });
   });
 
   it('removes a volume, once', async () => {

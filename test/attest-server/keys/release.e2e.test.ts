@@ -609,6 +609,40 @@ describe('the key of a disk', () => {
       assert.equal(await codeFor(10, 'ab'.repeat(32)), 'luks_header_changed');
     });
 
+    it('and whose key is being replaced goes with the next one, whose header is taken from its own node alone (row 437), of the same volume key and passphrase (row 438)', async () => {
+      const uuid = named.get('node-3') ?? assert.fail();
+      const before = await world.store.leases.volume(uuid);
+      await world.call('POST', `/v1/volumes/${uuid}/rotate`, {});
+      const next = await header(uuid);
+      const digest = parseLuksHeader([{ at: 0, asked: next.length, bytes: next }], true).header?.digest;
+      const boot = { node: 'node-3', resetCount: 30 };
+      const release = await ask(boot);
+      assert(typeof release !== 'string');
+      assert.deepEqual([release.expectedHeaders.length, release.ciphertext.length], [1, 80]);
+      for (const [node, code] of [
+        ['node-2', 'key_subject_mismatch'],
+        // Attack: another header altogether, with ways in of whoever made it.
+        ['node-3', 'malformed'],
+      ] as const) {
+        for (const [message, refusal] of [
+          [headerFrame(release.leaseId, next), code],
+          [
+            { type: 'formatted', leaseId: release.leaseId, headerDigest: digest },
+            node === 'node-3' ? 'luks_header_changed' : code,
+          ],
+        ] as const) {
+          const peer = await unlocking(node);
+          await answer(peer, node === 'node-3' ? boot : { node });
+          await peer.verdict();
+          peer.send(message);
+          assert.equal(await peer.refusal(), refusal);
+        }
+      }
+      const rotating = await world.store.leases.volume(uuid);
+      assert.deepEqual([rotating?.rotation?.headerDigest, rotating?.key], [null, before?.key]);
+      await world.call('DELETE', `/v1/volumes/${uuid}/rotate`);
+    });
+
     it('takes no header of a lease that is another node’s, nor what is no header, or one with other keyslots', async () => {
       const peer = await unlocking('node-2');
       await answer(peer, { node: 'node-2' });

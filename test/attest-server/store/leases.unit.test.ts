@@ -63,7 +63,14 @@ describe('the store of disk keys', () => {
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.key, stored?.recovery], [volume.key, volume.recovery]);
     const { key, recovery, recoveryEscrow, ...shown } = volume;
-    const none = { headerDigest: null, formattedAt: null, revoked: null, releasedAt: null, cappedAt: null };
+    const none = {
+      headerDigest: null,
+      formattedAt: null,
+      revoked: null,
+      releasedAt: null,
+      cappedAt: null,
+      rotation: null,
+    };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
     assert.deepEqual(await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)), {
       recovery: recoveryEscrow,
@@ -304,10 +311,83 @@ describe('the store of disk keys', () => {
     assert.equal(await store.leases.leased({ leaseId: lease(99), ekDigest: owner.ekDigest }), null);
   });
 
+  it('has its key replaced step by step: each once, in its order, and by a boot that has the next key', async () => {
+    const { leases } = store;
+    const [first, next] = ['cd'.repeat(32), 'ef'.repeat(32)];
+    const rotation = { since: 5000, by: 'token:alice', nextKey: secret('next'), rebound: null };
+    const read = async () => (await leases.volume(uuid)) ?? assert.fail();
+    const rotate = async (given = rotation) =>
+      leases.rotate(await read(), given, madeEvent('volume.rotate', 'node-1'));
+    const cancel = () => leases.cancelRotation(uuid, madeEvent('volume.rotate.cancel', 'node-1'));
+    const keep = () =>
+      leases.keepNextHeader(
+        { uuid, leaseId: lease(1), headerDigest: next, escrow: Buffer.from('next header') },
+        unchanged,
+      );
+    const end = (headerDigest: string) =>
+      leases.rotated({ uuid, headerDigest }, unchanged, madeEvent('volume.rotate.end', 'node-1'));
+    const unchanged = { name: 'none', amend: () => assert.fail() };
+    assert.equal(await rotate(), false, 'it is not formatted');
+    await leases.keepHeader(madeHeader({ uuid, headerDigest: first, escrow: Buffer.from('header') }));
+    await leases.formatted(
+      { uuid, headerDigest: first, formattedAt: 4000 },
+      madeEvent('volume.format', 'node-1'),
+    );
+    await deliver({ at: 4500 });
+    assert.deepEqual([await cancel(), await keep(), await end(next)], [false, false, false]);
+    assert.deepEqual([await rotate(), await rotate()], [true, false]);
+    // Attack, or a mishap: a boot that has the next key of a rotation that was called off makes a header with that.
+    assert.equal(await keep(), false);
+    assert.deepEqual([await cancel(), await rotate()], [true, true]);
+    await deliver({ at: 6000 });
+    assert.deepEqual([await keep(), await keep()], [true, true]);
+    assert.deepEqual([await cancel(), await end(first)], [false, false]);
+    const between = await read();
+    assert.deepEqual([between.headerDigest, between.rotation?.headerDigest], [first, next]);
+    assert.deepEqual(
+      (await leases.escrow(uuid, madeEvent('volume.escrow', owner.name)))?.header,
+      Buffer.from('header'),
+    );
+    assert.equal(await end(next), true);
+    const { key, nextKey, headerDigest, rotation: over } = await read();
+    assert.deepEqual([key, nextKey, headerDigest, over], [secret('next'), null, next, null]);
+    assert.deepEqual(
+      (await leases.escrow(uuid, madeEvent('volume.escrow', owner.name)))?.header,
+      Buffer.from('next header'),
+    );
+  });
+
+  it('is bound to another TPM together with its next key, unless that has one of its name', async () => {
+    const { leases } = store;
+    const headerDigest = 'cd'.repeat(32);
+    await leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.from('header') }));
+    await leases.formatted({ uuid, headerDigest, formattedAt: 4000 }, madeEvent('volume.format', 'node-1'));
+    const other = madeNode('node-2', 'another board');
+    await store.enrolment.enrol(other, madeEvent('enrol', other.name));
+    const rebound = { ekDigest: other.ekDigest, key: secret('wrapped for it') };
+    const rotation = { since: 5000, by: 'token:alice', nextKey: secret('next'), rebound };
+    const rotate = async () =>
+      leases.rotate(
+        (await leases.volume(uuid)) ?? assert.fail(),
+        rotation,
+        madeEvent('volume.rotate', 'node-1'),
+      );
+    const second = { ...volume, uuid: uuid.replace('1', '2'), ekDigest: other.ekDigest };
+    await leases.add(second, madeEvent('volume.add', other.name));
+    assert.equal(await rotate(), false);
+    await leases.remove(second.uuid, madeEvent('volume.remove', other.name));
+    assert.equal(await rotate(), true);
+    const found = await leases.volume(uuid);
+    assert.deepEqual(
+      [found?.ekDigest, found?.key, found?.nextKey],
+      [other.ekDigest, rebound.key, secret('next')],
+    );
+  });
+
   it('wraps anew only what nobody changed meanwhile', async () => {
     const [earlier] = await store.leases.wrappedByOthers('second', '', 10);
     assert(earlier !== undefined);
-    const again = { key: secret('again', 'second'), recovery: secret('again too', 'second') };
+    const again = { key: secret('again', 'second'), nextKey: null, recovery: secret('again too', 'second') };
     await store.leases.keepHeader(
       madeHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') }),
     );
@@ -324,7 +404,7 @@ describe('the store of disk keys', () => {
     assert(now !== undefined);
     const before = await store.leases.wrappedBy();
     assert.deepEqual([...before.values()], [1]);
-    assert.equal(await store.leases.rewrap([{ read: now, by: { key: again.key, recovery: null } }]), 1);
+    assert.equal(await store.leases.rewrap([{ read: now, by: { ...again, recovery: null } }]), 1);
     assert.deepEqual([...(await store.leases.wrappedBy())], [['second', 1]]);
     assert.deepEqual(await store.leases.wrappedByOthers('second', '', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
