@@ -200,9 +200,18 @@ async function findVolume(client: Client, node: string, volume: string): Promise
   return found;
 }
 
-function stateOf({ enrolled, formattedAt, rotation }: VolumeView, time: (moment: string) => string): string {
-  if (enrolled && rotation !== null)
-    return `rotating since ${time(rotation.since)}, ${rotation.begun ? 'goes on ' : ''}at its next boot`;
+function stateOf(
+  { enrolled, formattedAt, rotation, unlockedAt }: VolumeView,
+  time: (moment: string) => string,
+): string {
+  if (enrolled && rotation !== null) {
+    // Its unit is not enabled, or failed.
+    const isMissed = Date.parse(unlockedAt ?? '') > Date.parse(rotation.since);
+    const when = isMissed
+      ? 'not done at its last boot'
+      : `${rotation.begun ? 'goes on ' : ''}at its next boot`;
+    return `rotating since ${time(rotation.since)}, ${when}`;
+  }
   if (enrolled) return formattedAt === null ? 'to be formatted' : 'formatted';
   return formattedAt === null ? 'of another TPM' : 'formatted, of another TPM';
 }
