@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { z } from 'zod';
-import { rotationMark } from '../../../agent/unlock/note.ts';
+import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
 import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate.ts';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
@@ -122,11 +122,14 @@ describe('the key of a disk that is replaced', function () {
     const before = await boot();
     await begin();
     assert.deepEqual(await boot(), before);
+    const { headerDigest: earlier } = await stored();
     const { code, said } = await disk.rotate(uuid);
     assert.equal(code, 0, said);
     assert.match(said, /has its next key, and the earlier one opens nothing any more/);
     const now = await stored();
     assert.deepEqual([now.rotation, now.nextKey], [null, null]);
+    const note = await readNote(disk.config.runtimeDir, uuid);
+    assert.deepEqual(note?.expectedHeaders, [earlier, now.headerDigest], 'the cap leaves the volume open');
     assert.deepEqual((await entries('volume.rotate.end')).at(-1)?.detail.header, now.headerDigest);
     assert.deepEqual(await slotsOf(), ['1,2']);
     assert.deepEqual(
