@@ -51,10 +51,8 @@ export async function rotateKey(
   if (answer.is === 'refused')
     throw fault(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
   const { leaseId, expectedHeaders } = answer.release;
-  const keys = [0, volumeKeyBytes].map((at) => answer.secret.subarray(at, at + volumeKeyBytes));
   try {
-    const [present, next] = keys;
-    if (present === undefined || next?.length !== volumeKeyBytes) {
+    if (answer.secret.length !== 2 * volumeKeyBytes) {
       print('assay-rotate: it was called off: the volume keeps its key\n');
       return;
     }
@@ -63,7 +61,7 @@ export async function rotateKey(
     if (found === null || !expectedHeaders.includes(found.digest))
       throw fault(`${device} has another header than the one that is known of volume ${volume}`);
     const before = await readHeader(disk);
-    const header = await nextHeader(before, isPresent ? present : null, next, signal);
+    const header = await nextHeader(before, answer.secret, isPresent, signal);
     const { digest: headerDigest } = headerIn(header);
     if (isPresent) {
       await conversation.keepHeader(leaseId, header);
@@ -96,27 +94,27 @@ export async function rotateKey(
  * The header that the next key opens, made in memory, and opened by that key there. Of its keyslots' area all is zeros that no
  * keyslot of it has.
  * @param before as it is on the disk
- * @param present the key that opens it; null if that is the next one already: its copies may differ
+ * @param keys the present one, then the next one
+ * @param isPresent which of the two opens it; if that is the next one already, its copies may differ
  */
 async function nextHeader(
   before: Buffer,
-  present: Buffer | null,
-  next: Buffer,
+  keys: Buffer,
+  isPresent: boolean,
   signal: AbortSignal,
 ): Promise<Buffer> {
   const memory = makeMemoryDir(undefined, signal);
   const image = join(memory.path, 'header');
-  const both = Buffer.from(new ArrayBuffer(2 * volumeKeyBytes));
+  const next = keys.subarray(volumeKeyBytes);
   try {
     await using made = await open(image, 'wx+', 0o600);
     await made.write(before, 0, before.length, 0);
     // Sparse: cryptsetup wants some data behind it.
     await made.truncate(2 * dataAt);
-    if (present !== null) {
-      for (const [place, key] of [present, next].entries()) key.copy(both, place * volumeKeyBytes);
+    if (isPresent) {
       // The old key first, by its length, then the new one.
       const asFile = ['--key-file', '-', '--keyfile-size', `${volumeKeyBytes}`];
-      await cryptsetup(['luksAddKey', '--batch-mode', ...asFile, ...quickly, image, '-'], both, signal);
+      await cryptsetup(['luksAddKey', '--batch-mode', ...asFile, ...quickly, image, '-'], keys, signal);
       const { slots } = headerIn(await readHeader(made));
       const old = Object.keys(headerIn(before).slots).filter((slot) => slot !== recoverySlot);
       if (old.length !== 1 || Object.keys(slots).length !== 3)
@@ -130,7 +128,6 @@ async function nextHeader(
     for (const [from, to] of unused) header.fill(0, from, to);
     return header;
   } finally {
-    both.fill(0);
     memory.remove();
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Keys of disks: one for each volume of a node, leased to a boot that has just proven itself. `refusal` decides from what
  * that very answer proved, `release` seals the key to this TPM in this boot for two minutes, and the store counts, in one
- * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once,
+ * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once, and replace its key,
  * `escrow` is the way in without this server, and `rewrapping` follows a new wrapping key. See docs/disk-keys.md.
  */
 

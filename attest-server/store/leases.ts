@@ -369,6 +369,7 @@ export function leaseStore(
             .where('wrapped_key', '=', key.bytes)
             .where('formatted_at', 'is not', null)
             .where('rotating_since', 'is', null)
+            .where('revoked_at', 'is', null)
             .executeTakeFirstOrThrow();
           if (numUpdatedRows === 0n) return false;
         } catch (cause) {

@@ -266,12 +266,18 @@ function nextBootOf({ nextBoot, revoked }: VolumeView): string {
 }
 
 function stateOf(
-  { enrolled, formattedAt, revoked, rotation }: VolumeView,
+  { enrolled, formattedAt, revoked, rotation, unlockedAt }: VolumeView,
   time: (moment: string) => string,
 ): string {
   if (revoked !== null) return 'revoked';
-  if (enrolled && rotation !== null)
-    return `rotating since ${time(rotation.since)}, ${rotation.begun ? 'goes on ' : ''}at its next boot`;
+  if (enrolled && rotation !== null) {
+    // Its unit is not enabled, or failed.
+    const isMissed = Date.parse(unlockedAt ?? '') > Date.parse(rotation.since);
+    const when = isMissed
+      ? 'not done at its last boot'
+      : `${rotation.begun ? 'goes on ' : ''}at its next boot`;
+    return `rotating since ${time(rotation.since)}, ${when}`;
+  }
   if (enrolled) return formattedAt === null ? 'to be formatted' : 'formatted';
   return formattedAt === null ? 'of another TPM' : 'formatted, of another TPM';
 }

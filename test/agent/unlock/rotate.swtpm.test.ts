@@ -8,17 +8,18 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { z } from 'zod';
-import { rotationMark } from '../../../agent/unlock/note.ts';
+import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
 import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
-import { agentsOf } from '../../attest-server/real-agent.ts';
+import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { policyWithKeys, volumeFor } from './volume-for.ts';
+import { policyWithKeys, until, volumeFor } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
@@ -121,11 +122,14 @@ describe('the key of a disk that is replaced', function () {
     const before = await boot();
     await begin();
     assert.deepEqual(await boot(), before);
+    const { headerDigest: earlier } = await stored();
     const { code, said } = await disk.rotate(uuid);
     assert.equal(code, 0, said);
     assert.match(said, /has its next key, and the earlier one opens nothing any more/);
     const now = await stored();
     assert.deepEqual([now.rotation, now.nextKey], [null, null]);
+    const note = await readNote(disk.config.runtimeDir, uuid);
+    assert.deepEqual(note?.expectedHeaders, [earlier, now.headerDigest], 'the cap leaves the volume open');
     assert.deepEqual((await entries('volume.rotate.end')).at(-1)?.detail.header, now.headerDigest);
     assert.deepEqual(await slotsOf(), ['1,2']);
     assert.deepEqual(
@@ -213,5 +217,47 @@ describe('the key of a disk that is replaced', function () {
     await rm(rotationMark(disk.config.runtimeDir, uuid), { force: true });
     assert.equal(await rotate(), '');
     assert.equal((await entries('key.release')).length, releases);
+  });
+
+  it('goes with the disk to the TPM that the node has now, and is another one from its first boot on', async () => {
+    const earlier = await boot();
+    await using exchanged = new AsyncDisposableStack();
+    const other = await startMachine({ log });
+    exchanged.defer(() => other.dispose());
+    const moved = exchanged.use(
+      await unlockingMachine(other, node, agentsOf(world), programs['assay-agent']),
+    );
+    await writeFile(moved.device, await readFile(disk.device));
+    const ek = await ekDigestOf(other);
+    await world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'another board' });
+    await world.call('POST', '/v1/pins', { pins: [{ node, ek }] });
+    {
+      await using _agent = await startAgent(other, node, agentsOf(world));
+      await until(async () => {
+        const shown = await world.call('GET', `/v1/nodes/${node}`).catch(() => null);
+        return shown !== null && nodeView.parse(shown).state === 'trusted';
+      });
+    }
+    {
+      await using program = moved.unlock(uuid);
+      assert.equal((await program.read()).length, 0);
+      assert.match((await program.ended).said, /key_subject_mismatch/);
+    }
+    await assert.rejects(begin(), /is of another TPM than node-1 has now/);
+    await world.call('POST', `/v1/volumes/${uuid}/rotate`, { ek });
+    await other.powerCycle(log);
+    {
+      await using program = moved.unlock(uuid);
+      assert.deepEqual(await program.read(), earlier, 'the disk has no other key yet');
+    }
+    const { code, said } = await moved.rotate(uuid);
+    assert.equal(code, 0, said);
+    await other.powerCycle(log);
+    await using program = moved.unlock(uuid);
+    const next = await program.read();
+    assert.deepEqual(
+      [await moved.opens(next), await moved.opens(earlier), await moved.opens(passphrase)],
+      [true, false, true],
+    );
   });
 });

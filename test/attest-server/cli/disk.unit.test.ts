@@ -159,6 +159,13 @@ describe('assay disk', () => {
       assert.equal(refused.code, 1);
       assert.match(refused.err, /assay disk rotate node-1 docker --cancel/);
       assert.match((await assay('disk list node-1')).out, /rotating since 60s, at its next boot/);
+      const { ekDigest } = madeNode('node-1');
+      const lease = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      await made.store.leases.deliver({ ...lease, address: null, at: now - 2000 }, () =>
+        madeEvent('key.release', 'node-1'),
+      );
+      await made.store.leases.consume({ ...lease, at: now - 1000 }, madeEvent('key.unlock', 'node-1'));
+      assert.match((await assay('disk list node-1')).out, /rotating since 60s, not done at its last boot/);
       assert.equal((await assay('disk rotate node-1 docker --cancel')).code, 0);
       assert.match((await assay('disk list node-1')).out, / formatted /);
       assert.equal((await assay('disk rotate node-1 docker', 'n')).code, 1);
