@@ -6,6 +6,9 @@
 
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { type InstalledPart, parseInstalled } from '../../attest-server/wire/installed.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import { parseJson } from '../../attest-server/wire/parse-json.ts';
 import { AgentError } from '../agent-error.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import type { Logger } from '../logger.ts';
@@ -18,7 +21,7 @@ import {
   inspectFolder,
   parseInspectedFile,
 } from './inspected-file.ts';
-import { inspectInstalled, installedFile } from './installed.ts';
+import { inspectInstalled, installedFile, writtenInstalled } from './installed.ts';
 import { type OutFolder, openOutFolder, readers } from './out-folder.ts';
 
 const allParts = ['disk', 'boot'] as const;
@@ -169,8 +172,20 @@ async function writeBoot(
 }
 
 async function writeInstalled(root: string, folder: OutFolder, index: BootIndex): Promise<void> {
-  const installed = await inspectInstalled(root, index);
+  const installed = await inspectInstalled(root, index, await readInstalled(folder));
   await folder.write(installedFile, Buffer.from(JSON.stringify({ at: index.at, installed })));
+}
+
+/** One that cannot be read is as none. It lies in /run, which a boot begins without. */
+async function readInstalled(folder: OutFolder): Promise<InstalledPart | null> {
+  try {
+    const bytes = await folder.read(installedFile, limits.parts.installed);
+    if (bytes === null) return null;
+    const { installed } = parseJson(bytes.toString('utf8'), writtenInstalled, installedFile);
+    return parseInstalled(Buffer.from(JSON.stringify(installed)));
+  } catch {
+    return null;
+  }
 }
 
 function textOf(error: unknown): string {

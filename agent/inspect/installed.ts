@@ -16,15 +16,20 @@ export const installedFile = 'installed.json';
 export const writtenInstalled = z.strictObject({ at: z.iso.datetime(), installed: z.unknown() });
 
 /** A unified image has its initrd in it. */
-const most = { image: 128 * 1024 * 1024, files: 56, unread: 16 };
+const most = { image: 128 * 1024 * 1024, images: 48, files: 48, unread: 16 };
 const banks = ['sha256', 'sha384'] as const;
 
 /**
- * The files that lie ready for the next boot: the newest kernel with its initrd, the images at the paths from which the present boot
- * was started, and Secure Boot's databases. Which entry a person chooses in a menu, nobody knows.
+ * The files that lie ready for the next boot: the newest kernel with its initrd, the images that started the present boot or took
+ * the place of one, and Secure Boot's databases. Which entry a person chooses in a menu, nobody knows.
  * @param index of the same run: digests of initrds
+ * @param before the part of an earlier run in this boot; null if there is none
  */
-export async function inspectInstalled(sysroot: string, index: BootIndex): Promise<InstalledPart> {
+export async function inspectInstalled(
+  sysroot: string,
+  index: BootIndex,
+  before: InstalledPart | null,
+): Promise<InstalledPart> {
   const root = await realpath(sysroot);
   // What GRUB reads besides is compared by its commands, which no file shows.
   const unread = index.unread.filter((text) => text.includes('initr'));
@@ -38,53 +43,58 @@ export async function inspectInstalled(sysroot: string, index: BootIndex): Promi
     const since = found === null ? null : new Date(Math.floor(found.ctimeMs)).toISOString();
     files.push({ kind, path, since, booted: isBooted(digests), digests: [...digests] });
   };
-  const images: string[] = [];
-  for await (const path of loaderTree(root, isImage, new AbortController().signal, unread))
-    images.push(relative(root, path));
-  const started = startedFrom(log ?? Buffer.alloc(0));
-  const loaders = images.filter((path) => /\.efi$/i.test(path) && started(path));
-  if (log !== null && loaders.length === 0) unread.push('no boot loader of the present boot was found');
-  const kernel = newestKernel(images, loaders.some(isUnified));
-  if (kernel === null) unread.push('no kernel was found below /boot and /efi');
-  for (const path of new Set([...loaders, ...(kernel === null ? [] : [kernel])])) {
-    if (files.length >= most.files) break;
-    const isKernel = path === kernel;
-    const digests = await digestsOf(join(root, path), isKernel).catch((error: unknown) => {
+  const read = (path: string, isKernel: boolean) =>
+    digestsOf(join(root, path), isKernel).catch((error: unknown) => {
       unread.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
       return null;
     });
-    if (digests !== null) await add(isKernel ? 'kernel' : 'loader', path, digests);
+  const images: string[] = [];
+  for await (const path of loaderTree(root, isImage, new AbortController().signal, unread))
+    images.push(relative(root, path));
+  const started = new Set(before?.files.flatMap(({ kind, path }) => (kind === 'loader' ? [path] : [])));
+  const loaders: string[] = [];
+  for (const path of images.filter((one) => /\.efi$/i.test(one)).slice(0, most.images)) {
+    const digests = await read(path, false);
+    if (digests === null || !(started.has(path) || isBooted(digests)) || files.length >= most.files) continue;
+    loaders.push(path);
+    await add('loader', path, digests);
   }
-  if (kernel !== null && !isUnified(kernel)) {
-    const its = index.files.filter(({ kind, path }) => kind === 'initrd' && isInitrdOf(path, kernel));
-    if (its.length === 0) unread.push(`no initrd of ${kernel} was found`);
-    for (const { path, sha256, sha384 } of its.slice(0, 2)) await add('initrd', path, [sha256, sha384]);
-  }
+  for (const path of started)
+    if (!loaders.includes(path) && !isUnified(path)) unread.push(`${path} is gone, which started this boot`);
+  if (log !== null && loaders.length === 0) unread.push('no boot loader of the present boot was found');
+  const kernel = newestKernel(images, loaders.some(isUnified));
+  if (kernel === null) unread.push('no kernel was found below /boot and /efi');
+  else await addKernel(kernel, index, { add, read, unread });
   await addDatabases(root, isBooted, add, unread);
   return { version: 1, files, unread: unread.map(printable).slice(0, most.unread) };
 }
 
-const isImage = (name: string) => /\.efi$/i.test(name) || /^(?:vmlinu[xz](?:$|-)|linux$)/.test(name);
-const isUnified = (path: string) => /(?:^|\/)efi\/linux\/[^/]+\.efi$/i.test(path);
-
-/** Which paths the log of the firmware names as those of images, `\EFI\…` in UTF-16. */
-function startedFrom(log: Buffer): (path: string) => boolean {
-  const text = log.toString('latin1').replaceAll('\0', '').toLowerCase();
-  return (path) =>
-    partitions.some(
-      (place) =>
-        path.startsWith(place) &&
-        text.includes(
-          path
-            .slice(place.length - 1)
-            .replaceAll('/', '\\')
-            .toLowerCase(),
-        ),
-    );
+/** Where files are added, or why they are not. */
+interface InstalledFiles {
+  readonly add: (kind: InstalledFile['kind'], path: string, digests: readonly string[]) => Promise<void>;
+  readonly read: (path: string, isKernel: boolean) => Promise<readonly string[] | null>;
+  readonly unread: string[];
 }
 
-/** Where the EFI system partition is mounted. */
-const partitions = ['boot/efi/', 'efi/', 'boot/'] as const;
+/** With its initrd: of several in one entry, the kernel's stub measures all as one. */
+async function addKernel(
+  kernel: string,
+  index: BootIndex,
+  { add, read, unread }: InstalledFiles,
+): Promise<void> {
+  const digests = await read(kernel, true);
+  if (digests !== null) await add('kernel', kernel, digests);
+  if (isUnified(kernel)) return;
+  const [initrd, ...others] = index.files.filter(
+    ({ kind, path }) => kind === 'initrd' && isInitrdOf(path, kernel),
+  );
+  if (initrd === undefined) unread.push(`no initrd of ${kernel} was found`);
+  else if (others.length > 0) unread.push(`several initrds of ${kernel} may be measured as one`);
+  else await add('initrd', initrd.path, [initrd.sha256, initrd.sha384]);
+}
+
+const isImage = (name: string) => /\.efi$/i.test(name) || /^(?:vmlinu[xz](?:$|-)|linux$)/.test(name);
+const isUnified = (path: string) => /(?:^|\/)efi\/linux\/[^/]+\.efi$/i.test(path);
 
 /** @param unified the present boot was started from such an image: kernels beside it start nothing */
 function newestKernel(images: readonly string[], unified: boolean): string | null {
@@ -162,7 +172,7 @@ const databases = [
 async function addDatabases(
   root: string,
   isBooted: (digests: readonly string[]) => boolean,
-  add: (kind: 'database', path: string, digests: readonly string[]) => Promise<void>,
+  add: InstalledFiles['add'],
   unread: string[],
 ): Promise<void> {
   const names = await readdir(join(root, variables)).catch(() => null);

@@ -188,7 +188,7 @@ export interface ReferencePorts {
   }): Promise<ReferenceCandidates>;
   /** How many nodes of the group show one thing with this node that no reference in force has, and its codes; null: none. */
   /** By node; of others there is no forecast. */
-  nextBoots(): Promise<ReadonlyMap<string, NextBoot>>;
+  nextBoots(only?: string): Promise<ReadonlyMap<string, NextBoot>>;
   shared(
     node: string,
     group: string,

@@ -32,7 +32,7 @@ export const volumeRoutes: readonly Route[] = [
       const found = (await volumes.list()).filter((volume) => node === undefined || volume.node === node);
       if (node !== undefined && found.length === 0) await findNode(store, node);
       const refused = await volumes.refusals();
-      const nextBoots = await references.nextBoots();
+      const nextBoots = await references.nextBoots(node);
       const items = await Promise.all(
         found.map(async (volume) => {
           const { uuid, ekDigest, node: name } = volume;

@@ -111,7 +111,7 @@ export const routes: readonly Route[] = [
           ...knownAlone(ports, view),
           transitions: transitions.map(transitionView),
           refusedKeys: [...(await refusedKeys(ports, enrolled, status))],
-          nextBoot: shownNextBoot((await ports.references.nextBoots()).get(name)),
+          nextBoot: shownNextBoot((await ports.references.nextBoots(name)).get(name)),
         };
         return ok(withMassAdvice(advised(known, ports), ports));
       }

@@ -63,14 +63,18 @@ export class NextBoots {
     this.#ports = ports;
   }
 
-  /** By node, of those whose policy requires the boot, and those with a disk whose key is kept here. */
-  async all(): Promise<ReadonlyMap<string, NextBoot>> {
+  /**
+   * By node, of those whose policy requires the boot, and those with a disk whose key is kept here.
+   * @param only this node; default: all
+   */
+  async by(only?: string): Promise<ReadonlyMap<string, NextBoot>> {
     const basis = await this.#basisNow();
     const found = new Map<string, NextBoot>();
     const kept = new Map<string, KeptForecast>();
     let made = 0;
     for (const status of this.#ports.statuses()) {
       const { name } = status;
+      if (only !== undefined && name !== only) continue;
       const group = this.#ports.groupOf(name);
       const hasLease = this.#ports.hasLease(status.ekDigest);
       if (!group.require.includes('boot') && !hasLease) continue;
@@ -89,7 +93,10 @@ export class NextBoots {
       found.set(name, one.nextBoot);
       if (one !== known && ++made % atOnce === 0) await setImmediate();
     }
-    if (basis === this.#basis) this.#kept = kept;
+    if (basis !== this.#basis) return found;
+    // Who is gone is kept no longer.
+    if (only === undefined) this.#kept = kept;
+    else for (const [name, one] of kept) this.#kept.set(name, one);
     return found;
   }
 

@@ -51,7 +51,7 @@ export interface References extends AsyncDisposable {
   /** A finding that others of the group share with this node, and no reference in force has; null if nothing of it is unknown. */
   shared(node: string, group: string): SharedUnknown | null;
   /** Forecasts of the next boot, by node. */
-  nextBoots: NextBoots['all'];
+  nextBoots: NextBoots['by'];
 }
 
 export function openReferences(
@@ -89,7 +89,7 @@ export function openReferences(
     draft,
     candidates: (filter) => gatherCandidates(ports, filter),
     shared: (node, group) => sharedWith(node, ports.statuses(), group),
-    nextBoots: () => nextBoots.all(),
+    nextBoots: (node) => nextBoots.by(node),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await inTurn(() => {});

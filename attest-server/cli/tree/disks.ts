@@ -33,7 +33,7 @@ export function addDisks(program: Command, context: CliContext): void {
   disks
     .command('list [node]')
     .description(
-      'list volumes: whether they are formatted, when a key was last given out, and when it was last said to be done with',
+      'list volumes: whether they are formatted, when a key was last given out, when it was last said to be done with, and whether the next boot would get it, by what the node says lies on its disk; settings of the firmware, the boot menu and the command line cannot be foreseen',
     )
     .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name', 'jsonpath=', 'custom-columns='))
     .addOption(utcOption())

@@ -31,15 +31,8 @@ describe('what inspect says of the next boot', () => {
   });
   afterEach(() => machine[Symbol.asyncDispose]());
 
-  /** Names the loader's path as a device path does, at an odd offset. */
   const boots = (...digests: readonly string[]) =>
-    machine.put(
-      logPath,
-      Buffer.concat([
-        Buffer.from('x\\EFI\\debian\\shimx64.efi', 'utf16le').subarray(1),
-        ...digests.map((hex) => Buffer.from(hex, 'hex')),
-      ]),
-    );
+    machine.put(logPath, Buffer.concat(digests.map((hex) => Buffer.from(hex, 'hex'))));
 
   async function said() {
     const silent = { error() {}, warn() {}, info() {}, debug() {} };
@@ -65,7 +58,8 @@ describe('what inspect says of the next boot', () => {
     assert.ok(Date.now() - Date.parse(files[1]?.since ?? '') < 60_000);
   });
 
-  it('is another one once a newer kernel or another loader is installed', async () => {
+  it('is another one once a newer kernel or another loader is installed, in the place of what this boot was started from', async () => {
+    await said();
     await machine.put('boot/vmlinuz-6.12.10', image('kernel 10'));
     await machine.put('boot/initrd.img-6.12.10', 'initrd 10');
     await machine.put('boot/efi/EFI/debian/shimx64.efi', image('new shim'));
@@ -79,7 +73,7 @@ describe('what inspect says of the next boot', () => {
   it('is the newest unified image where the present boot was started from one', async () => {
     await machine.put('boot/efi/EFI/Linux/debian-6.12.9.efi', image('uki 9'));
     await machine.put('boot/efi/EFI/Linux/debian-6.12.10.efi', image('uki 10'));
-    await machine.put(logPath, Buffer.from('\\EFI\\Linux\\debian-6.12.9.efi', 'utf16le'));
+    await boots(imageDigest('uki 9'));
     assert.deepEqual(
       (await seen()).map(([kind, path]) => [kind, path]),
       [
@@ -118,18 +112,37 @@ describe('what inspect says of the next boot', () => {
       all.map((name) => [name, name !== 'dbx']),
     );
     // Whatever measures its variables in another way is not taken for one that has changed.
-    await machine.put(logPath, Buffer.from('\\EFI\\debian\\shimx64.efi', 'utf16le'));
+    await boots(imageDigest('shim'));
     assert.deepEqual(await databases(), []);
     assert.match((await said()).unread.join(), /in a way of its own/);
   });
 
+  it('names no initrd where an entry has several, which are measured as one', async () => {
+    await machine.put('boot/efi/abc/6.12.11/linux', image('kernel 11'));
+    for (const name of ['initrd', 'initrd.microcode'])
+      await machine.put(`boot/efi/abc/6.12.11/${name}`, name);
+    const { files, unread } = await said();
+    assert.deepEqual(
+      files.map(({ kind, path }) => [kind, path]),
+      [
+        ['loader', 'boot/efi/EFI/debian/shimx64.efi'],
+        ['kernel', 'boot/efi/abc/6.12.11/linux'],
+      ],
+    );
+    assert.match(unread.join(), /measured as one/);
+  });
+
   it('says what is missing, and never that nothing is', async () => {
+    await said();
     await rm(machine.at('boot/initrd.img-6.12.9'));
     assert.match((await said()).unread.join(), /no initrd of boot\/vmlinuz-6.12.9/);
     await truncate(machine.at('boot/vmlinuz-6.12.9'), 200 * 1024 * 1024);
     assert.match((await said()).unread.join(), /vmlinuz-6.12.9: left out/);
     await rm(machine.at('boot'), { recursive: true });
-    assert.match((await said()).unread.join('; '), /no boot loader .* no kernel was found/);
+    assert.match(
+      (await said()).unread.join('; '),
+      /shimx64.efi is gone.* no boot loader .* no kernel was found/,
+    );
     await rm(machine.at(logPath));
     assert.match((await said()).unread.join(), /no log of the firmware/);
   });

@@ -55,7 +55,7 @@ describe('forecasts of a fleet', () => {
       now: () => at,
     });
   });
-  const answers = async () => [...(await boots.all())].map(([name, { answer }]) => `${name} ${answer}`);
+  const answers = async () => [...(await boots.by())].map(([name, { answer }]) => `${name} ${answer}`);
 
   it('are made once, and again only where references, policy or what is installed moved', async () => {
     assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would_not']);
@@ -73,6 +73,13 @@ describe('forecasts of a fleet', () => {
     inForce = {};
     assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
     assert.equal(reads.length, 5);
+  });
+
+  it('of one node look at no other', async () => {
+    assert.deepEqual([...(await boots.by('node-2')).keys()], ['node-2']);
+    assert.deepEqual(reads, ['node-2']);
+    await answers();
+    assert.deepEqual(reads, ['node-2', 'node-1']);
   });
 
   it('end with the reference that they rest on', async () => {
@@ -102,7 +109,7 @@ describe('forecasts of a fleet', () => {
           ...change,
         }),
       ];
-      const { answer, causes } = (await boots.all()).get('node-1') ?? assert.fail();
+      const { answer, causes } = (await boots.by()).get('node-1') ?? assert.fail();
       assert.equal(answer, 'unknown');
       assert.match(causes[0]?.text ?? '', why);
       assert.match(causes[0]?.next ?? '', /node-1/);
