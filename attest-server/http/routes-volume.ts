@@ -203,10 +203,14 @@ async function findVolume(volumes: ApiPorts['volumes'], uuid: string | undefined
 
 /** @param present the TPM of the node. @param ek the one that the caller names @throws HttpProblem 409 */
 function checkRotation(volume: Volume, present: string, ek: string | undefined): void {
-  const { node, name, formattedAt, rotation, ekDigest } = volume;
+  const { node, name, formattedAt, revoked, rotation, ekDigest } = volume;
   if (formattedAt === null)
     throw new HttpProblem(409, `${named(volume)} is not formatted yet: it has no key that a disk knows`, {
       next: `Format it first. Its lines were printed when it was made; if they are lost, remove it and make it again:\n  assay disk remove ${node} ${name}`,
+    });
+  if (revoked !== null)
+    throw new HttpProblem(409, `the key of ${named(volume)} is revoked, and its node gets none`, {
+      next: `Give it to the node again first:\n  assay disk restore ${node} ${name} --reason REASON`,
     });
   if (rotation !== null)
     throw new HttpProblem(

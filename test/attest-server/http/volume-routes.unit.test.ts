@@ -328,6 +328,14 @@ describe('the API of volumes', () => {
       assert.match(refused.next ?? '', /recoveryRecipients/);
     });
 
+    it('has none while its key is revoked', async () => {
+      const uuid = await formatted();
+      await made.volumes.revoke(uuid, true, 'stolen', 'token:test');
+      const refused = problemIn(await rotate(uuid));
+      assert.deepEqual([refused.status, refused.code], [409, 'conflict']);
+      assert.match(refused.next ?? '', /assay disk restore node-1 docker/);
+    });
+
     it('has none where no wrapping key fits, which is said with what to do', async () => {
       const uuid = await formatted();
       const { key } = (await made.store.leases.volume(uuid)) ?? assert.fail();
