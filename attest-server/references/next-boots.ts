@@ -9,6 +9,7 @@ import {
   knownDigests,
 } from '../policy/boot/next-boot.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
+import type { Reason } from '../wire/verdict.ts';
 import type { ReferenceStore } from './ports.ts';
 
 /** The forecast for one node. Nothing rests on it. */
@@ -80,8 +81,7 @@ export class NextBoots {
       if (!group.require.includes('boot') && !hasLease) continue;
       const isSilent = status.expiresAt === null || this.#ports.now() >= status.expiresAt;
       const isAffirmed = status.verdict?.aspects.boot?.status === 'affirming';
-      const hasOtherHeader =
-        status.verdict?.reasons.some(({ code }) => code === 'luks_header_changed') === true;
+      const hasOtherHeader = status.verdict?.reasons.some(isOfLeased) === true;
       const its = { name, group, isAffirmed, hasLease, hasOtherHeader };
       const key = [group.name, status.parts.installed, isSilent, isAffirmed, hasLease, hasOtherHeader].join(
         ' ',
@@ -123,6 +123,11 @@ export class NextBoots {
       : installedIn(digest === undefined ? undefined : await readPart(digest, name));
     return { ...forecastBoot(installed, known, node, now()), hasLease: node.hasLease };
   }
+}
+
+/** Of a volume whose reference the server made: another volume in its place shows nothing of this one. */
+function isOfLeased({ code, reference }: Reason): boolean {
+  return code === 'luks_header_changed' && reference?.startsWith('disk-') === true;
 }
 
 function silentSince(verifiedAt: number | null): string {

@@ -66,7 +66,8 @@ export function createSimulation(before: SimulationInputs | null, after: Simulat
         isAffirmed: verdict.aspects.boot?.status === 'affirming',
         // Who gets a key of a disk gets none for what is merely announced.
         hasLease: true,
-        hasOtherHeader: verdict.reasons.some(({ code }) => code === 'luks_header_changed'),
+        // No policy makes another header of it.
+        hasOtherHeader: false,
       };
       const isAsked = rules.require.includes('boot');
       return {

@@ -64,13 +64,19 @@ describe('forecasts of a fleet', () => {
     assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
     hasLease = true;
     const [first, second] = statuses;
-    assert(first?.verdict != null && second !== undefined);
-    const reasons = [reasonOf('luks_header_changed')];
-    statuses = [{ ...first, verdict: { ...first.verdict, reasons } }, second];
+    assert(first !== undefined && second !== undefined);
+    const shows = (reference?: string) => {
+      const reasons = [reasonOf('luks_header_changed', { reference })];
+      return { ...first, verdict: { ...affirmed, reasons } };
+    };
+    // Another volume lies in the place of it.
+    statuses = [shows(), second];
+    assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
+    statuses = [shows('disk-1'), second];
     assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would']);
     const [cause] = (await boots.by('node-1')).get('node-1')?.causes ?? [];
     assert.match(cause?.text ?? '', /another LUKS header .* its key opens nothing/);
-    statuses = [{ ...first, verdict: { ...first.verdict, reasons }, expiresAt: now - 1 }];
+    statuses = [{ ...shows('disk-1'), expiresAt: now - 1 }];
     assert.deepEqual(await answers(), ['node-1 would_not']);
   });
 
