@@ -32,6 +32,7 @@ export function addDisks(program: Command, context: CliContext): void {
     );
   disks
     .command('list [node]')
+    .summary('list volumes, and whether the next boot would get their keys')
     .description(
       'list volumes: whether they are formatted, when a key was last given out, when it was last said to be done with, and whether the next boot would get it, by what the node says lies on its disk; settings of the firmware, the boot menu and the command line cannot be foreseen',
     )
@@ -56,6 +57,7 @@ export function addDisks(program: Command, context: CliContext): void {
   consentOptions(
     disks
       .command('remove')
+      .summary('destroy the key of a volume')
       .description(
         'destroy the key of a volume: from then on only its recovery passphrase opens the disk; says which volume it is, and asks first',
       )
@@ -64,16 +66,22 @@ export function addDisks(program: Command, context: CliContext): void {
   ).action(async (node: string, volume: string, consent: Consent) =>
     (await import('../commands/disk.ts')).removeVolume(context, node, volume, consent),
   );
-  for (const [action, description] of [
+  for (const [action, summary, description] of [
     [
       'revoke',
+      'give the key of a volume to nobody from now on',
       'give the key of a volume to nobody from now on, and keep it; says what its node loses, and asks first',
     ],
-    ['restore', 'give a key that was revoked to its node again; says who revoked it and why, and asks first'],
+    [
+      'restore',
+      'take a revocation back',
+      'give a key that was revoked to its node again; says who revoked it and why, and asks first',
+    ],
   ] as const)
     consentOptions(
       disks
         .command(action)
+        .summary(summary)
         .description(description)
         .addArgument(nodeArgument())
         .argument('<volume>', 'its name, or its LUKS UUID')
@@ -119,7 +127,6 @@ export function addDisks(program: Command, context: CliContext): void {
       '-i, --identity <file>',
       'what age-keygen wrote, whose recipient is among keys.recoveryRecipients; you may repeat this option',
       several,
-      [],
     )
     .option('-f, --file <file>', 'write to this file instead of standard output')
     .action(async (file: string, options: RecoverOptions) =>

@@ -316,6 +316,12 @@ describe('assay disk', () => {
       }
     });
 
+    it('names the option that is missing', async () => {
+      const { code, err } = await recover('header.age');
+      assert.equal(code, 2);
+      assert.match(err, /--identity/);
+    });
+
     for (const [line, says] of [
       [
         'header.age -i own.key',
