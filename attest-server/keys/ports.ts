@@ -230,8 +230,8 @@ export interface LeaseStore {
     audit: AuditEvent,
   ): Promise<boolean>;
   /**
-   * Begins to replace the key of a formatted volume; false, with nothing written, if that is under way, or the volume changed
-   * since it was read, or its new TPM has one of that name.
+   * Begins to replace the key of a formatted volume, or goes on with that for another TPM; false, with nothing written, if the
+   * volume changed since it was read, or its new TPM has one of that name.
    */
   rotate(read: StoredVolume, rotation: NewRotation, audit: AuditEvent): Promise<boolean>;
   /** Forgets the next key; false if there is none, or a header with it is kept: it may be on the disk. */

@@ -348,7 +348,7 @@ export function leaseStore(
       }
     },
 
-    rotate: ({ uuid, ekDigest, key }, { since, by, nextKey, rebound }, event) =>
+    rotate: ({ uuid, ekDigest, key, rotation }, { since, by, nextKey, rebound }, event) =>
       db.transaction().execute(async (transaction) => {
         try {
           const { numUpdatedRows } = await transaction
@@ -368,7 +368,7 @@ export function leaseStore(
             .where('ek_digest', '=', ekDigest)
             .where('wrapped_key', '=', key.bytes)
             .where('formatted_at', 'is not', null)
-            .where('rotating_since', 'is', null)
+            .where('rotating_since', 'is', (rebound && rotation?.since) ?? null)
             .where('revoked_at', 'is', null)
             .executeTakeFirstOrThrow();
           if (numUpdatedRows === 0n) return false;
