@@ -153,6 +153,8 @@ export interface Delivery {
   readonly leaseId: string;
   /** How often one boot may ask. */
   readonly most: number;
+  /** The rotation whose next key is given out with it, by its `since`; null: none is. */
+  readonly rotatingSince: number | null;
 }
 
 export type Delivered =
@@ -163,7 +165,7 @@ export type Delivered =
       readonly isNewAddress: boolean;
     }
   | LeaseEnd
-  /** Meanwhile the volume was removed, or its key revoked. */
+  /** Meanwhile the volume was removed, or its key revoked, or it is replaced by another one than was read. */
   | 'key_withheld';
 
 /** Its disks are open, or it had all deliveries. */

@@ -46,7 +46,7 @@ export function leaseStore(
     });
   const decide = async (
     transaction: Transaction<Tables>,
-    { ekDigest, volume, resetCount, leaseId, at, most, address }: Delivery,
+    { ekDigest, volume, resetCount, leaseId, at, most, address, rotatingSince }: Delivery,
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
@@ -56,6 +56,7 @@ export function leaseStore(
       .where('uuid', '=', volume)
       .where('ek_digest', '=', ekDigest)
       .where('revoked_at', 'is', null)
+      .where('rotating_since', 'is', rotatingSince)
       .executeTakeFirst();
     if (given === undefined) return 'key_withheld';
     // A person approved a TPM again whose counters went back: its boots have numbers of earlier ones now.

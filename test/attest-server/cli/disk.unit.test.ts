@@ -129,6 +129,7 @@ describe('assay disk', () => {
         leaseId: '0'.repeat(32),
         most: 5,
         address: null,
+        rotatingSince: null,
       };
       await made.store.leases.deliver({ ...lease, at: now - 300_000 }, () =>
         madeEvent('key.release', 'node-1'),
@@ -162,7 +163,9 @@ describe('assay disk', () => {
       assert.match(refused.err, /assay disk rotate node-1 docker --cancel/);
       assert.match((await assay('disk list node-1')).out, /rotating since 60s, at its next boot/);
       const { ekDigest } = madeNode('node-1');
-      const lease = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const rotatingSince = now - 60_000;
+      const boot = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const lease = { ...boot, rotatingSince };
       await made.store.leases.deliver({ ...lease, address: null, at: now - 2000 }, () =>
         madeEvent('key.release', 'node-1'),
       );
