@@ -53,7 +53,10 @@ export async function inspectInstalled(
     images.push(relative(root, path));
   const started = new Set(before?.files.flatMap(({ kind, path }) => (kind === 'loader' ? [path] : [])));
   const loaders: string[] = [];
-  for (const path of images.filter((one) => /\.efi$/i.test(one)).slice(0, most.images)) {
+  const startable = images.filter((one) => /\.efi$/i.test(one));
+  if (startable.length > most.images)
+    unread.push(`of ${startable.length} images ${most.images} were looked at: remove what is in no use`);
+  for (const path of startable.slice(0, most.images)) {
     const digests = await read(path, false);
     if (digests === null || !(started.has(path) || isBooted(digests)) || files.length >= most.files) continue;
     loaders.push(path);

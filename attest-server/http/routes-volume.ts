@@ -212,7 +212,15 @@ function checkRotation(volume: Volume, present: string, ek: string | undefined):
     throw new HttpProblem(409, `the key of ${named(volume)} is revoked, and its node gets none`, {
       next: `Give it to the node again first:\n  assay disk restore ${node} ${name} --reason REASON`,
     });
-  if (rotation !== null)
+  if ((ek ?? ekDigest) !== present)
+    throw new HttpProblem(
+      409,
+      ek === undefined
+        ? `${named(volume)} is of another TPM than ${node} has now: say for which one its key is from now on`
+        : `${node} has another TPM than the one that is named`,
+      { field: 'ek', next: `The command shows both, and asks:\n  assay disk rotate ${node} ${name}` },
+    );
+  if (rotation !== null && ekDigest === present)
     throw new HttpProblem(
       409,
       `the key of ${named(volume)} is being replaced since ${new Date(rotation.since).toISOString()}, by ${rotation.by}`,
@@ -222,14 +230,6 @@ function checkRotation(volume: Volume, present: string, ek: string | undefined):
             ? `Reboot ${node}: that carries it out. Or call it off:\n  assay disk rotate ${node} ${name} --cancel`
             : `Reboot ${node}: it goes on where it was cut off.`,
       },
-    );
-  if ((ek ?? ekDigest) !== present)
-    throw new HttpProblem(
-      409,
-      ek === undefined
-        ? `${named(volume)} is of another TPM than ${node} has now: say for which one its key is from now on`
-        : `${node} has another TPM than the one that is named`,
-      { field: 'ek', next: `The command shows both, and asks:\n  assay disk rotate ${node} ${name}` },
     );
 }
 

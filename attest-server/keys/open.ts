@@ -155,6 +155,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         volume: uuid,
         resetCount: proven.clock.resetCount,
         most: mostDeliveries,
+        rotatingSince: volume.rotation?.since ?? null,
       };
       // Before its evidence is kept: a boot may ask without end.
       const spent = await store.spent(boot);
@@ -226,7 +227,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 const endings: Readonly<Record<Extract<Delivered, string>, string>> = {
   lease_consumed: 'this boot has said that its disks are open',
   lease_exhausted: `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`,
-  key_withheld: 'the volume was removed, or its key revoked, while it was asked for',
+  key_withheld: 'the volume was removed, or its key revoked or replaced, while it was asked for',
 };
 
 function ended(code: keyof typeof endings): KeyRefusal {

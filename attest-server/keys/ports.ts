@@ -153,6 +153,8 @@ export interface Delivery {
   readonly leaseId: string;
   /** How often one boot may ask. */
   readonly most: number;
+  /** The rotation whose next key is given out with it, by its `since`; null: none is. */
+  readonly rotatingSince: number | null;
 }
 
 export type Delivered =
@@ -163,7 +165,7 @@ export type Delivered =
       readonly isNewAddress: boolean;
     }
   | LeaseEnd
-  /** Meanwhile the volume was removed, or its key revoked. */
+  /** Meanwhile the volume was removed, or its key revoked, or it is replaced by another one than was read. */
   | 'key_withheld';
 
 /** Its disks are open, or it had all deliveries. */
@@ -230,8 +232,8 @@ export interface LeaseStore {
     audit: AuditEvent,
   ): Promise<boolean>;
   /**
-   * Begins to replace the key of a formatted volume; false, with nothing written, if that is under way, or the volume changed
-   * since it was read, or its new TPM has one of that name.
+   * Begins to replace the key of a formatted volume, or goes on with that for another TPM; false, with nothing written, if the
+   * volume changed since it was read, or its new TPM has one of that name.
    */
   rotate(read: StoredVolume, rotation: NewRotation, audit: AuditEvent): Promise<boolean>;
   /** Forgets the next key; false if there is none, or a header with it is kept: it may be on the disk. */

@@ -171,9 +171,9 @@ export class Volumes {
 
   /**
    * Makes the next key of a volume, which takes the place of the present one when its node boots. If that node has another TPM
-   * now, the volume is bound to that one.
+   * now, the volume is bound to that one, and keeps a next key that may be on the disk already.
    * @returns false if its key is being replaced already, or the volume was changed meanwhile, or the TPM has one of that name
-   * @throws Rejection as `add`; `key_withheld` if no wrapping key fits the present key, or it is not formatted
+   * @throws Rejection as `add`; `key_withheld` if no wrapping key fits its keys, or it is not formatted
    */
   async rotate({ uuid, node, group, by }: WantedRotation): Promise<boolean> {
     const { store, now } = this.#parts;
@@ -181,11 +181,12 @@ export class Volumes {
     const volume = await store.volume(uuid);
     if (volume === null) return false;
     const { name, ekDigest } = volume;
+    const isRebound = ekDigest !== node.ekDigest;
     const context = { purpose: 'volume', node: node.name, ekDigest: node.ekDigest, volume: uuid } as const;
     const key = unwrapped(volume, wrapping);
-    const next = randomSecret(32);
+    const { nextKey } = volume;
+    const next = nextKey === null ? randomSecret(32) : unwrapped({ ...volume, key: nextKey }, wrapping);
     try {
-      const isRebound = ekDigest !== node.ekDigest;
       const since = now();
       return await store.rotate(
         volume,

@@ -46,8 +46,8 @@ interface Basis {
 }
 
 interface KeptForecast {
-  /** All that it is made from besides the basis. */
-  readonly key: string;
+  /** All that it is made from besides the basis; null: some of that is not kept here, and may come. */
+  readonly key: string | null;
   readonly nextBoot: NextBoot;
 }
 
@@ -88,7 +88,7 @@ export class NextBoots {
       );
       const known = this.#kept.get(name);
       const one =
-        known?.key === key ? known : { key, nextBoot: await this.#foretell(status, basis, isSilent, its) };
+        known?.key === key ? known : await this.#foretell(status, basis, isSilent, key, its);
       kept.set(name, one);
       found.set(name, one.nextBoot);
       if (one !== known && ++made % atOnce === 0) await setImmediate();
@@ -114,14 +114,15 @@ export class NextBoots {
     { name, parts, verifiedAt }: ForetoldStatus,
     { known }: Basis,
     isSilent: boolean,
+    key: string,
     node: Parameters<typeof forecastBoot>[2],
-  ): Promise<NextBoot> {
+  ): Promise<KeptForecast> {
     const { readPart, now } = this.#ports;
     const { installed: digest } = parts;
-    const installed = isSilent
-      ? silentSince(verifiedAt)
-      : installedIn(digest === undefined ? undefined : await readPart(digest, name));
-    return { ...forecastBoot(installed, known, node, now()), hasLease: node.hasLease };
+    const bytes = digest === undefined || isSilent ? undefined : await readPart(digest, name);
+    const installed = isSilent ? silentSince(verifiedAt) : installedIn(bytes);
+    const nextBoot = { ...forecastBoot(installed, known, node, now()), hasLease: node.hasLease };
+    return { key: bytes === null ? null : key, nextBoot };
   }
 }
 

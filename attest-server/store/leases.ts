@@ -46,7 +46,7 @@ export function leaseStore(
     });
   const decide = async (
     transaction: Transaction<Tables>,
-    { ekDigest, volume, resetCount, leaseId, at, most, address }: Delivery,
+    { ekDigest, volume, resetCount, leaseId, at, most, address, rotatingSince }: Delivery,
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
@@ -56,6 +56,7 @@ export function leaseStore(
       .where('uuid', '=', volume)
       .where('ek_digest', '=', ekDigest)
       .where('revoked_at', 'is', null)
+      .where('rotating_since', 'is', rotatingSince)
       .executeTakeFirst();
     if (given === undefined) return 'key_withheld';
     // A person approved a TPM again whose counters went back: its boots have numbers of earlier ones now.
@@ -348,7 +349,7 @@ export function leaseStore(
       }
     },
 
-    rotate: ({ uuid, ekDigest, key }, { since, by, nextKey, rebound }, event) =>
+    rotate: ({ uuid, ekDigest, key, rotation }, { since, by, nextKey, rebound }, event) =>
       db.transaction().execute(async (transaction) => {
         try {
           const { numUpdatedRows } = await transaction
@@ -368,7 +369,7 @@ export function leaseStore(
             .where('ek_digest', '=', ekDigest)
             .where('wrapped_key', '=', key.bytes)
             .where('formatted_at', 'is not', null)
-            .where('rotating_since', 'is', null)
+            .where('rotating_since', 'is', (rebound && rotation?.since) ?? null)
             .where('revoked_at', 'is', null)
             .executeTakeFirstOrThrow();
           if (numUpdatedRows === 0n) return false;

@@ -20,7 +20,7 @@ const installedPart = z.strictObject({
         /** Below the root; of a database, its name. */
         path: words(512),
         /** RFC 3339: when it was last written, by the node's file system; null if that says nothing. */
-        since: z.iso.datetime().nullable(),
+        since: z.iso.datetime().max(32).nullable(),
         /** The firmware's log of the present boot has one of these digests. */
         booted: z.boolean(),
         /** SHA-256 and SHA-384 of what firmware or loader may measure of it, in hex: the file, and its image. */

@@ -70,6 +70,12 @@ describe('what inspect says of the next boot', () => {
     ]);
   });
 
+  it('says where more images lie there than it looks at, which may be what starts the next boot', async () => {
+    for (let count = 0; count < 47; count++)
+      await machine.put(`boot/efi/EFI/debian/other-${count}.efi`, image(`other ${count}`));
+    assert.match((await said()).unread.join(), /^of 49 images 48 were looked at/);
+  });
+
   it('is the newest unified image where the present boot was started from one', async () => {
     await machine.put('boot/efi/EFI/Linux/debian-6.12.9.efi', image('uki 9'));
     await machine.put('boot/efi/EFI/Linux/debian-6.12.10.efi', image('uki 10'));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
@@ -125,6 +125,31 @@ describe('the cap of a boot', function () {
       assert.deepEqual([code, closed, moved], [1, ['docker'], true]);
       assert.ok(said.includes(why), said);
     });
+
+  it('leaves a volume open whose key was being replaced when that program was killed between the copies of its header (row 443)', async () => {
+    const disk = join(dir, 'dev/sda1');
+    const before = (await readFile(disk)).subarray(0, 32 * 1024);
+    await run(
+      'cryptsetup',
+      ['luksAddKey', '--batch-mode', '--key-file', '-', '--keyfile-size', '32', disk, '-'],
+      { input: Buffer.alloc(64, 1), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+    );
+    const after = (await readFile(disk)).subarray(0, 32 * 1024);
+    const next = parseLuksHeader([{ at: 0, asked: after.length, bytes: after }], true).header?.digest ?? '';
+    await writeFile(
+      disk,
+      Buffer.concat([before.subarray(0, 16 * 1024), (await readFile(disk)).subarray(16 * 1024)]),
+    );
+    const note = { leaseId: 'ab'.repeat(16), volume };
+    await writeNote(join(dir, 'run'), { ...note, expectedHeaders: [digest, next] });
+    const { code, closed } = await cap({ noted: false });
+    assert.deepEqual([code, closed], [0, []]);
+    // Attack: an older copy beside the one header that is expected, or a third one.
+    for (const expectedHeaders of [[next], [digest, 'cd'.repeat(32)]]) {
+      await writeNote(join(dir, 'run'), { ...note, expectedHeaders });
+      assert.deepEqual((await cap({ noted: false })).closed, ['docker']);
+    }
+  });
 
   it('is made, and ends with 1, where a volume cannot be closed', async () => {
     const { code, said, moved } = await cap({ header: 'cd'.repeat(32), closes: false });

@@ -219,8 +219,15 @@ describe('the key of a disk that is replaced', function () {
     assert.equal((await entries('key.release')).length, releases);
   });
 
-  it('goes with the disk to the TPM that the node has now, and is another one from its first boot on', async () => {
+  it('goes with the disk to the TPM that the node has now, also where its replacement was cut off', async () => {
+    await begin();
     const earlier = await boot();
+    const cut = rotate(async (file, piece, at) => {
+      await file.write(piece, 0, piece.length, at);
+      throw new Error('the board died');
+    });
+    await assert.rejects(cut, /the board died/);
+    assert.equal(typeof (await stored()).rotation?.headerDigest, 'string');
     await using exchanged = new AsyncDisposableStack();
     const other = await startMachine({ log });
     exchanged.defer(() => other.dispose());
@@ -245,6 +252,7 @@ describe('the key of a disk that is replaced', function () {
     }
     await assert.rejects(begin(), /is of another TPM than node-1 has now/);
     await world.call('POST', `/v1/volumes/${uuid}/rotate`, { ek });
+    await assert.rejects(begin(), /is being replaced since/);
     await other.powerCycle(log);
     {
       await using program = moved.unlock(uuid);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { recover as recoverFile } from '../../../attest-server/cli/offline/recover/command.ts';
 import { armoured, sealForRecovery } from '../../../attest-server/keys/escrow.ts';
 import { type ApiServer, emptyWorld, now, startApi } from '../http/api-fixture.ts';
 import { type MadeVolumes, madeHeader, openMadeVolumes } from '../keys/made-volumes.ts';
@@ -127,6 +129,7 @@ describe('assay disk', () => {
         leaseId: '0'.repeat(32),
         most: 5,
         address: null,
+        rotatingSince: null,
       };
       await made.store.leases.deliver({ ...lease, at: now - 300_000 }, () =>
         madeEvent('key.release', 'node-1'),
@@ -160,7 +163,9 @@ describe('assay disk', () => {
       assert.match(refused.err, /assay disk rotate node-1 docker --cancel/);
       assert.match((await assay('disk list node-1')).out, /rotating since 60s, at its next boot/);
       const { ekDigest } = madeNode('node-1');
-      const lease = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const rotatingSince = now - 60_000;
+      const boot = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      const lease = { ...boot, rotatingSince };
       await made.store.leases.deliver({ ...lease, address: null, at: now - 2000 }, () =>
         madeEvent('key.release', 'node-1'),
       );
@@ -301,6 +306,11 @@ describe('assay disk', () => {
       const sealed = await sealForRecovery(header, [await identityToRecipient(made.identity)]);
       writeFileSync(inDir('header.age'), armoured(sealed));
       writeFileSync(inDir('binary.age'), sealed);
+      const hostile = Buffer.from('ends\n\x1b]52;c;cm0gLXJmCg==\x07');
+      writeFileSync(
+        inDir('hostile.age'),
+        await sealForRecovery(hostile, [await identityToRecipient(made.identity)]),
+      );
       writeFileSync(inDir('cut.age'), sealed.subarray(0, -1));
       writeFileSync(inDir('spoilt.key'), 'AGE-SECRET-KEY-1QQQQ\n');
     });
@@ -327,6 +337,7 @@ describe('assay disk', () => {
         'header.age -i own.key',
         /no text[\s\S]*recover header\.age --identity own\.key -f header\.img[\s\S]*luksHeaderRestore/,
       ],
+      ['hostile.age -i own.key', /hostile\.age holds what is no text/],
       ['header.age -i other.key', /no identity in other\.key opens header\.age[\s\S]*another installation/],
       ['cut.age -i own.key', /cut\.age cannot be decrypted: it is damaged/],
       ['own.key -i own.key', /own\.key cannot be decrypted/],
@@ -342,5 +353,15 @@ describe('assay disk', () => {
         assert.match(err, says);
         assert.doesNotMatch(err, /AGE-SECRET-KEY-1/);
       });
+
+    it('has no word of an identity with a fault in its error, nor in the cause of that', async () => {
+      const mistyped = `${made.identity.slice(0, -1)}${made.identity.endsWith('Q') ? 'P' : 'Q'}`;
+      writeFileSync(inDir('spoilt.key'), mistyped);
+      const context = { io: { cwd: server.dir } } as never;
+      await assert.rejects(recoverFile(context, 'header.age', { identity: ['spoilt.key'] }), (error) => {
+        assert.doesNotMatch(inspect(error), /AGE-SECRET-KEY-1/);
+        return true;
+      });
+    });
   });
 });

@@ -98,6 +98,13 @@ describe('forecasts of a fleet', () => {
     assert.equal(reads.length, 5);
   });
 
+  it('are made again once a part is there that was not kept', async () => {
+    parts.clear();
+    assert.deepEqual(await answers(), ['node-1 unknown', 'node-2 unknown']);
+    parts.set(digestOf(part()), part());
+    assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would_not']);
+  });
+
   it('of one node look at no other', async () => {
     assert.deepEqual([...(await boots.by('node-2')).keys()], ['node-2']);
     assert.deepEqual(reads, ['node-2']);
@@ -122,9 +129,11 @@ describe('forecasts of a fleet', () => {
       /its next answer brings it/,
     ],
     ['says what nobody can read', { parts: { installed: 'c'.repeat(64) } }, /cannot be read/],
+    ['says a time without end', { parts: { installed: 'd'.repeat(64) } }, /files\.0\.since.*update/],
   ] as const)
     it(`are unknown of a node that ${name}, with what to do`, async () => {
       parts.set('c'.repeat(64), Buffer.from('{"version":2}'));
+      parts.set('d'.repeat(64), part([{ ...kernel, since: `2026-12-03T12:00:00.${'0'.repeat(5_000)}Z` }]));
       statuses = [
         statusOf('node-1', affirmed, {
           parts: { installed: digestOf(part()) },

@@ -54,6 +54,7 @@ describe('the store of disk keys', () => {
         at: 2000,
         address: null,
         most: 5,
+        rotatingSince: null,
         ...change,
       },
       () => madeEvent('key.release', owner.name),
@@ -188,7 +189,16 @@ describe('the store of disk keys', () => {
     assert(typeof given !== 'string');
     const { leaseId } = given;
     const { ekDigest } = owner;
-    const asked = { ekDigest, volume: uuid, resetCount: 7, leaseId, at: 2000, most: 5, address: null };
+    const asked = {
+      ekDigest,
+      volume: uuid,
+      resetCount: 7,
+      leaseId,
+      at: 2000,
+      most: 5,
+      address: null,
+      rotatingSince: null,
+    };
     let ended: Promise<boolean> | undefined;
     const beside = deliver();
     const failing = store.leases.deliver(asked, () => {
@@ -339,7 +349,11 @@ describe('the store of disk keys', () => {
     // Attack, or a mishap: a boot that has the next key of a rotation that was called off makes a header with that.
     assert.equal(await keep(), false);
     assert.deepEqual([await cancel(), await rotate()], [true, true]);
-    await deliver({ at: 6000 });
+    // Nor does one get that next key which read the volume before another rotation began: its header would pass for that one's.
+    for (const rotatingSince of [4900, null])
+      assert.equal(await deliver({ at: 6000, rotatingSince }), 'key_withheld');
+    assert.equal(await keep(), false);
+    await deliver({ at: 6000, rotatingSince: 5000 });
     assert.deepEqual([await keep(), await keep()], [true, true]);
     assert.deepEqual([await cancel(), await end(first)], [false, false]);
     const between = await read();

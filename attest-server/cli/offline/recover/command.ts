@@ -12,9 +12,6 @@ export interface RecoverOptions {
   readonly file?: string;
 }
 
-/** How a LUKS header begins; a passphrase is text. */
-const luksMagic = 'LUKS\xba\xbe';
-
 /** `disk recover FILE --identity FILE`: what `disk escrow` wrote, decrypted as `age --decrypt` does. */
 export async function recover(
   { io }: CliContext,
@@ -26,22 +23,20 @@ export async function recover(
     for (const identity of identitiesIn(name, readFile(resolve(io.cwd, name)).toString('latin1')))
       try {
         decrypter.addIdentity(identity);
-      } catch (cause) {
-        throw new CliError(
-          `${printable(name)} has an identity that age does not take`,
-          null,
-          undefined,
-          cause,
-        );
+      } catch {
+        // Without the cause: its text has the identity.
+        throw new CliError(`${printable(name)} has an identity that age does not take`);
       }
   const found = await decrypted(decrypter, await readInput(io, given), given, files);
   if (file !== undefined) return writeFile(resolve(io.cwd, file), found);
-  if (found.toString('latin1', 0, luksMagic.length) === luksMagic)
+  const text = found.toString('latin1');
+  // Attack: whoever knows the recipients can encrypt what a terminal would obey.
+  if (!/^[\x20-\x7e]*$/.test(text))
     throw new CliError(
-      `${printable(given)} holds the header of a volume, which is no text`,
-      `Name a file for it, and write it back onto the disk of which it is, as root:\n  assay disk recover ${shellWord(given)} ${files.map((name) => `--identity ${shellWord(name)}`).join(' ')} -f header.img\n  cryptsetup luksHeaderRestore DEVICE --header-backup-file header.img`,
+      `${printable(given)} holds what is no text, such as the header of a volume`,
+      `Name a file for it. If it is the header, write it back onto the disk of which it is, as root:\n  assay disk recover ${shellWord(given)} ${files.map((name) => `--identity ${shellWord(name)}`).join(' ')} -f header.img\n  cryptsetup luksHeaderRestore DEVICE --header-backup-file header.img`,
     );
-  io.out(`${found.toString('latin1')}\n`);
+  io.out(`${text}\n`);
 }
 
 /** @throws CliError if there is none */
