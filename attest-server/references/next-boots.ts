@@ -87,8 +87,7 @@ export class NextBoots {
         ' ',
       );
       const known = this.#kept.get(name);
-      const one =
-        known?.key === key ? known : await this.#foretell(status, basis, isSilent, key, its);
+      const one = known?.key === key ? known : await this.#foretell(status, basis, isSilent, key, its);
       kept.set(name, one);
       found.set(name, one.nextBoot);
       if (one !== known && ++made % atOnce === 0) await setImmediate();
