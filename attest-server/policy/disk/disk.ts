@@ -19,7 +19,7 @@ import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import { draftDisk, observeDisk } from './draft.ts';
 import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
-import { exposures, type LeasedVolumes, leasedVolumes, openKeys } from './exposure.ts';
+import { exposures, type LeasedKeys, leasedKeys, openKeys } from './exposure.ts';
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
 import { judgeLease, type LeaseJudgement, withLease } from './lease.ts';
@@ -49,7 +49,7 @@ export const disk: Aspect<'disk', DiskRules> = {
   prepare(rules, { group, references, remembers }) {
     const isRequired = group.require.includes('disk');
     const enrolled = enrolledReferences(group.name, rules, references);
-    const leased = leasedVolumes(references);
+    const leased = leasedKeys(references);
     const expiredAt = lastExpiry(enrolled.active.map(({ expires }) => expires));
     const judged = remembering(
       (
@@ -117,7 +117,7 @@ function judgePart(
   { node, part, measured, isListed, shared, expiredBy, lease, keys }: DiskInputs,
   rules: DiskRules,
   enrolled: EnrolledReferences,
-  leased: LeasedVolumes,
+  leased: LeasedKeys,
 ): AspectJudgement | null {
   const { digest, bytes } = part.value;
   if (bytes === null) return null;

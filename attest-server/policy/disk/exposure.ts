@@ -5,10 +5,10 @@ import type { Finding } from '../finding.ts';
 import { exposedVolume } from './findings.ts';
 import { bare, claimOf } from './layers.ts';
 
-/** Volumes that were formatted with a key of this server, by their UUID as a mapping has it. */
-export type LeasedVolumes = ReadonlyMap<string, LeasedVolume>;
+/** Volume keys of volumes that were formatted for this server, by the UUID as a mapping has it. */
+export type LeasedKeys = ReadonlyMap<string, LeasedKey>;
 
-interface LeasedVolume {
+interface LeasedKey {
   readonly uuid: string;
   /** The protected path that it is for. */
   readonly path: string;
@@ -17,11 +17,11 @@ interface LeasedVolume {
 }
 
 /** By references in any state, so that nobody ends an exposure by retiring one. Where some are active, the key is theirs. */
-export function leasedVolumes(references: readonly Reference[]): LeasedVolumes {
+export function leasedKeys(references: readonly Reference[]): LeasedKeys {
   const volumes = references.flatMap(({ state, disk }) =>
     (disk?.volumes ?? []).map((volume) => ({ ...volume, isActive: state === 'active' })),
   );
-  const leased = new Map<string, LeasedVolume>();
+  const leased = new Map<string, LeasedKey>();
   for (const [uuid, known] of Map.groupBy(volumes, (volume) => volume.uuid)) {
     const path = known.find((one) => one.path !== undefined)?.path;
     if (path === undefined) continue;
@@ -33,7 +33,7 @@ export function leasedVolumes(references: readonly Reference[]): LeasedVolumes {
 }
 
 /** Marks of the keys of the leased volumes that are open: each is a UUID, and a part of a SHA-256 of what changes only with the key. */
-export function openKeys({ devices }: DiskPart, leased: LeasedVolumes): readonly string[] {
+export function openKeys({ devices }: DiskPart, leased: LeasedKeys): readonly string[] {
   const marks = devices.flatMap(({ mapping }) => {
     const uuid = mapping === null ? null : (claimOf(mapping.uuid)?.uuid ?? null);
     const digests = uuid === null ? [] : (leased.get(uuid)?.digests ?? []);
@@ -46,7 +46,7 @@ export function openKeys({ devices }: DiskPart, leased: LeasedVolumes): readonly
 export function exposures(
   inUse: readonly string[],
   exposed: readonly string[],
-  leased: LeasedVolumes,
+  leased: LeasedKeys,
 ): readonly Finding[] {
   const uuids = new Set(
     exposed.filter((mark) => inUse.includes(mark)).map((mark) => mark.split(':')[0] ?? ''),
