@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { binaryFrame } from '../../../../attest-server/wire/messages.ts';
 import { introduce } from '../../attacker.ts';
 import { forgedTpm } from '../../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../../running-server.ts';
+import { madeEvent } from '../../store/made-records.ts';
 import { madeQuote } from '../../verify/made-quote.ts';
 import { group, headerOtherwise, proofWith, recordedPart, seenOtherwise } from './made-disk.ts';
 
@@ -25,7 +27,7 @@ groups:
 
 /** Each test goes on where the one before it ended. */
 describe('a leased volume that was open while its node was untrusted', () => {
-  const tpm = forgedTpm();
+  let tpm = forgedTpm();
   const resources = new AsyncDisposableStack();
   let world: TestServer;
   let good: DiskPart;
@@ -47,6 +49,27 @@ describe('a leased volume that was open while its node was untrusted', () => {
     const { disk: captured, ...reference } = disk.capture!(proofWith(part), about);
     const volumes = captured?.volumes.map((volume) => ({ ...volume, path: '/var/lib/docker' }));
     await world.call('POST', '/v1/references/import', { ...reference, disk: { volumes } });
+  }
+
+  /** As `assay disk init` makes it. */
+  async function keepKey(): Promise<void> {
+    const key = { keyId: 'w1', bytes: Buffer.from('wrapped') };
+    const volume = {
+      node,
+      ekDigest: tpm.ekDigest,
+      uuid: randomUUID(),
+      name: 'docker',
+      path: '/var/lib/docker',
+    };
+    const kept = {
+      ...volume,
+      key,
+      recovery: key,
+      recoveryEscrow: Buffer.from('age'),
+      createdAt: 0,
+      createdBy: 'me',
+    };
+    assert(await world.store.leases.add(kept, madeEvent('volume.add', node)));
   }
 
   /** The verdict on one answer with this part, by the server, and by who has its evidence alone. */
@@ -83,6 +106,16 @@ describe('a leased volume that was open while its node was untrusted', () => {
   it('is exposed after a restart of the server', async () => {
     await world.restart();
     assert.equal(await shows(good), 'trusted volume_exposed');
+  });
+
+  it('is exposed where its node is enrolled anew, also with another TPM (row 441)', async () => {
+    await keepKey();
+    for (const next of [tpm, forgedTpm()]) {
+      await world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'a new board' });
+      tpm = next;
+      await world.pin(node, tpm.ekDigest);
+      assert.equal(await shows(good), 'trusted volume_exposed');
+    }
   });
 
   it('is exposed with another keyslot (row 441)', async () => {
