@@ -127,7 +127,7 @@ export function enrolmentStore(
             ...unproven,
             ek_digest: node.ekDigest,
             since: node.enrolledAt,
-            // Attack: a node is enrolled anew, so that it is forgotten which volume keys somebody may have.
+            // Attack: a node is enrolled again, so that it is forgotten which volume keys somebody may have.
             memory: ({ selectFrom }) =>
               selectFrom('volumes')
                 .select(sql<string>`json_object('volumeKeys', json(keys_memory))`.as('memory'))

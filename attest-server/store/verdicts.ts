@@ -28,7 +28,7 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
       .where(({ eb, and, or }) =>
         or([
           eb('statuses.ek_digest', 'in', archivedKeys(db)),
-          // Enrolled anew, with what is remembered of its volumes.
+          // Enrolled again, with what is remembered of its volumes.
           and([eb('statuses.verdict', 'is', null), eb('statuses.memory', 'is not', null)]),
         ]),
       )

@@ -108,7 +108,7 @@ describe('a leased volume that was open while its node was untrusted', () => {
     assert.equal(await shows(good), 'trusted volume_exposed');
   });
 
-  it('is exposed where its node is enrolled anew, also with another TPM (row 441)', async () => {
+  it('is exposed where its node is enrolled again, also with another TPM (row 441)', async () => {
     await keepKey();
     for (const next of [tpm, forgedTpm()]) {
       await world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'a new board' });
