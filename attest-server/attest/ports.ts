@@ -217,7 +217,7 @@ export interface VerdictStore {
   statuses(): Promise<readonly NodeStatus[]>;
   /** Status of one node on the disk; null if there is none. @throws an error named UnreadableRow */
   status(name: string): Promise<NodeStatus | null>;
-  /** The same of an archived node, which `statuses` leaves out; null if it is none. */
+  /** The same of an archived node, which `statuses` leaves out, or of one enrolled again of which something is remembered; else null. */
   archivedStatus(name: string): Promise<NodeStatus | null>;
   /** @throws Rejection `enrolment_pending` if the node is not enrolled under this key */
   recordChange(record: ChangeRecord): Promise<void>;

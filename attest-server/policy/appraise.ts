@@ -8,7 +8,8 @@
  * order for a gate.
  *
  * The memory of a node is an input: where its TPM is in time, which parts it sent, what each aspect asked for,
- * what stands against it (`against`), and whether its boots are capped (`cap`): whatever the aspect, what broke the policy
+ * what stands against it (`against`), whether its boots are capped (`cap`), and which
+ * keys of its volumes were open while it was untrusted (`volume-keys`): whatever the aspect, what broke the policy
  * stands until a reading takes it back. Each aspect keeps its judgements under exactly what they are made from (`remembering`). The
  * verdict is joined from these, and joined again only when one of them is another.
  */
@@ -35,6 +36,7 @@ import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
+import { withExposed, withOpen } from './volume-keys.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -229,7 +231,15 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
   const ofItsOwn = unknown.filter(([name]) => proves.includes(name));
   memory = withUnknown(memory, ofItsOwn, at);
-  if (proves.includes('disk')) memory = withCap(memory, judged.cap);
+  if (proves.includes('disk')) {
+    const openKeys = judgements.find((one) => one.openKeys !== undefined)?.openKeys ?? null;
+    const seen = { clock: proven.clock, concurrent: past.concurrent };
+    const exposed = withExposed(withOpen(past.memory, openKeys, seen), whole);
+    // This verdict says it, too. Nothing more is exposed by that.
+    if (exposed !== null)
+      return appraiseBy(prepared, proven, { ...node, past: { ...past, memory: exposed } }, at);
+    memory = withOpen(withCap(memory, judged.cap), openKeys, seen);
+  }
   const verdict = makesTrusted ? whole : withoutTrust(whole, by);
   return {
     verdict,

@@ -137,6 +137,8 @@ export interface AspectJudgement {
   readonly takesBack?: ClearedFindings;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
   readonly next?: unknown;
+  /** Marks of the keys of leased volumes that are open; undefined: it does not tell. */
+  readonly openKeys?: readonly string[];
   /** Parts that prove no more until the TPM or the kernel restarts: on this connection they are not asked for again. */
   readonly enough?: readonly PartName[];
   /** Parts that it must see in each answer, whatever another aspect calls enough. */

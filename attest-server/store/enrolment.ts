@@ -1,4 +1,4 @@
-import type { ExpressionBuilder, Kysely } from 'kysely';
+import { type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import { z } from 'zod';
 import type {
   Approval,
@@ -123,7 +123,18 @@ export function enrolmentStore(
           .execute();
         await transaction
           .insertInto('statuses')
-          .values({ ...unproven, ek_digest: node.ekDigest, since: node.enrolledAt })
+          .values({
+            ...unproven,
+            ek_digest: node.ekDigest,
+            since: node.enrolledAt,
+            // Attack: a node is enrolled again, so that it is forgotten which volume keys somebody may have.
+            memory: ({ selectFrom }) =>
+              selectFrom('volumes')
+                .select(sql<string>`json_object('volumeKeys', json(keys_memory))`.as('memory'))
+                .where('node', '=', node.name)
+                .where('keys_memory', 'is not', null)
+                .limit(1),
+          })
           .execute();
         // The TPM may have been a node before, also under another name.
         const proof = { ...noProof, node: node.name };
@@ -461,6 +472,16 @@ async function revokeRecord(
     .where('revoked_at', 'is', null)
     .executeTakeFirstOrThrow();
   if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
+  await transaction
+    .updateTable('volumes')
+    .set({
+      keys_memory: ({ selectFrom }) =>
+        selectFrom('statuses')
+          .select(sql<string>`memory -> '$.volumeKeys'`.as('keys'))
+          .where('ek_digest', '=', ekDigest),
+    })
+    .where('node', '=', name)
+    .execute();
   await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
   await transaction.deleteFrom('presence').where('ek_digest', '=', ekDigest).execute();
   await transaction.deleteFrom('key_refusals').where('ek_digest', '=', ekDigest).execute();

@@ -385,6 +385,8 @@ export interface VolumeRow {
   readonly revoked_at: number | null;
   readonly revoked_by: string | null;
   readonly revoked_because: string | null;
+  /** As JSON: `volumeKeys` in the memory of its node (policy/volume-keys.ts) when that was revoked last. */
+  readonly keys_memory: string | null;
 }
 
 /** Deliveries of one volume's key to one boot of one TPM. */

@@ -25,7 +25,13 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
     named
       .where('nodes.name', '=', value('name'))
       .where('nodes.revoked_at', 'is', null)
-      .where('statuses.ek_digest', 'in', archivedKeys(db))
+      .where(({ eb, and, or }) =>
+        or([
+          eb('statuses.ek_digest', 'in', archivedKeys(db)),
+          // Enrolled again, with what is remembered of its volumes.
+          and([eb('statuses.verdict', 'is', null), eb('statuses.memory', 'is not', null)]),
+        ]),
+      )
       .compile(),
   );
   const everyone = hot()(() =>

@@ -232,6 +232,10 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'The boot was not capped in time: PCR 15 does not show in each bank that its right to disk keys has ended.',
   ],
   cap_reverted: ['disk', 'The boot was capped, and PCR 15 does not show it any more.'],
+  volume_exposed: [
+    'disk',
+    'The volume was open while the node was untrusted, and still has the same volume key, which whoever was root then may have.',
+  ],
 
   fw_drift: ['firewall', 'The firewall rules differ from the reference.'],
   fw_missing_chain: ['firewall', 'A chain that the reference or the policy requires is missing.'],
@@ -264,7 +268,6 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'keys',
     'Nothing measured or appraises the root file system, so that the node gets no disk key.',
   ],
-  volume_exposed: ['later', 'A volume was open while the node was not proven.'],
   escrow_missing: ['keys', 'The policy names no recipient who could recover the volume.'],
   key_cycle: ['keys', 'The server stands on the volume whose key it would have to release.'],
   key_subject_mismatch: [

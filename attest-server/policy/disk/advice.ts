@@ -74,6 +74,12 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay bundle NODE -f NODE.json',
     'Re-encrypt its volumes before they are used again.',
   ].join('\n'),
+  volume_exposed: [
+    'See when the node was untrusted, and why:',
+    '  assay history NODE --transitions',
+    'If somebody may have been root then, copy the data to another disk, remove this volume, and set up a new one (docs/disk-keys.md, Replace a key). Another keyslot does not help: it opens the same volume key.',
+    'If you know that nobody was, you can write severity: {volume_exposed: info} into the group of the policy. The server never forgets it while the volume has this key.',
+  ].join('\n'),
 };
 
 /** By what the reason expects: one command on the node shows all that only root can read. */

@@ -1,6 +1,7 @@
 /**
  * One aspect: rules, judge, doubts, advice and memory of disks. `layers` walks from a mount down to disks, and
- * `volume-devices` tells which of those are volumes of pods; `lease` goes by the cap of the boot. See `docs/disk.md`.
+ * `volume-devices` tells which of those are volumes of pods; `lease` goes by the cap of the boot, and `exposure` by
+ * what was open while the node was untrusted. See `docs/disk.md`.
  */
 
 import { LRUCache } from 'lru-cache';
@@ -12,11 +13,13 @@ import type { Aspect, AspectJudgement, JudgedNode, SharedVolume } from '../aspec
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
+import { type VolumeKeys, volumeKeysIn } from '../volume-keys.ts';
 import { advice, adviceByExpected } from './advice.ts';
 import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import { draftDisk, observeDisk } from './draft.ts';
 import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
+import { exposures, type LeasedKeys, leasedKeys, openKeys } from './exposure.ts';
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
 import { judgeLease, type LeaseJudgement, withLease } from './lease.ts';
@@ -46,6 +49,7 @@ export const disk: Aspect<'disk', DiskRules> = {
   prepare(rules, { group, references, remembers }) {
     const isRequired = group.require.includes('disk');
     const enrolled = enrolledReferences(group.name, rules, references);
+    const leased = leasedKeys(references);
     const expiredAt = lastExpiry(enrolled.active.map(({ expires }) => expires));
     const judged = remembering(
       (
@@ -62,8 +66,9 @@ export const disk: Aspect<'disk', DiskRules> = {
         shared: keyed([sharedText(node.sharedVolumes)], node.sharedVolumes),
         expiredBy: expiredAt(at),
         lease: judgeLease(rules, node),
+        keys: keyedKeys(volumeKeysIn(node.past.memory)),
       }),
-      (made) => judgePart(made, rules, enrolled),
+      (made) => judgePart(made, rules, enrolled, leased),
       { slot: ({ node }) => node, most: remembers ? mostRemembered : 0 },
     );
     // Where IMA's list is of those whose mappings it vouches for: all that it says of them is in each proof.
@@ -71,8 +76,11 @@ export const disk: Aspect<'disk', DiskRules> = {
     return {
       judgedTo: (node) => heads.get(node) ?? null,
       judge({ parts, ima }, node, at) {
-        const unreadFor = (findings: readonly Finding[]) =>
-          withLease(unread(findings), judgeLease(rules, node).value);
+        const unreadFor = (findings: readonly Finding[]) => {
+          const { open, exposed } = volumeKeysIn(node.past.memory);
+          const all = [...findings, ...exposures(open, exposed, leased)];
+          return withLease(unread(all), judgeLease(rules, node).value);
+        };
         if (parts.disk === undefined) return unreadFor(isRequired && !isSaidUnread(node) ? [noPart] : []);
         const tables = measuredTables(ima);
         if (tables.size > 0 && ima !== null && 'head' in ima) heads.set(node.name, ima.head);
@@ -98,12 +106,18 @@ interface DiskInputs {
   /** Milliseconds since the epoch: which references have. */
   readonly expiredBy: number;
   readonly lease: Keyed<LeaseJudgement>;
+  readonly keys: Keyed<VolumeKeys>;
+}
+
+function keyedKeys(keys: VolumeKeys): DiskInputs['keys'] {
+  return keyed([keys.open.join(), keys.exposed.join()], keys);
 }
 
 function judgePart(
-  { node, part, measured, isListed, shared, expiredBy, lease }: DiskInputs,
+  { node, part, measured, isListed, shared, expiredBy, lease, keys }: DiskInputs,
   rules: DiskRules,
   enrolled: EnrolledReferences,
+  leased: LeasedKeys,
 ): AspectJudgement | null {
   const { digest, bytes } = part.value;
   if (bytes === null) return null;
@@ -115,7 +129,10 @@ function judgePart(
       : judgeDisk(parsed, rules, enrolledOf(node, enrolled, rules, expiredBy), tables);
   const copies = sharedFindings(shared.value);
   const evidence = { digest, position: 'part' };
-  const findings = [...copies, ...own.findings].map((finding) => ({ ...finding, evidence }));
+  const { open, exposed } = keys.value;
+  const shown = 'fault' in parsed ? null : openKeys(parsed, leased);
+  const lasting = exposures(shown ?? open, exposed, leased);
+  const findings = [...copies, ...own.findings, ...lasting].map((finding) => ({ ...finding, evidence }));
   const isWhole = !findings.some(({ code }) => code === 'facts_unavailable');
   const isInspected = !('fault' in parsed) && !('cause' in parsed.inspected);
   const judgement: AspectJudgement = {
@@ -126,6 +143,7 @@ function judgePart(
     // All of it must be shown again, and what the kernel measured by its list.
     takesBack: !isWhole ? { only: [] } : isListed ? { allBut: [] } : { allBut: ['tpm'] },
     ...(isInspected && { next: { volumes: volumeMarks(parsed) } satisfies DiskMemory }),
+    ...(shown !== null && { openKeys: shown }),
     // What is measured later would be missed, and what was measured would not count any more.
     ...(tables.size > 0 && { wants: ['ima'] as const }),
   };

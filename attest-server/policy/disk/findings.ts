@@ -273,6 +273,13 @@ export function capReverted(banks: readonly PcrBank[]): Finding {
   return { ...diskFinding('cap_reverted', text, values), source: 'tpm' };
 }
 
+/** Whoever was root may have copied the key, and no keyslot changes it. */
+export function exposedVolume({ uuid, path }: { readonly uuid: string; readonly path: string }): Finding {
+  const text = `The volume for ${cut(path)} was open while the node was untrusted: whoever was root then may have its volume key.`;
+  const values = { expected: 'a volume key that was not open on an untrusted node', actual: uuid };
+  return { ...diskFinding('volume_exposed', text, values), source: 'server', severity: 'warn' };
+}
+
 /** Words of others in a text of ours. */
 function cut(text: string): string {
   return text.length <= 256 ? text : `${text.slice(0, 255)}…`;

@@ -289,7 +289,7 @@ interface MappingClaim {
 }
 
 /** The kind of a mapping by its uuid, which whoever made it chose; null if it does not claim to encrypt. */
-function claimOf(uuid: string): MappingClaim | null {
+export function claimOf(uuid: string): MappingClaim | null {
   const luks = /^CRYPT-(LUKS[12])-([0-9a-f]{32})-/i.exec(uuid);
   if (luks !== null)
     return { kind: luks[1] === 'LUKS1' ? 'luks1' : 'luks2', uuid: (luks[2] ?? '').toLowerCase() };

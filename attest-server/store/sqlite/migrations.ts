@@ -438,6 +438,9 @@ const migrations: readonly string[] = [
    alter table volumes add column revoked_at integer;
    alter table volumes add column revoked_by text;
    alter table volumes add column revoked_because text;`,
+
+  // 31: what is remembered of volume keys outlives the enrolment of their node.
+  `alter table volumes add column keys_memory text;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */
