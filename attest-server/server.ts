@@ -225,6 +225,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ownNode: config.marking.ownNode,
       exemptions: store.marking.exemptions,
       groupOf: inForce.groups.of,
+      referencesChanged: inForce.readReferences,
       now,
       report: keysReport(reporting),
     }),

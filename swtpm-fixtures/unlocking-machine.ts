@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -117,16 +116,17 @@ export async function unlockingMachine(
       };
       ended.then(over, over);
       const opened: Socket[] = [];
-      const dial = async () => {
-        while (!existsSync(path)) {
+      const dial = async (): Promise<Socket> => {
+        for (; ; await sleep(10)) {
           if (isOver) throw new Error(`${activate} ended: ${(await ended).said}`);
-          await sleep(10);
+          const socket = connect({ path, allowHalfOpen: true });
+          opened.push(socket);
+          // It is not there yet, or nobody listens at it yet.
+          const dialled = await once(socket, 'connect').catch(() => null);
+          if (dialled === null) continue;
+          socket.on('error', () => {});
+          return socket;
         }
-        const socket = connect({ path, allowHalfOpen: true });
-        opened.push(socket);
-        await once(socket, 'connect');
-        socket.on('error', () => {});
-        return socket;
       };
       return {
         pid: child.pid ?? 0,

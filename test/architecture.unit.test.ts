@@ -123,7 +123,7 @@ const rules: readonly Rule[] = [
     room: `${server}/keys`,
     values: [wire, ...rooms('verify', 'policy')],
     types: [formats, ...types],
-    packages: ['node:crypto', 'age-encryption'],
+    packages: ['node:crypto', 'age-encryption', 'p-limit'],
   },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
   ...rooms('attest', 'declared', 'in-force').map((room) => ({
@@ -216,6 +216,7 @@ const importersOfAspects: readonly RegExp[] = [
   /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/observation)\.ts -> \S+\/boot$/,
   /^attest-server\/cli\/offline\/\S+ -> \S+\/boot$/,
   /^attest-server\/attest\/shared-volumes\.ts -> \S+\/disk$/,
+  /^attest-server\/keys\/formatting\.ts -> \S+\/disk$/,
 ];
 
 /** Files that may start a process, and why each is not the one runner of node-tpm2. */

@@ -27,6 +27,12 @@ export interface CapDependencies {
 /** How long it tries to tell a server, in milliseconds: the boot does not wait for it, and the next quote tells it, too. */
 const toldWithin = 60_000;
 
+/** Of its two programs the one says whether it got a key, and the other what it did with it. */
+const shutSteps = [
+  "  See why: journalctl --boot --unit 'systemd-cryptsetup@*' --unit 'assay-unlock@*'",
+  '  Open it with its recovery passphrase (cryptsetup open), or reboot: the next boot gets a key again.',
+];
+
 export const capTools: NonNullable<CapDependencies['tools']> = {
   ...diskTools,
   close: async (mapping) =>
@@ -60,6 +66,10 @@ export async function runCap(config: UnlockConfig, dependencies: CapDependencies
       await tools
         .close(mapping)
         .catch((error: unknown) => report(`volume ${mapping} cannot be closed`, describeFault(error).text));
+    } else if (found.is === 'shut') {
+      const text = `volume ${mapping} is not open, and this boot gets no key of it any more`;
+      for (const line of [text, ...shutSteps]) print(`assay-cap: ${line}\n`);
+      logger.warn({ code: 'not_opened' }, text);
     } else if (found.note !== null)
       opened.push({ leaseId: found.note.leaseId, headerDigest: found.headerDigest });
     else {

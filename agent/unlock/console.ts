@@ -1,6 +1,8 @@
 import { adviceOn } from '../../attest-server/wire/advice.ts';
 import { isReasonCode } from '../../attest-server/wire/reasons.ts';
 
+const givesNone = 'the server gives no key to this boot';
+
 /** The messages for a person at the machine: a few lines whenever the cause changes, and the end. */
 export class UnlockConsole {
   readonly #node: string;
@@ -19,8 +21,13 @@ export class UnlockConsole {
   }
 
   refused(code: string): void {
-    const steps = isReasonCode(code) ? adviceOn(code, { node: this.#node }).split('\n') : [];
-    this.#waits(`${code}: the server gives no key to this boot`, steps);
+    this.#waits(`${code}: ${givesNone}`, this.#stepsFor(code));
+  }
+
+  /** No waiting heals it. */
+  refusedForGood(code: string): void {
+    this.gaveUp(`${code}: ${givesNone}`);
+    this.#saySteps(this.#stepsFor(code));
   }
 
   opened(): void {
@@ -35,6 +42,14 @@ export class UnlockConsole {
     if (cause === this.#last) return;
     this.#last = cause;
     this.#say(`${this.#node} waits for the key of volume ${this.#volume}: ${cause}`);
+    this.#saySteps(steps);
+  }
+
+  #stepsFor(code: string): readonly string[] {
+    return isReasonCode(code) ? adviceOn(code, { node: this.#node }).split('\n') : [];
+  }
+
+  #saySteps(steps: readonly string[]): void {
     for (const step of steps) this.#say(`  ${step}`);
   }
 

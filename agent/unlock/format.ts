@@ -11,7 +11,7 @@ import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
-import { headerOn } from './header.ts';
+import { beginsHeaderOf, headerOn, isGone } from './header.ts';
 import { LeaseConversation, type LeaseParts, type ReleasedKey } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
@@ -19,6 +19,8 @@ import type { UnlockDependencies } from './run.ts';
 /** LUKS2: binary header and JSON area twice, and keyslots for three keys of 64 bytes, one of which is for an exchange. */
 const sizes = { keyslots: 1024 * 1024, metadata: 16 * 1024 };
 const headerBytes = 2 * sizes.metadata + sizes.keyslots;
+/** What disks write whole, or not at all. */
+const sectorBytes = 512;
 /** Where the data begin, as cryptsetup has it by default. */
 const dataAt = 16 * 1024 * 1024;
 /** Key and passphrase are 256 and 200 random bits: no derivation makes them harder to guess. */
@@ -68,8 +70,7 @@ export async function formatVolume(
     if (headerDigest === undefined) throw fault('cryptsetup made no header that can be read');
     await conversation.keepHeader(leaseId, header);
     print('assay-format: the server has the header and the recovery passphrase: writing to the disk\n');
-    await disk.write(header, 0, header.length, 0);
-    await disk.sync();
+    await writeHeader(disk, device, header);
     if ((await headerOn(disk.fd))?.digest !== headerDigest)
       throw fault(`${device} does not give back what was written to it`);
     await testOpen(device, answer, signal);
@@ -113,9 +114,14 @@ async function sizeOf(disk: FileHandle, device: string): Promise<number> {
 /** @throws AgentError saying what was found: nothing is written then */
 async function checkBlank(disk: FileHandle, device: string, volume: string, bytes: number): Promise<void> {
   if (bytes < 2 * dataAt) throw fault(`${device} has ${bytes} bytes: a volume needs at least ${2 * dataAt}`);
-  const header = await headerOn(disk.fd);
+  const read = (piece: Buffer, place: number) =>
+    disk.read(piece, 0, piece.length, place).catch((cause: unknown) => {
+      throw fault(`${device} ${isGone('read', cause)}`, cause);
+    });
+  const sector = Buffer.alloc(sectorBytes);
+  await read(sector, 0);
   // Of an attempt that was cut off: it holds no data yet, since the server expects no header of it.
-  if (header?.uuid === volume) return;
+  if (beginsHeaderOf(sector, volume)) return;
   const found = await run('wipefs', ['--no-act', '--noheadings', '--output', 'TYPE,OFFSET', device], {
     timeoutMs: 30_000,
     maxOutputBytes: 65_536,
@@ -127,7 +133,7 @@ async function checkBlank(disk: FileHandle, device: string, volume: string, byte
   const places = Array.from({ length: sampled }, (_, index) => Math.floor((last * index) / (sampled - 1)));
   const piece = Buffer.alloc(pieceBytes);
   for (const place of places) {
-    const { bytesRead } = await disk.read(piece, 0, piece.length, place);
+    const { bytesRead } = await read(piece, place);
     if (piece.subarray(0, bytesRead).some((byte) => byte !== 0))
       throw fault(
         `${device} is not blank: there are data near byte ${place}. Nothing was written. If they may be lost: blkdiscard --zeroout ${device}`,
@@ -177,6 +183,19 @@ async function makeHeader(
     return header;
   } finally {
     memory.remove();
+  }
+}
+
+/** @throws AgentError where the device fails: the server expects no header of it yet */
+async function writeHeader(disk: FileHandle, device: string, header: Buffer): Promise<void> {
+  try {
+    // First what tells whose it is: after a power cut that is there, whatever else of it is.
+    for (let [at, length] = [0, sectorBytes]; at < header.length; length = header.length - at)
+      at += (await disk.write(header, at, length, at)).bytesWritten;
+    await disk.sync();
+  } catch (cause) {
+    const again = 'The volume is not formatted: once the device is there, type the same again';
+    throw fault(`${device} ${isGone('written', cause)}. ${again}`, cause);
   }
 }
 

@@ -11,7 +11,7 @@ import type { UnlockConfig } from './config.ts';
 import { readNote, type UnlockNote } from './note.ts';
 
 /** A volume whose key comes from a socket of Assay, as it is now. */
-export type OpenedVolume =
+export type SocketVolume =
   /** Without a note: the recovery passphrase opened it, or somebody took the note away. */
   | {
       readonly is: 'open';
@@ -20,7 +20,9 @@ export type OpenedVolume =
       readonly headerDigest: string;
     }
   /** The mapping is not what it must be: it must not be used. */
-  | { readonly is: 'wrong'; readonly mapping: string; readonly why: string };
+  | { readonly is: 'wrong'; readonly mapping: string; readonly why: string }
+  /** Nothing opened it. */
+  | { readonly is: 'shut'; readonly mapping: string };
 
 /**
  * Reads the live table of each volume that crypttab opens through a key socket and, past the page cache, the header below it.
@@ -30,14 +32,14 @@ export type OpenedVolume =
 export async function lookAtVolumes(
   { sysroot, runtimeDir }: Pick<UnlockConfig, 'sysroot' | 'runtimeDir'>,
   tools: DiskTools,
-): Promise<readonly OpenedVolume[]> {
+): Promise<readonly SocketVolume[]> {
   const names = await readVolumeNames(sysroot);
   const { devices, faults } = await readBlockDevices(sysroot);
   if (faults.length > 0) throw new Error(`not every device can be looked at: ${faults.join('; ')}`);
-  const volumes = devices.filter(({ mapping }) => mapping !== null && names.has(mapping.name));
   return Promise.all(
-    volumes.map(async (top): Promise<OpenedVolume> => {
-      const mapping = top.mapping?.name ?? top.name;
+    Array.from(names, async (mapping): Promise<SocketVolume> => {
+      const top = devices.find((one) => one.mapping?.name === mapping);
+      if (top === undefined) return { is: 'shut', mapping };
       try {
         return { is: 'open', mapping, ...(await checkVolume(top, devices, sysroot, runtimeDir, tools)) };
       } catch (error) {

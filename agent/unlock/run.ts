@@ -151,9 +151,12 @@ async function findKey(
       await using conversation = await LeaseConversation.open(server, parts);
       const answer = await conversation.answer;
       if (answer.is === 'key') return answer;
-      screen.refused(answer.code);
       logger.warn({ code: answer.code, server: `${server.host}:${server.port}` }, 'no key is given');
-      if (finalRefusals.has(answer.code)) return null;
+      if (finalRefusals.has(answer.code)) {
+        screen.refusedForGood(answer.code);
+        return null;
+      }
+      screen.refused(answer.code);
     } catch (error) {
       if (signal.aborted) throw error;
       const fault = describeFault(error);

@@ -418,7 +418,7 @@ export class Connection<Node> {
   }
 
   #failed(error: unknown, node: string | null): void {
-    this.#ports.failed(error, { node });
+    this.#ports.failed(error, { node, role: this.session.hello?.role ?? null });
     if (node !== null) this.#ports.nodeFailed(node, error);
   }
 

@@ -8,6 +8,7 @@ import type { PartName } from '../wire/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../wire/gate.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
+import type { Role } from '../wire/roles.ts';
 import type { SupplementPlaces } from '../wire/supplements.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import type { LongAnswers } from './long-answers.ts';
@@ -164,7 +165,7 @@ export interface ChannelPorts<Node> {
   /** A proven connection from this source was ended, as its node had sent most where all had sent too much. */
   gaveWay(source: string): void;
   /** A fault of ours. */
-  failed(error: unknown, about: { node: string | null }): void;
+  failed(error: unknown, about: { node: string | null; role: Role | null }): void;
   /** The same where it is known which node had to do with it. */
   nodeFailed(node: string, error: unknown): void;
   /** Connected agents by the version that they say, and how many gates wait. */

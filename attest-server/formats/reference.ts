@@ -100,6 +100,8 @@ const enrolledDisk = z.strictObject({
         segments: headerObjects,
         /** Of the volume key: they change only with it. */
         digests: headerObjects,
+        /** The protected path that this volume must encrypt, and no other; absent: each volume of the node must be listed. */
+        path: z.string().max(1024).optional(),
       }),
     )
     .min(1)

@@ -12,7 +12,7 @@ import type { HealthParts } from './open.ts';
 type HealthReport = HealthParts['report'] & Pick<ChannelPorts<unknown>, 'failed'>;
 
 /** Faults of the server: for why nothing can be stored, and where an answer came to nothing. */
-export function healthReport({ figures, logger, audit, storage }: Reporting): HealthReport {
+export function healthReport({ figures, logger, audit, storage, now, limiter }: Reporting): HealthReport {
   const faults = figures.counter(
     'server_faults_total',
     'Faults of the server itself while it judged or stored evidence',
@@ -27,6 +27,7 @@ export function healthReport({ figures, logger, audit, storage }: Reporting): He
   };
   show(null);
   let lostAnswers = 0;
+  const keyless = limiter();
   return {
     storageFailed(cause, error, isNew) {
       faults.inc({ cause });
@@ -46,9 +47,15 @@ export function healthReport({ figures, logger, audit, storage }: Reporting): He
       storage.ends();
     },
 
-    failed(error, { node }) {
+    failed(error, { node, role }) {
       const cause = storageCauseOf(error);
       if (cause !== null) {
+        const omitted = role === 'unlock' ? keyless.take(`${node}`, now()) : null;
+        if (omitted !== null)
+          logger.warn(
+            { code: 'server_fault', cause, node, omitted },
+            `no key of a disk, since nothing can be stored: ${faultText(cause)}`,
+          );
         // Why, and since when, is in the log once: it may be on the same disk.
         lostAnswers += 1;
         logger.debug({ node, cause }, 'the answer of a node is not stored');

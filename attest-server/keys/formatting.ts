@@ -1,5 +1,6 @@
+import { leasedReference } from '../policy/disk/leased-volume.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { parseLuksHeader } from '../wire/luks-header.ts';
+import { type ParsedHeader, parseLuksHeader } from '../wire/luks-header.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { sealForRecovery } from './escrow.ts';
@@ -9,7 +10,7 @@ interface FormattingParts {
   readonly store: LeaseStore;
   /** Milliseconds since the epoch. */
   now(): number;
-  groupOf(node: string): Pick<PolicyGroup, 'keys'>;
+  groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
 }
 
 /** A node formats its volume, once: the server has the header before the disk has. */
@@ -28,11 +29,16 @@ export class Formatting {
   async keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void> {
     const volume = await this.#leased(node, leaseId);
     if (volume.formattedAt !== null) throw refused('lease_consumed', 'the volume is formatted');
-    const headerDigest = digestOf(header, volume);
-    const recipients = this.#parts.groupOf(node.name).keys?.recoveryRecipients ?? [];
+    const found = headerOf(header, volume);
+    const { groupOf, store, now } = this.#parts;
+    const group = groupOf(node.name);
+    const recipients = group.keys?.recoveryRecipients ?? [];
     if (recipients.length === 0) throw refused('escrow_missing', 'the policy names no recovery recipient');
+    const reference = leasedReference(volume, found, group, now());
+    if ('fault' in reference) throw refused('malformed', reference.fault);
     const escrow = await sealForRecovery(header, recipients);
-    if (!(await this.#parts.store.keepHeader({ uuid: volume.uuid, headerDigest, escrow })))
+    const { uuid } = volume;
+    if (!(await store.keepHeader({ uuid, headerDigest: found.digest, escrow, reference })))
       throw refused('lease_consumed', 'the volume is formatted');
   }
 
@@ -66,11 +72,11 @@ export class Formatting {
 }
 
 /** @throws Rejection */
-function digestOf(header: Buffer, { uuid }: StoredVolume): string {
+function headerOf(header: Buffer, { uuid }: StoredVolume): Extract<ParsedHeader, { version: 2 }> {
   const found = parseLuksHeader([{ at: 0, asked: header.length, bytes: header }], true).header;
   if (found === null || found.version !== 2) throw refused('malformed', 'it is no LUKS2 header');
   if (found.uuid !== uuid) throw refused('key_subject_mismatch', `it is the header of volume ${found.uuid}`);
-  return found.digest;
+  return found;
 }
 
 function refused(code: ReasonCode, text: string): Rejection {

@@ -6,13 +6,22 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import pLimit from 'p-limit';
 import type { AuditEvent } from '../formats/audit.ts';
 import { plainAddress } from '../policy/keys.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts';
 import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
-import type { KeyDecision, KeyHolder, KeyQuestion, LeaseEnd, LeaseStore, WrappingKeys } from './ports.ts';
+import type {
+  KeyDecision,
+  KeyHolder,
+  KeyQuestion,
+  LeaseEnd,
+  LeaseStore,
+  StoredVolume,
+  WrappingKeys,
+} from './ports.ts';
 import { type KeyRefusal, refusalOf } from './refusal.ts';
 import { RefusedBoots } from './refused-boots.ts';
 import { sealRelease } from './release.ts';
@@ -29,6 +38,8 @@ export interface KeysParts {
   exemptions(): Promise<readonly { readonly node: string; readonly until: number }[]>;
   /** The group of a node at present. */
   groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
+  /** Puts the stored references in force. */
+  referencesChanged(): Promise<void>;
   /** Milliseconds since the epoch. */
   now(): number;
   readonly report: KeysReport;
@@ -79,6 +90,27 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     detail,
   });
 
+  const inTurn = pLimit(1);
+  let waiting: Promise<void> | null = null;
+  /** Before its node shows the volume open: its disk is as it should be from the first answer on. */
+  const enrol = async ({ uuid, node }: StoredVolume): Promise<void> => {
+    try {
+      const isNew = await store.enrol(uuid, ({ name, kind, state }) => ({
+        ...audited(node, 'reference.capture', { kind, node, nodes: node, state, volume: uuid }),
+        subject: name,
+      }));
+      if (!isNew) return;
+      // Of many that boot at once, one for all that came meanwhile.
+      waiting ??= inTurn(() => {
+        waiting = null;
+        return parts.referencesChanged();
+      }).catch((error: unknown) => report.fault(error, 'references of volumes'));
+    } catch (error) {
+      // The key is due all the same.
+      report.fault(error, `reference of volume ${uuid}`);
+    }
+  };
+
   const isExempt = async (name: string) =>
     (await parts.exemptions()).some(({ node, until }) => node === name && until > now());
 
@@ -109,9 +141,13 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
           text: 'this server holds no keys of disks: keys.wrappingKeyFile names no wrapping key',
         });
       const volume = await store.volume(uuid);
+      if (volume === null)
+        return refuse(question, uuid, {
+          code: 'key_subject_mismatch',
+          text: 'the server knows no volume of this UUID',
+        });
       const refusal = refusalOf(question, volume, await isExempt(node.name));
-      if (refusal !== null || volume === null)
-        return refuse(question, uuid, refusal ?? { code: 'key_subject_mismatch', text: 'no such volume' });
+      if (refusal !== null) return refuse(question, uuid, refusal);
       const boot = {
         ekDigest: node.ekDigest,
         volume: uuid,
@@ -143,6 +179,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
           // Of many that asked at once.
           if (typeof delivered === 'string')
             return refuse(question, uuid, ended(delivered)).carryOut(evidence);
+          if (volume.formattedAt !== null && volume.isToEnrol) await enrol(volume);
           refusals.released(node.ekDigest);
           const newAddress = delivered.isNewAddress ? address : null;
           report.released(node.name, newAddress);
@@ -176,6 +213,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
     async [Symbol.asyncDispose]() {
       await rewrapping.end();
+      await inTurn(() => {});
     },
   };
 }
@@ -184,6 +222,6 @@ function ended(code: LeaseEnd): KeyRefusal {
   const text =
     code === 'lease_consumed'
       ? 'this boot has said that its disks are open'
-      : `this boot has asked ${mostDeliveries} times`;
+      : `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`;
   return { code, text };
 }

@@ -1,5 +1,6 @@
 import type { AuditEvent } from '../formats/audit.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import type { Reference } from '../formats/reference.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
@@ -67,6 +68,8 @@ export interface StoredVolume extends Volume {
   readonly key: WrappedSecret;
   /** Null once the volume is formatted: from then on only the escrow has it. */
   readonly recovery: WrappedSecret | null;
+  /** A reference is kept that is not stored as one yet. */
+  readonly isToEnrol: boolean;
 }
 
 /** A volume as it is made. */
@@ -85,6 +88,14 @@ export interface Escrow {
   readonly recovery: Buffer;
   /** The header as the node made it; null until it did. */
   readonly header: Buffer | null;
+}
+
+/** A header as a node made it. */
+export interface KeptHeader extends Pick<Volume, 'uuid' | 'headerDigest'> {
+  /** The header, encrypted by age. */
+  readonly escrow: Buffer;
+  /** What the node's disk is compared with once the volume is open. */
+  readonly reference: Reference;
 }
 
 /** One boot that asks for the key of a volume. */
@@ -159,13 +170,19 @@ export interface LeaseStore {
   ): Promise<boolean>;
   /** The volume that this lease of this TPM is for; null if it has none. */
   leased(lease: { readonly leaseId: string; readonly ekDigest: string }): Promise<StoredVolume | null>;
-  /** Keeps the header of a volume that is being formatted; false if it is formatted already. */
-  keepHeader(header: Pick<Volume, 'uuid' | 'headerDigest'> & { readonly escrow: Buffer }): Promise<boolean>;
+  /** Keeps the header of a volume that is being formatted, and the reference of it; false if it is formatted already. */
+  keepHeader(header: KeptHeader): Promise<boolean>;
   /** Ends the formatting; false if that has ended before, or another header is kept. */
   formatted(
     volume: Pick<Volume, 'uuid' | 'headerDigest' | 'formattedAt'>,
     audit: AuditEvent,
   ): Promise<boolean>;
+  /**
+   * Stores the reference of a volume, unless there is one of its name.
+   * @returns whether there was one to store: it is kept until this was called
+   * @throws Rejection `too_large`
+   */
+  enrol(uuid: string, audit: (reference: Reference) => AuditEvent): Promise<boolean>;
   /** Secrets that another wrapping key holds: at most so many volumes. */
   wrappedByOthers(current: string, most: number): Promise<readonly StoredVolume[]>;
   /** Replaces the secrets of a volume, unless they changed since they were read. */

@@ -20,12 +20,12 @@ const withholding: ReadonlySet<ReasonCode> = new Set(['kexec_detected', 'change_
  */
 export function refusalOf(
   { node, verdict, group, proven, wasCapped, address }: KeyQuestion,
-  volume: StoredVolume | null,
+  volume: StoredVolume,
   isExempt: boolean,
 ): KeyRefusal | null {
   const { keys } = group;
   const withheld = (text: string): KeyRefusal => ({ code: 'key_withheld', text });
-  if (volume === null || volume.node !== node.name || volume.ekDigest !== node.ekDigest)
+  if (volume.node !== node.name || volume.ekDigest !== node.ekDigest)
     return { code: 'key_subject_mismatch', text: 'the volume is not one of this node, or not of this TPM' };
   if (keys === undefined) return withheld(`the policy has no keys for group ${group.name}`);
   if (verdict.trial === true) return withheld('the server is on trial: the TPM may be a program');
@@ -39,12 +39,17 @@ export function refusalOf(
   const open = roles.unlock.proves.filter((aspect) => verdict.aspects[aspect]?.status !== 'affirming');
   if (open.length > 0) {
     const why = verdict.reasons.find(({ aspect, severity }) => open.includes(aspect) && severity === 'fail');
-    return withheld(`${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.text}`}`);
+    return withheld(
+      `${open.join(' and ')} not affirmed${why === undefined ? '' : `: ${why.code}: ${why.text}`}`,
+    );
   }
-  if (!keys.allowUnmeasuredRoot && !isRootMeasured(linesOf(proven), group.rules.boot.cmdline.allow))
+  const unmeasured = keys.allowUnmeasuredRoot
+    ? null
+    : unmeasuredRoot(linesOf(proven), group.rules.boot.cmdline.allow);
+  if (unmeasured !== null)
     return {
       code: 'root_unmeasured',
-      text: 'nothing that was measured vouches for the root file system: no dm-verity root hash in the command line',
+      text: `nothing that was measured vouches for the root file system: ${unmeasured}`,
     };
   const states = [...proven.cap.values()].map(({ state }) => state);
   if (wasCapped || states.includes('capped'))
@@ -59,19 +64,23 @@ function linesOf({ boot }: Pick<KeyQuestion['proven'], 'boot'>): readonly string
 }
 
 /**
- * Whether each measured command line has one root hash of dm-verity, to which systemd then holds the root file system, and no
- * glob of the policy would take another one. Attack: a line that the policy lets vary, or a good one beside the real one.
+ * Null if each measured command line has one root hash of dm-verity, to which systemd then holds the root file system, and no
+ * glob of the policy would take another one; else why it vouches for nothing. Attack: a line that the policy lets vary, or a good
+ * one beside the real one.
  * @param allow globs of arguments that a command line may have beside those of its reference
  */
-export function isRootMeasured(lines: readonly string[], allow: readonly string[]): boolean {
-  return lines.length > 0 && lines.every((text) => hasOneRootHash(text, allow));
+export function unmeasuredRoot(lines: readonly string[], allow: readonly string[]): string | null {
+  if (lines.length === 0) return 'no command line was measured';
+  return lines.map((text) => rootHashFault(text, allow)).find((fault) => fault !== null) ?? null;
 }
 
-function hasOneRootHash(text: string, allow: readonly string[]): boolean {
+function rootHashFault(text: string, allow: readonly string[]): string | null {
+  if (isCutOff(text)) return 'the kernel does not read all of its command line';
   const words = forKernel(parseCommandLine(text).arguments);
-  const hashes = words.filter((word) => asKernelReads(word).startsWith('roothash='));
-  const [hash = ''] = hashes;
-  return (
-    !isCutOff(text) && hashes.length === 1 && /^roothash=[0-9a-f]{64}$/.test(hash) && !isAllowed(hash, allow)
-  );
+  const [hash, ...others] = words.filter((word) => asKernelReads(word).startsWith('roothash='));
+  if (hash === undefined) return 'no dm-verity root hash in the command line';
+  if (others.length > 0) return 'the command line has several root hashes';
+  if (!/^roothash=[0-9a-f]{64}$/.test(hash))
+    return 'the root hash in the command line is not one of 64 hex digits';
+  return isAllowed(hash, allow) ? 'boot.cmdline.allow of the policy takes any root hash' : null;
 }

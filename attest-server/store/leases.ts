@@ -1,4 +1,11 @@
-import { type ExpressionBuilder, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+import {
+  type ExpressionBuilder,
+  type Kysely,
+  type Selectable,
+  type SqlBool,
+  sql,
+  type Transaction,
+} from 'kysely';
 import type {
   Delivered,
   Delivery,
@@ -12,19 +19,25 @@ import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import { groupCommit } from './group-commit.ts';
+import { referenceOf, type StoredReferences } from './references.ts';
 import type { Tables, VolumeRow } from './schema.ts';
 
 /** Volumes with their wrapped keys, and the boots that got them. */
-export function leaseStore({ db, forMachines, isUniqueViolation }: Database, append: Append): LeaseStore {
+export function leaseStore(
+  { db, forMachines, isUniqueViolation }: Database,
+  append: Append,
+  references: Pick<StoredReferences, 'writeWithin' | 'forget'>,
+): LeaseStore {
   const volumes = db
     .selectFrom('volumes')
     .select(shownColumns)
-    .select(({ selectFrom }) => {
+    .select(({ eb, selectFrom }) => {
       // By the TPM, too: that is what its index begins with.
       const leases = selectFrom('leases')
         .whereRef('leases.ek_digest', '=', 'volumes.ek_digest')
         .whereRef('leases.volume', '=', 'volumes.uuid');
       return [
+        eb('volumes.reference', 'is not', null).as('is_to_enrol'),
         leases.select(({ fn }) => fn.max('delivered_at').as('at')).as('released_at'),
         leases.select(({ fn }) => fn.max('capped_at').as('at')).as('capped_at'),
       ];
@@ -56,6 +69,19 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       .returning(['lease_id', 'deliveries'])
       .executeTakeFirst();
     if (row !== undefined) {
+      await transaction
+        .deleteFrom('leases')
+        .where('ek_digest', '=', ekDigest)
+        .where('volume', '=', volume)
+        .where('reset_count', 'not in', ({ selectFrom }) =>
+          selectFrom('leases')
+            .select('reset_count')
+            .where('ek_digest', '=', ekDigest)
+            .where('volume', '=', volume)
+            .orderBy('reset_count', 'desc')
+            .limit(keptBoots),
+        )
+        .execute();
       const isNewAddress = address !== null && (await isNew(transaction, { ekDigest, address, at }));
       const delivered = { leaseId: row.lease_id, deliveries: row.deliveries, isNewAddress };
       await transaction
@@ -104,6 +130,7 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
               recovery_escrow: volume.recoveryEscrow,
               header_escrow: null,
               header_digest: null,
+              reference: null,
               created_at: volume.createdAt,
               created_by: volume.createdBy,
               formatted_at: null,
@@ -124,7 +151,8 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
           .where('uuid', '=', uuid)
           .executeTakeFirstOrThrow();
         if (numDeletedRows === 0n) return false;
-        await transaction.deleteFrom('key_refusals').where('volume', '=', uuid).execute();
+        for (const table of ['key_refusals', 'leases'] as const)
+          await transaction.deleteFrom(table).where('volume', '=', uuid).execute();
         await append(transaction, event);
         return true;
       }),
@@ -212,11 +240,15 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
       return row === undefined ? null : storedOf(row);
     },
 
-    async keepHeader({ uuid, headerDigest, escrow }) {
+    async keepHeader({ uuid, headerDigest, escrow, reference }) {
       const { numUpdatedRows } = await forMachines((transaction) =>
         transaction
           .updateTable('volumes')
-          .set({ header_escrow: escrow, header_digest: headerDigest })
+          .set({
+            header_escrow: escrow,
+            header_digest: headerDigest,
+            reference: JSON.stringify(reference),
+          })
           .where('uuid', '=', uuid)
           .where('formatted_at', 'is', null)
           .executeTakeFirstOrThrow(),
@@ -237,6 +269,35 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
         await append(transaction, event);
         return true;
       }),
+
+    async enrol(uuid, event) {
+      try {
+        return await db.transaction().execute(async (transaction) => {
+          const kept = await transaction
+            .selectFrom('volumes')
+            .select('reference as body')
+            .where('uuid', '=', uuid)
+            .executeTakeFirst();
+          if (kept === undefined || kept.body === null) return false;
+          const reference = referenceOf({ name: uuid, body: kept.body });
+          const there = await transaction
+            .selectFrom('reference_values')
+            .select('name')
+            .where('name', '=', reference.name)
+            .executeTakeFirst();
+          if (there === undefined)
+            await references.writeWithin(transaction, [{ reference, audit: event(reference) }]);
+          await transaction
+            .updateTable('volumes')
+            .set({ reference: null })
+            .where('uuid', '=', uuid)
+            .execute();
+          return true;
+        });
+      } finally {
+        references.forget();
+      }
+    },
 
     async wrappedByOthers(current, most) {
       const rows = await volumes
@@ -265,6 +326,11 @@ export function leaseStore({ db, forMachines, isUniqueViolation }: Database, app
   };
 }
 
+/** Boots of a volume that are shown: an earlier one never comes again, as its TPM counts up, and gets no key of it. */
+const keptBoots = 16;
+/** Of one TPM, the latest. Attack: a node that asks from ever other addresses fills the disk. One that is forgotten is new again. */
+const keptAddresses = 64;
+
 /** All but the escrow: a header has a megabyte. */
 const shownColumns = [
   'volumes.uuid',
@@ -282,7 +348,8 @@ const shownColumns = [
   'volumes.formatted_at',
 ] as const;
 
-type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow'> & {
+type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow' | 'reference'> & {
+  readonly is_to_enrol: SqlBool;
   readonly released_at: number | null;
   readonly capped_at: number | null;
 };
@@ -332,14 +399,22 @@ async function isNew(
     .selectFrom('key_addresses')
     .select('address')
     .where('ek_digest', '=', ekDigest)
-    .limit(1)
-    .executeTakeFirst();
-  const { numInsertedOrUpdatedRows } = await transaction
+    .orderBy('at', 'desc')
+    .execute();
+  await transaction
     .insertInto('key_addresses')
     .values({ ek_digest: ekDigest, address, at })
-    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doNothing())
-    .executeTakeFirstOrThrow();
-  return before !== undefined && numInsertedOrUpdatedRows === 1n;
+    .onConflict((conflict) => conflict.columns(['ek_digest', 'address']).doUpdateSet({ at }))
+    .execute();
+  const known = before.map((one) => one.address);
+  if (known.includes(address)) return false;
+  for (const forgotten of known.slice(keptAddresses - 1))
+    await transaction
+      .deleteFrom('key_addresses')
+      .where('ek_digest', '=', ekDigest)
+      .where('address', '=', forgotten)
+      .execute();
+  return known.length > 0;
 }
 
 function refusedOf(row: Tables['key_refusals']): RefusedBoot {
@@ -359,6 +434,7 @@ function storedOf(row: FoundVolume): StoredVolume {
   return {
     ...shownOf(row),
     key: { keyId: row.key_id, bytes: Buffer.from(row.wrapped_key) },
+    isToEnrol: Boolean(row.is_to_enrol),
     recovery: keyId === null || recovery === null ? null : { keyId, bytes: Buffer.from(recovery) },
   };
 }

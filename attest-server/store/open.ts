@@ -106,7 +106,7 @@ export async function openStore(path: string, { chain, onUnreadable, watch }: St
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),
     webhook: webhookStore(database, onUnreadable),
-    leases: leaseStore(database, append),
+    leases: leaseStore(database, append, references),
     audit: auditStore(database, append, listenTo(listeners), onUnreadable),
     backup: database.backup,
     probe: database.probe,

@@ -368,6 +368,8 @@ export interface VolumeRow {
   readonly recovery_escrow: Uint8Array;
   readonly header_escrow: Uint8Array | null;
   readonly header_digest: string | null;
+  /** As JSON, from the header on until it is stored as one. */
+  readonly reference: string | null;
   readonly created_at: number;
   readonly created_by: string;
   readonly formatted_at: number | null;

@@ -163,7 +163,9 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Correct that. The node asks again by itself until its time is over; after that, restart it.',
   ].join('\n'),
   key_subject_mismatch: [
-    'The volume belongs to another node, or to another TPM. If the disk or the board was moved on purpose, open it with its recovery passphrase.',
+    'Compare the UUID that the node asks for (ASSAY_UNLOCK_VOLUME in /etc/default/assay-unlock-*) with those of its volumes:',
+    '  assay disk list -o wide',
+    'If it is right, the volume belongs to another node, or to another TPM. If the disk or the board was moved on purpose, open it with its recovery passphrase.',
     `If nobody moved it, somebody on this node asks for a key that is not its own. Take it out of service. ${refusals}`,
   ].join('\n'),
   lease_consumed: [

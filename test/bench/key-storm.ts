@@ -9,6 +9,7 @@ import { type KeyRelease, parseKeyRelease } from '../../attest-server/wire/key-r
 import { keyAgreementCurve, keyRequestOf } from '../../attest-server/wire/key-request.ts';
 import { binaryFrame, parseServerMessage } from '../../attest-server/wire/messages.ts';
 import { writeKeySettings } from '../agent/unlock/volume-for.ts';
+import { madeHeader } from '../attest-server/keys/made-volumes.ts';
 import { madeEvent } from '../attest-server/store/made-records.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
@@ -131,7 +132,7 @@ async function leaseVolumes(
       },
       madeEvent('volume.add', node),
     );
-    await store.leases.keepHeader({ uuid, headerDigest, escrow: Buffer.alloc(300) });
+    await store.leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.alloc(300) }));
     await store.leases.formatted({ uuid, headerDigest, formattedAt: at }, madeEvent('volume.format', node));
     leased.push({ ...machine, uuid, key });
   }

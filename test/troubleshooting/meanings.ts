@@ -267,7 +267,10 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
   escrow_missing: ['keys', 'The policy names no recipient who could recover the volume.'],
   key_cycle: ['keys', 'The server stands on the volume whose key it would have to release.'],
-  key_subject_mismatch: ['keys', 'A node asked for the key of a volume that belongs to another node or TPM.'],
+  key_subject_mismatch: [
+    'keys',
+    'A node asked for the key of a volume that nobody made, or that belongs to another node or TPM.',
+  ],
   key_withheld: ['keys', 'The server releases no key, for a reason that has no code of its own.'],
   lease_consumed: [
     'keys',

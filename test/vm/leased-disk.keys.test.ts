@@ -212,19 +212,12 @@ END
     const before = await readFile(join(dir, 'policy.yaml'), 'utf8');
     await writeFile(join(dir, 'policy.yaml'), before.replace(new RegExp(`^${first}:.*\\n`, 'm'), required));
     await world.server.reload();
-    // Until the server makes this reference itself.
-    await world.until(
-      () =>
-        typeHere('assay reference capture worker-1 --kind disk --name worker-1-headers --yes').catch(
-          () => null,
-        ),
-      120_000,
-    );
     await typeHere(setUpNode.typed('server#')[0]?.split('\n').at(-1) ?? '');
     await world.until(
       async () => (await world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
       300_000,
     );
+    assert.deepEqual((await world.status(node))?.verdict?.aspects.disk?.references, [`disk-${uuid}`]);
     assert.equal((await world.status(node))?.state, 'trusted');
   });
 

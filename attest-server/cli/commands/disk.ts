@@ -177,6 +177,8 @@ function removalText(volume: VolumeView, now: number): string {
     'once it is removed, its node gets no key, and the escrow of this server is gone: from then on only the recovery passphrase opens the disk. Keep that first:',
     `  assay disk escrow ${of} -f ${file}.age --header ${file}-header.age`,
     'Backups of the database that were made before still have the key, wrapped by the wrapping key.',
+    'Its node goes on being compared with the header. If the disk is out of use, end that, too:',
+    `  assay reference retire disk-${printable(uuid)} --reason "out of use"`,
   ]
     .map((line) => `${line}\n`)
     .join('');

@@ -19,7 +19,7 @@ import type { DiskRules } from './rules.ts';
 
 /** The volumes of one node that active references know. */
 export interface EnrolledVolumes {
-  /** True if the node's volumes must be among these. */
+  /** True if the node's volumes must be among these, wherever they are. */
   readonly isDemanded: boolean;
   readonly volumes: readonly EnrolledVolume[];
   /** UUIDs of volumes that were revoked, and by which reference. */
@@ -31,6 +31,8 @@ export interface EnrolledVolume
   extends Pick<LuksVolume, 'version' | 'uuid' | 'keyslots' | 'tokens' | 'segments' | 'digests'> {
   /** Name of the reference. */
   readonly reference: string;
+  /** The protected path that it must encrypt, and no other. */
+  readonly path?: string | undefined;
 }
 
 /** The faults of one mapping that encrypts: of the live one first, then of its header, then of what is enrolled. */

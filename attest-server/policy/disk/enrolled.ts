@@ -11,6 +11,8 @@ export interface EnrolledReferences {
 }
 
 interface PreparedEnrolment {
+  /** Whether every volume of that node must be among these. */
+  readonly isWhole: boolean;
   /** The node that it was captured on; null if it names none: it counts for who has the volume. */
   readonly node: string | null;
   /** Milliseconds since the epoch; infinity if it does not expire. */
@@ -28,6 +30,7 @@ export function enrolledReferences(
     active: references
       .filter((reference) => reference.state === 'active' && applies(reference))
       .map(({ name, captured, expires, disk }) => ({
+        isWhole: disk?.volumes.some(({ path }) => path === undefined) ?? false,
         node: captured?.node ?? null,
         expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires),
         volumes: (disk?.volumes ?? []).map((volume) => ({ ...volume, reference: name })),
@@ -49,7 +52,7 @@ export function enrolledOf(
 ): EnrolledVolumes {
   const its = active.filter((one) => at < one.expires && (one.node === null || one.node === node));
   return {
-    isDemanded: references !== null || its.some((one) => one.node === node),
+    isDemanded: references !== null || its.some((one) => one.isWhole && one.node === node),
     volumes: its.flatMap(({ volumes }) => volumes),
     revoked,
   };

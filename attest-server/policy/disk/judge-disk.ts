@@ -65,7 +65,7 @@ function judgeTable(
   const find = mountFinder(table);
   const layers = new Layers(part, find, measured);
   const findings: Finding[] = 'cause' in part.inspected ? [notInspected(part.inspected.cause)] : [];
-  const crypts = new Map<Crypt, readonly string[]>();
+  const crypts = new Map<Crypt, Seen>();
   const openVolumes = new Set<string>();
   let there = 0;
   const before = findings.length;
@@ -97,7 +97,7 @@ function judgeTable(
     const detail = [...(link.length > 0 ? link : above), ...drawn(layer, mostDrawn)];
     const hidden = table.filter((one) => one.mountPoint === real && one !== mount);
     const isHidden = hidden.some((one) => layers.ofMount(one).coverage === 'encrypted');
-    note(layer, crypts, detail);
+    note(layer, crypts, path, detail);
     findings.push(...coverFindings(path, mount, layer, isHidden, detail));
     let submounts = 0;
     for (const below of table) {
@@ -109,7 +109,7 @@ function judgeTable(
         continue;
       }
       const lines = [...detail, ...drawn(its, mostDrawn)];
-      if (volume === null) note(its, crypts, lines);
+      if (volume === null) note(its, crypts, path, lines);
       if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
       submounts += 1;
       const open =
@@ -126,13 +126,11 @@ function judgeTable(
   const isUnknown = enrolled.isDemanded && enrolled.volumes.length === 0;
   if (isUnknown) findings.push(noReference(rules.references ?? []));
   findings.push(...copiesIn([...crypts.keys()].slice(0, mostCompared), layers));
-  for (const [crypt, detail] of crypts) {
-    const judged = cryptFindings(
-      crypt,
-      rules,
-      isUnknown ? { ...enrolled, isDemanded: false } : enrolled,
-      detail,
-    );
+  for (const [crypt, { paths, detail }] of crypts) {
+    // Attack: another volume, which encrypts as well, is mounted where the one belongs whose key is leased.
+    const ofPaths = enrolled.volumes.filter(({ path }) => path !== undefined && paths.has(path));
+    const its = ofPaths.length > 0 ? { ...enrolled, isDemanded: true, volumes: ofPaths } : enrolled;
+    const judged = cryptFindings(crypt, rules, isUnknown ? { ...its, isDemanded: false } : its, detail);
     findings.push(...judged.findings);
     if (judged.reference !== null) references.add(judged.reference);
   }
@@ -158,12 +156,23 @@ function isVisibleBelow(mount: Mount, real: string, find: (path: string) => Moun
   return !isPlainPath(mount.mountPoint) || find(mount.mountPoint) === mount;
 }
 
+/** The protected paths that a mapping encrypts, and how it was drawn for the first of them. */
+interface Seen {
+  readonly paths: Set<string>;
+  readonly detail: readonly string[];
+}
+
 function note(
   { crypts: found }: Layer,
-  crypts: Map<Crypt, readonly string[]>,
+  crypts: Map<Crypt, Seen>,
+  path: string,
   detail: readonly string[],
 ): void {
-  for (const crypt of found) if (!crypts.has(crypt)) crypts.set(crypt, detail);
+  for (const crypt of found) {
+    const seen = crypts.get(crypt);
+    if (seen === undefined) crypts.set(crypt, { paths: new Set([path]), detail });
+    else seen.paths.add(path);
+  }
 }
 
 function coverFindings(

@@ -424,6 +424,9 @@ const migrations: readonly string[] = [
    ) strict, without rowid;
 
    alter table history add column for_key integer not null default 0;`,
+
+  // 29: the reference of a volume, until its node first opens it.
+  `alter table volumes add column reference text;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

@@ -217,6 +217,17 @@ describe('the cap of a boot', function () {
     });
   });
 
+  it('is made where a volume is not open, and says what to do', async () => {
+    await writeFile(
+      join(dir, 'etc/crypttab'),
+      `data UUID=${volume} ${keySocket.replace('docker', 'data')}\n`,
+    );
+    const { code, closed, said, logged, moved } = await cap({ noted: false });
+    assert.deepEqual([code, closed, moved], [0, [], true]);
+    assert.match(said, /volume data is not open.*\n.*journalctl .*\n.*recovery passphrase/);
+    assert.ok(logged.includes('not_opened'), logged.join());
+  });
+
   it('looks at the volumes alone whose keys come from its sockets, by crypttab', async () => {
     const crypttab = join(dir, 'etc/crypttab');
     const wrong = { table: '0 32768 linear 8:1 32768', noted: false };

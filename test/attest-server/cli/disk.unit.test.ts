@@ -5,7 +5,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
 import { type ApiServer, emptyWorld, now, startApi } from '../http/api-fixture.ts';
-import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
+import { type MadeVolumes, madeHeader, openMadeVolumes } from '../keys/made-volumes.ts';
 import { madeEvent, madeNode } from '../store/made-records.ts';
 import { environmentOf, runAssay } from './cli-fixture.ts';
 
@@ -48,7 +48,7 @@ describe('assay disk', () => {
     const uuid = await uuidOf();
     const headerDigest = 'ab'.repeat(32);
     const escrow = await sealForRecovery(Buffer.from(header), made.groups[0]?.keys?.recoveryRecipients ?? []);
-    await leases.keepHeader({ uuid, headerDigest, escrow });
+    await leases.keepHeader(madeHeader({ uuid, headerDigest, escrow }));
     await leases.formatted({ uuid, headerDigest, formattedAt: now }, madeEvent('volume.format', 'node-1'));
   }
 

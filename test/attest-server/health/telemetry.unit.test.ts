@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { pino } from 'pino';
 import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { StorageFault } from '../../../attest-server/formats/server-fault.ts';
 import { healthReport } from '../../../attest-server/health/telemetry.ts';
@@ -19,7 +20,7 @@ describe('the report of a full disk', () => {
     assert((await scraped.text()).includes(`\n${series} 0\n`));
     auditTo({ note: () => ({ event: null, isRepeated: false }), write });
     report.storageFailed('disk_full', new StorageFault('disk_full'), true);
-    report.failed(new StorageFault('disk_full'), { node: 'node-1' });
+    report.failed(new StorageFault('disk_full'), { node: 'node-1', role: 'agent' });
     reporting.audit('reload.refuse', 'tokens', {});
     await new Promise(setImmediate);
     assert((await scraped.text()).includes(`\n${series} 1\n`));
@@ -37,5 +38,22 @@ describe('the report of a full disk', () => {
     assert(text.includes(`\n${series} 0\n`));
     assert(text.includes('\nassay_server_faults_total{cause="disk_full"} 1\n'));
     assert(text.includes('\nassay_audit_write_failures_total 1\n'));
+  });
+
+  it('has a line for each node that gets no key of a disk because of it, however often it asks', () => {
+    const lines: string[] = [];
+    const logger = pino({}, { write: (line: string) => lines.push(line) });
+    const report = healthReport(madeTelemetry({ logger }).reporting);
+    for (const role of ['agent', 'unlock', 'unlock'] as const)
+      report.failed(new StorageFault('disk_full'), { node: 'node-1', role });
+    report.failed(new StorageFault('disk_full'), { node: 'node-2', role: 'unlock' });
+    assert.deepEqual(
+      lines.map((line) => JSON.parse(line)).map(({ node, code, msg }) => [node, code, msg]),
+      ['node-1', 'node-2'].map((node) => [
+        node,
+        'server_fault',
+        'no key of a disk, since nothing can be stored: the disk of the server is full',
+      ]),
+    );
   });
 });

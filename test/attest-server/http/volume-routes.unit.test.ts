@@ -7,7 +7,7 @@ import { problem } from '../../../attest-server/api/problem.ts';
 import { volumeEscrow, volumeMade, volumeView } from '../../../attest-server/api/volume-api.ts';
 import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
-import { type MadeVolumes, openMadeVolumes } from '../keys/made-volumes.ts';
+import { type MadeVolumes, madeHeader, openMadeVolumes } from '../keys/made-volumes.ts';
 import { madeEvent, madeNode } from '../store/made-records.ts';
 import {
   type ApiServer,
@@ -151,8 +151,14 @@ describe('the API of volumes', () => {
     const [listed] = await list();
     const at = new Date(refused.at).toISOString();
     assert.deepEqual(listed?.refused, { code: 'root_unmeasured', text: 'as it is', at });
-    const status = statusOf(docker.node, verdictOf(), { resetCount: 8 });
-    world.nodes.set(docker.node, { enrolled, status });
+    const proves = (resetCount: number, bootSeenAt: number) => {
+      const status = statusOf(docker.node, verdictOf(), { resetCount, bootSeenAt });
+      world.nodes.set(docker.node, { enrolled, status });
+    };
+    // Its TPM was cleared, and that is held against it: no boot of it is taken for a later one.
+    proves(8, refused.at - 1);
+    assert.equal((await shown()).length, 2);
+    proves(8, refused.at + 1);
     assert.deepEqual([await shown(), (await list())[0]?.refused], [[], null]);
   });
 
@@ -258,7 +264,7 @@ describe('the API of volumes', () => {
     assert.equal((await escrowOf('?header=true')).header, null);
     const recipient = made.groups[0]?.keys?.recoveryRecipients ?? [];
     const escrow = await sealForRecovery(Buffer.from('LUKS header'), recipient);
-    await made.store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow });
+    await made.store.leases.keepHeader(madeHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow }));
     const { header } = await escrowOf('?header=true');
     assert.equal(await opened(header ?? ''), 'LUKS header');
     assert.deepEqual((await entries()).at(-1), read(true));

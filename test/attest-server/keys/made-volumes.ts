@@ -6,6 +6,9 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { type Keys, openKeys } from '../../../attest-server/keys/open.ts';
+import type { KeptHeader } from '../../../attest-server/keys/ports.ts';
+import { capturedReference } from '../../../attest-server/policy/captured-reference.ts';
+import { leasedName } from '../../../attest-server/policy/disk/leased-volume.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf, type PolicyGroup } from '../../../attest-server/policy/policy.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
@@ -45,6 +48,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     ownNode: 'node-0',
     exemptions: async () => [],
     groupOf: (node) => groupOf(policy, node),
+    async referencesChanged() {},
     now,
     report: {
       released() {},
@@ -69,4 +73,13 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+/** What is kept of the header of a volume, by its digest and what age made of it. */
+export function madeHeader(kept: Omit<KeptHeader, 'reference'>): KeptHeader {
+  const objects = { keyslots: {}, tokens: {}, segments: {}, digests: {} };
+  const volumes = [{ version: 2 as const, uuid: kept.uuid, ...objects, path: '/var/lib/docker' }];
+  const label = { name: leasedName(kept.uuid), state: 'active', group: { name: 'workers' } } as const;
+  const by = { node: 'node-1', by: 'server', at: 1000 };
+  return { ...kept, reference: capturedReference({ kind: 'disk', disk: { volumes } }, { ...label, ...by }) };
 }

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
+import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
 import { Volumes } from '../../../attest-server/keys/volumes.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
@@ -24,6 +25,7 @@ import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { type SmallDisk, smallDisk } from '../small-disk.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 import { madeKeyRequest } from '../wire/made-keys.ts';
 
@@ -33,6 +35,8 @@ interface Asking {
   readonly node?: string;
   readonly bootLog?: Buffer;
   readonly resetCount?: number;
+  /** Of the TPM, in milliseconds; default: another one in each boot. */
+  readonly clock?: bigint;
   /** PCR 15 in place of what the log says. */
   readonly pcr15?: Buffer;
   readonly volume?: string;
@@ -44,6 +48,8 @@ type UnlockPeer = Peer & { readonly hello: string };
 
 describe('the key of a disk', () => {
   let folder: string;
+  /** Of the server; null where this user may mount none. */
+  let disk: SmallDisk | null;
   let world: TestServer;
   let volumes: Volumes;
   let identity: string;
@@ -76,7 +82,8 @@ describe('the key of a disk', () => {
     ].join('');
     const policy = join(folder, 'policy.yaml');
     writeFileSync(policy, text);
-    world = await startTestServer({ policy, wrappingKeyFile });
+    disk = await smallDisk(64);
+    world = await startTestServer({ policy, wrappingKeyFile, ...(disk !== null && { within: disk.path }) });
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
     volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: 'own-1', now: () => Date.now() });
     for (const [node, tpm] of Object.entries(tpms)) {
@@ -90,6 +97,7 @@ describe('the key of a disk', () => {
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
+    await disk?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true });
   });
 
@@ -121,6 +129,7 @@ describe('the key of a disk', () => {
   const nodeShown = z.object({ state: z.string(), expiresAt: z.string() });
   async function answer(peer: UnlockPeer, asking: Asking, keyRequest?: Buffer): Promise<void> {
     const { node = 'node-1', bootLog = good, resetCount = 7, pcr15 } = asking;
+    const { clock = BigInt(resetCount * 100_000) } = asking;
     const tpm = tpmOf(node);
     const challenge = await peer.challenge();
     if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
@@ -128,8 +137,7 @@ describe('the key of a disk', () => {
     pcr15?.copy(sha256, capPcr * 32);
     const bootId = `6f9619ff-8b86-4011-b42d-${String(resetCount).padStart(12, '0')}`;
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId, keyRequest };
-    const quote = (data: Buffer) =>
-      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 100_000) });
+    const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock });
     peer.send(
       tpm.evidence(
         challenge,
@@ -233,6 +241,12 @@ describe('the key of a disk', () => {
     assert.equal(leases.size, 1);
     assert.equal(await ask(boot), 'lease_exhausted');
     assert.notEqual(typeof (await ask({ resetCount: 21 })), 'string');
+  });
+
+  it('goes to a boot whose clock starts at 0, as of a TPM that lost power, for two minutes of that clock', async () => {
+    const release = await ask({ resetCount: 23, clock: 0n });
+    assert(typeof release !== 'string');
+    assert.deepEqual([release.resetCount, release.clockBefore], [23, 120_000n]);
   });
 
   it('goes five times and no more to ten connections of a node that ask at once (row 419)', async () => {
@@ -390,20 +404,62 @@ describe('the key of a disk', () => {
     );
   });
 
+  it('goes to nobody while the disk of the server is full, is counted once there is room, and is told meanwhile (row 434)', async function () {
+    if (disk === null) this.skip();
+    const boot = { resetCount: 70 };
+    const told = async () => {
+      const counted = await Promise.all([entries('key.release'), entries('key.refuse')]);
+      return counted.map(({ length }) => length);
+    };
+    const refused = async () => nodeView.parse(await world.call('GET', '/v1/nodes/node-1')).refusedKeys;
+    const before = await told();
+    disk.fill();
+    await assert.rejects(ask(boot), /refused with server_fault before verdict/);
+    assert.deepEqual(await told(), before);
+    const [shown] = await refused();
+    assert.deepEqual([shown?.name, shown?.code], ['docker', 'server_fault']);
+    assert.match(shown?.text ?? '', /the disk of the server is full/);
+    assert.match(shown?.next ?? '', /^ {2}df -h /m);
+    disk.empty();
+    await world.until(async () => (await world.metric('assay_server_fault{cause="disk_full"}')) === 0);
+    assert.notEqual(typeof (await ask(boot)), 'string');
+    assert.equal((await entries('key.release')).at(-1)?.detail.deliveries, 1);
+    assert.deepEqual(await refused(), []);
+  });
+
   describe('whose volume is formatted', () => {
     /** As a node makes it: key and passphrase do not matter here. */
-    async function header(uuid: string): Promise<Buffer> {
-      const file = join(folder, `${uuid}.img`);
+    async function header(uuid: string, keyslots = 2): Promise<Buffer> {
+      const [file, key] = [join(folder, `${uuid}.img`), randomBytes(32)];
       writeFileSync(file, '');
       truncateSync(file, 32 * 1024 * 1024);
       await run(
         'cryptsetup',
         [
           ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', uuid, '--pbkdf', 'pbkdf2'],
-          ...['--pbkdf-force-iterations', '1000', '--luks2-keyslots-size', '1m', '--key-file', '-', file],
+          ...[
+            '--pbkdf-force-iterations',
+            '1000',
+            '--luks2-keyslots-size',
+            '1m',
+            '--key-size',
+            '512',
+            '--key-file',
+            '-',
+            file,
+          ],
         ],
-        { input: randomBytes(32), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+        { input: key, timeoutMs: 20_000, maxOutputBytes: 65_536 },
       );
+      for (let slot = 1; slot < keyslots; slot++)
+        await run(
+          'cryptsetup',
+          [
+            ...['luksAddKey', '--batch-mode', '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'],
+            ...['--key-file', '-', '--keyfile-size', `${key.length}`, file, '-'],
+          ],
+          { input: Buffer.concat([key, randomBytes(32)]), timeoutMs: 20_000, maxOutputBytes: 65_536 },
+        );
       return readFileSync(file).subarray(0, 1024 * 1024 + 32 * 1024);
     }
 
@@ -459,8 +515,19 @@ describe('the key of a disk', () => {
       const [entry] = await entries('volume.format');
       assert.deepEqual([entry?.subject, entry?.detail.header], ['node-3', digest]);
 
+      const captured = () =>
+        entries('reference.capture').then((all) => all.filter(({ actor }) => actor === 'server'));
+      assert.deepEqual(await captured(), []);
       const release = await ask({ node: 'node-3', resetCount: 8 });
       assert(typeof release !== 'string');
+      // From the first answer on that shows the volume open.
+      const [capture] = await captured();
+      assert.deepEqual([capture?.subject, capture?.detail.volume], [`disk-${uuid}`, uuid]);
+      const reference = referenceSchema.parse(await world.call('GET', `/v1/references/disk-${uuid}`));
+      assert.deepEqual(
+        [reference.state, reference.captured?.node, reference.disk?.volumes[0]?.uuid],
+        ['active', 'node-3', uuid],
+      );
       assert.deepEqual(release.expectedHeaders, [digest]);
       const again = await unlocking('node-3');
       await answer(again, { node: 'node-3', resetCount: 8 });
@@ -485,7 +552,7 @@ describe('the key of a disk', () => {
       assert.equal(await codeFor(10, 'ab'.repeat(32)), 'luks_header_changed');
     });
 
-    it('takes no header of a lease that is another node’s, nor what is no header', async () => {
+    it('takes no header of a lease that is another node’s, nor what is no header, or one with other keyslots', async () => {
       const peer = await unlocking('node-2');
       await answer(peer, { node: 'node-2' });
       await peer.verdict();
@@ -495,6 +562,10 @@ describe('the key of a disk', () => {
       assert.equal(await peer.refusal(), 'key_subject_mismatch');
       const none = await formatting('node-4', (lease) => [headerFrame(lease, randomBytes(4096))]);
       assert.deepEqual(none.answers, ['malformed']);
+      // Attack: whoever formats the disk has a keyslot of their own vouched for (row 411).
+      const three = await header(release.volume, 3);
+      const odd = await formatting('node-4', (lease) => [headerFrame(lease, three)]);
+      assert.deepEqual(odd.answers, ['malformed']);
     });
   });
 });

@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Delivery, NewVolume, RefusedBoot } from '../../../attest-server/keys/ports.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { madeHeader } from '../keys/made-volumes.ts';
 import { madeEvent, madeNode } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
 
@@ -88,7 +89,7 @@ describe('the store of disk keys', () => {
 
   it('reads no header that it does not show: each has a megabyte, and so has each node', async () => {
     const escrow = randomBytes(32 * 1024 * 1024);
-    assert(await store.leases.keepHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow }));
+    assert(await store.leases.keepHeader(madeHeader({ uuid, headerDigest: 'ab'.repeat(32), escrow })));
     await deliver();
     const read = [
       () => store.leases.volumes(),
@@ -196,7 +197,7 @@ describe('the store of disk keys', () => {
     const [digest, other] = ['cd'.repeat(32), 'ef'.repeat(32)];
     const formatted = (headerDigest: string) =>
       store.leases.formatted({ uuid, headerDigest, formattedAt: 4000 }, madeEvent('volume.format', 'node-1'));
-    const header = { uuid, headerDigest: digest, escrow: Buffer.from('header by age') };
+    const header = madeHeader({ uuid, headerDigest: digest, escrow: Buffer.from('header by age') });
     assert.equal(await formatted(digest), false, 'before a header is kept');
     assert.equal(await store.leases.keepHeader(header), true);
     assert.equal(await formatted(other), false, 'another header');
@@ -206,6 +207,56 @@ describe('the store of disk keys', () => {
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.recovery, stored?.headerDigest, stored?.formattedAt], [null, digest, 4000]);
     assert.deepEqual((await store.leases.escrow(uuid, null))?.header, header.escrow);
+  });
+
+  it('stores the reference of its header once, and replaces none of that name', async () => {
+    const enrol = () =>
+      store.leases.enrol(uuid, ({ name }) => ({ ...madeEvent('reference.capture', name), actor: 'server' }));
+    const kept = madeHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') });
+    const isToEnrol = async () => (await store.leases.volume(uuid))?.isToEnrol;
+    assert.deepEqual([await enrol(), await isToEnrol()], [false, false], 'before there is a header');
+    await store.leases.keepHeader(kept);
+    assert.equal(await isToEnrol(), true);
+    assert.deepEqual([await enrol(), await isToEnrol()], [true, false]);
+    assert.deepEqual(await store.references.list(), [kept.reference]);
+    assert.equal(await enrol(), false);
+    const retired = { ...kept.reference, state: 'retired' } as const;
+    await store.references.update(retired, madeEvent('reference.retire', retired.name));
+    // As one that was formatted by two programs at once.
+    await store.leases.keepHeader(kept);
+    assert.equal(await enrol(), true);
+    assert.deepEqual(await store.references.list(), [retired]);
+    assert.equal(await enrol(), false);
+  });
+
+  it('keeps 16 boots of a volume and 64 addresses of a TPM, however often it boots, and from wherever', async () => {
+    const rows = (table: 'leases' | 'key_addresses') => {
+      using file = new DatabaseSync(join(folder, 'state', 'assay.db'), { readOnly: true });
+      return file.prepare(`select count(*) as rows from ${table}`).get()?.rows;
+    };
+    for (let boot = 0; boot < 100; boot++)
+      assert.notEqual(
+        typeof (await deliver({
+          resetCount: boot,
+          leaseId: lease(boot),
+          at: 2000 + boot,
+          address: `10.0.0.${boot}`,
+        })),
+        'string',
+      );
+    assert.deepEqual([rows('leases'), rows('key_addresses')], [16, 64]);
+    const last = { resetCount: 99, at: 3000 };
+    const isNew = async (address: string) => {
+      const given = await deliver({ ...last, address });
+      return typeof given === 'string' ? given : given.isNewAddress;
+    };
+    assert.deepEqual(
+      [await isNew('10.0.0.99'), await isNew('10.0.0.36'), await isNew('10.0.0.35')],
+      [false, false, true],
+    );
+    assert.equal((await store.leases.volume(uuid))?.releasedAt, 3000);
+    await store.leases.remove(uuid, madeEvent('volume.remove', owner.name));
+    assert.equal(rows('leases'), 0);
   });
 
   it('finds the volume of a lease for the TPM that has it, and for no other', async () => {
@@ -221,7 +272,9 @@ describe('the store of disk keys', () => {
     const [earlier] = await store.leases.wrappedByOthers('second', 10);
     assert(earlier !== undefined);
     const again = { key: secret('again', 'second'), recovery: secret('again too', 'second') };
-    await store.leases.keepHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') });
+    await store.leases.keepHeader(
+      madeHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') }),
+    );
     await store.leases.formatted(
       { uuid, headerDigest: 'cd'.repeat(32), formattedAt: 4000 },
       madeEvent('volume.format', 'node-1'),

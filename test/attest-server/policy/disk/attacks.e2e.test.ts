@@ -185,6 +185,16 @@ describe('attacks on a disk, over a real connection', () => {
     assert.equal((await shows(good)).state, 'trusted');
   });
 
+  it('another volume where the one belongs whose key is leased (row 409)', async () => {
+    const about = { name: 'leased', state: 'active', group, node: 'node-1', by: 'server', at: 0 } as const;
+    const { disk: captured, ...reference } = disk.capture!(proofWith(good), about);
+    const volumes = captured?.volumes.map((volume) => ({ ...volume, path: '/var/lib/docker' }));
+    await world.call('POST', '/v1/references/import', { ...reference, disk: { volumes } });
+    await finds('luks_header_changed', otherVolume(good, 'd'));
+    await world.call('POST', '/v1/references/leased/retire', { reason: 'over' });
+    assert.deepEqual(await shows(otherVolume(good, 'd')), { state: 'trusted', codes: [] });
+  });
+
   it('another volume key behind the enrolled UUID (row 51)', async () => {
     const about = { name: 'enrolled', state: 'active', group, node: 'node-1', by: 'me', at: 0 } as const;
     await world.call('POST', '/v1/references/import', disk.capture!(proofWith(good), about));
@@ -198,13 +208,13 @@ describe('attacks on a disk, over a real connection', () => {
 });
 
 /** With another UUID and another volume key. */
-function otherVolume(part: DiskPart): DiskPart {
+function otherVolume(part: DiskPart, begin = 'c'): DiskPart {
   const old = inspectedOf(part).headers[0]?.uuid ?? '';
-  const uuid = old.replace(/^a/, 'c');
+  const uuid = old.replace(/^a/, begin);
   const text = JSON.stringify(part)
     .replaceAll(old, uuid)
     .replaceAll(old.replaceAll('-', ''), uuid.replaceAll('-', ''));
   return headerOtherwise(parseDiskPart(Buffer.from(text)), (metadata) =>
-    metadata.replace(/"digest":"[A-Za-z0-9]/, '"digest":"+'),
+    metadata.replace(/"digest":"[A-Za-z0-9]{2}/, `"digest":"+${begin}`),
   );
 }

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import type { Reference } from '../../../../attest-server/formats/reference.ts';
+import { type Reference, reference as referenceSchema } from '../../../../attest-server/formats/reference.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
+import { leasedReference } from '../../../../attest-server/policy/disk/leased-volume.ts';
 import type { DiskPart, LuksHeader } from '../../../../attest-server/wire/disk.ts';
 import { codesOf, group, judged, madeDevice, proofWith } from './made-disk.ts';
 
@@ -134,6 +135,59 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
     await addToken({ type: 'systemd-recovery', keyslots: ['3'] });
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
+  });
+
+  it('has a reference as a volume whose key is leased, with two keyslots and nothing else (row 411)', async () => {
+    const leased = async (image: string) => {
+      const { inspected } = await shown(image);
+      assert('headers' in inspected);
+      const [{ uuid, metadata } = assert.fail()] = inspected.headers;
+      const volume = { node: 'n', uuid, path: '/var/lib/docker' };
+      return leasedReference(volume, { uuid, metadata: metadata ?? '', digest: '' }, group, 0);
+    };
+    const addKey = (image: string, ...options: readonly string[]) =>
+      cryptsetup(
+        'luksAddKey',
+        ...quick,
+        '--key-file',
+        join(dir, 'key'),
+        ...options,
+        image,
+        join(dir, 'other'),
+      );
+    const image = await made('leased', '--type', 'luks2', '--key-size', '512');
+    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslots 0 and 1' });
+    await addKey(image);
+    const reference = await leased(image);
+    assert(!('fault' in reference));
+    assert.deepEqual(
+      [referenceSchema.parse(reference), reference.name.startsWith('disk-'), reference.captured?.node],
+      [reference, true, 'n'],
+    );
+    const found = judged(await shown(image), { references: [reference] });
+    assert.deepEqual([codesOf(found), found.references], [[], [reference.name]]);
+    await addKey(image);
+    assert.deepEqual(codesOf(judged(await shown(image), { references: [reference] })), [
+      'luks_extra_keyslot',
+    ]);
+    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslots 0 and 1' });
+    for (const [name, options, fault] of [
+      [
+        'cbc',
+        ['--cipher', 'aes-cbc-essiv:sha256', '--key-size', '256'],
+        /does not encrypt one segment by aes-xts-plain64/,
+      ],
+      ['short', ['--key-size', '256'], /with a key of 512 bit/],
+    ] as const) {
+      const other = await made(`leased-${name}`, '--type', 'luks2', ...options);
+      await addKey(other);
+      const refused = await leased(other);
+      assert.match('fault' in refused ? refused.fault : 'taken', fault);
+    }
+    const token = await made('leased-token', '--type', 'luks2', '--key-size', '512');
+    await addKey(token);
+    await cryptsetup('token', 'add', '--key-description', 'installer', token);
+    assert('fault' in (await leased(token)));
   });
 
   it('gets a key that opens nothing (row 55)', async () => {

@@ -121,6 +121,36 @@ describe('what lies below /var/lib/docker', () => {
         assert.ok(codesOf(judged(part, { references: [reference] })).includes('luks_header_changed'), what);
     });
 
+    it('is another volume where the one belongs whose key is leased, and elsewhere nothing is demanded (row 409)', () => {
+      const leased = (path: string): Reference => ({
+        ...reference,
+        disk: { volumes: reference.disk!.volumes.map((volume) => ({ ...volume, path })) },
+      });
+      const by = (part: DiskPart, ...references: readonly Reference[]) => {
+        const found = judged(part, { references });
+        return [codesOf(found), found.affirmed, found.references];
+      };
+      const [docker, kubelet] = [leased('/var/lib/docker'), leased('/var/lib/kubelet')];
+      assert.deepEqual(by(good, docker), [[], true, ['r']]);
+      const otherUuid = uuid.replace(/^a/, 'b');
+      const other = deviceOtherwise(
+        seenOtherwise(good, { headers: [header('254:48', otherUuid)] }),
+        'dm-0',
+        mappingOf('d', luks(otherUuid, 'd'), crypt('254:48')),
+      );
+      assert.deepEqual(by(other, docker), [['luks_header_changed'], false, []]);
+      assert.deepEqual(by(other, kubelet), [[], true, []]);
+      // What somebody captured there does not make it the volume whose key is leased.
+      const captured = {
+        ...reference,
+        name: 'captured',
+        disk: { volumes: reference.disk!.volumes.map((volume) => ({ ...volume, uuid: otherUuid })) },
+      };
+      assert.deepEqual(by(other, captured), [[], true, ['captured']]);
+      assert.deepEqual(by(other, captured, docker), [['luks_header_changed'], false, []]);
+      assert.deepEqual(by(other, captured, { ...docker, state: 'retired' }), [[], true, ['captured']]);
+    });
+
     it('has a keyslot or a token that nobody enrolled (row 55)', () => {
       for (const change of [
         (text: string) => text.replace('"keyslots":{', '"keyslots":{"7":{"type":"luks2","key_size":64},'),
