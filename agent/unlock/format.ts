@@ -19,7 +19,7 @@ import type { UnlockDependencies } from './run.ts';
 /** LUKS2: binary header and JSON area twice, and keyslots for three keys of 64 bytes, one of which is for an exchange. */
 const sizes = { keyslots: 1024 * 1024, metadata: 16 * 1024 };
 const headerBytes = 2 * sizes.metadata + sizes.keyslots;
-/** What disks write whole, or not at all. */
+/** The piece that a disk writes whole, or not at all. */
 const sectorBytes = 512;
 /** Where the data begin, as cryptsetup has it by default. */
 const dataAt = 16 * 1024 * 1024;

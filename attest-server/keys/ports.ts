@@ -94,7 +94,7 @@ export interface Escrow {
 export interface KeptHeader extends Pick<Volume, 'uuid' | 'headerDigest'> {
   /** The header, encrypted by age. */
   readonly escrow: Buffer;
-  /** What the node's disk is compared with once the volume is open. */
+  /** The reference with which the node's disk is compared once the volume is open. */
   readonly reference: Reference;
 }
 
