@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
+import { bootParts, traceBoots } from './boot-parts.ts';
 import { asTyped, guestNode, type KeyMachine, keyMachine, keySocket, volumeDevice } from './key-machine.ts';
 import { sectionOf } from './typed-page.ts';
 
@@ -284,6 +285,28 @@ systemctl restart --no-block systemd-cryptsetup@docker`);
     assert.equal(await machine.states(), `failed\n${'inactive\n'.repeat(3)}`);
     assert.equal(await readKey(), '0\n');
     await isLogged('lease_consumed');
+  });
+
+  it('is mounted again with the header that it had, and opened by a local key as well', async () => {
+    await machine.guest.shell(`set -e
+dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none
+systemctl disable swap-header
+${traceBoots}
+sed -i 's/10.0.2.101:9000, //' /etc/assay/unlock.yaml`);
+    await machine.reboot();
+    await machine.until('systemctl is-active --quiet docker');
+    assert.equal(await machine.guest.shell(seeData), dataSeen);
+    const leased = await bootParts(machine, ['assay-unlock@docker', 'assay-cap']);
+    await machine.guest.shell(`set -e
+umask 077
+printf %s '${await passphrase()}' >/root/local.key
+sed -i 's|${keySocket}|/root/local.key|' /etc/crypttab`);
+    await machine.reboot();
+    await machine.until('systemctl is-active --quiet docker');
+    assert.equal(await machine.guest.shell(seeData), dataSeen);
+    const local = await bootParts(machine, ['assay-cap']);
+    console.log('seconds from the attempt to open the volume until it is mounted:');
+    console.table({ 'with a lease': leased, 'with a local key': local });
   });
 });
 
