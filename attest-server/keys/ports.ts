@@ -116,7 +116,7 @@ export type Delivered =
   | {
       readonly leaseId: string;
       readonly deliveries: number;
-      /** This TPM had keys before, and none of them went to this address. */
+      /** This TPM had keys before, and none of those that are known went to this address. */
       readonly isNewAddress: boolean;
     }
   | LeaseEnd;

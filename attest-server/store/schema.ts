@@ -397,7 +397,7 @@ interface KeyRefusalRow {
   readonly at: number;
 }
 
-/** An address from which a TPM got a key, and when it did so first. */
+/** An address from which a TPM got a key, and when it last did so. */
 interface KeyAddressRow {
   readonly ek_digest: string;
   readonly address: string;
