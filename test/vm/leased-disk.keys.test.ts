@@ -241,9 +241,20 @@ END
     return (await typeHere(decrypt)).trim().split('\n').at(-1) ?? '';
   }
 
-  it('waits while the server is away, and opens no disk with a null cipher in its place (row 107)', async () => {
+  it('asks for the passphrase where its keyslot is damaged, and is opened by the key once that is written back', async () => {
     await machine.guest.shell(`set -e
 dd if=${volumeDevice} of=/root/header bs=1M count=16 status=none
+dd if=/dev/zero of=${volumeDevice} bs=4096 seek=8 count=1 conv=notrunc,fsync status=none`);
+    await machine.reboot();
+    await machine.shown(/worker-1 got the key of volume[\s\S]*enter passphrase for disk docker/);
+    machine.guest.console.type(`${await passphrase()}\n`);
+    await machine.until('systemctl is-active --quiet docker');
+    await machine.guest.shell('journalctl -b -o cat -u systemd-cryptsetup@docker | grep -q "Key data incorrect"');
+    await machine.guest.shell(restoreHeader);
+  });
+
+  it('waits while the server is away, and opens no disk with a null cipher in its place (row 107)', async () => {
+    await machine.guest.shell(`set -e
 truncate -s 64M /root/other
 echo other | cryptsetup luksFormat -q --type luks2 --uuid ${uuid} --cipher cipher_null-ecb --key-size 256 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /root/other
 ${swap}
@@ -263,7 +274,7 @@ sync`);
     const stuck = `/run/assay-unlock/${uuid}.opened.json.new`;
     const released = (await volume())?.releasedAt ?? 0;
     await machine.guest.shell(`set -e
-dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none
+${restoreHeader}
 mkfifo ${stuck}
 chown assay-unlock:assay-unlock ${stuck}
 systemctl restart --no-block systemd-cryptsetup@docker`);
@@ -289,7 +300,7 @@ systemctl restart --no-block systemd-cryptsetup@docker`);
 
   it('is mounted again with the header that it had, and opened by a local key as well', async () => {
     await machine.guest.shell(`set -e
-dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none
+${restoreHeader}
 systemctl disable swap-header
 ${traceBoots}
 sed -i 's/10.0.2.101:9000, //' /etc/assay/unlock.yaml`);
@@ -309,6 +320,8 @@ sed -i 's|${keySocket}|/root/local.key|' /etc/crypttab`);
     console.table({ 'with a lease': leased, 'with a local key': local });
   });
 });
+
+const restoreHeader = `dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none`;
 
 /** Changes the header once the volume is open, before the cap is made. */
 const swap = `cat >/etc/systemd/system/swap-header.service <<'END'
