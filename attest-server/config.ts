@@ -670,7 +670,7 @@ function contradictionsIn(values: Partial<ServerValues>) {
 }
 
 function isWithin(inner: string, outer: string | undefined): boolean {
-  return outer !== undefined && !relative(resolve(outer), resolve(inner)).startsWith('..');
+  return outer !== undefined && relative(resolve(outer), resolve(inner)).split('/')[0] !== '..';
 }
 
 function isLess(a: number | undefined, b: number | undefined): boolean {

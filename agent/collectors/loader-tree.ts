@@ -49,7 +49,7 @@ export async function* loaderTree(
   if (hidden !== null) faults.push(hidden);
   for (const place of places) {
     const start = await realpath(join(root, place)).catch((error: unknown) => notThere(error, faults));
-    if (start === null || relative(root, start).startsWith('..') || seen.has(start)) continue;
+    if (start === null || relative(root, start).split('/')[0] === '..' || seen.has(start)) continue;
     seen.add(start);
     const open: (readonly [folder: string, depth: number])[] = [[start, 0]];
     for (let next = open.shift(); next !== undefined && left > 0; next = open.shift()) {

@@ -52,6 +52,6 @@ function headerOf(options: string): string | null {
 export async function insideRoot(sysroot: string, path: string): Promise<string> {
   const root = await realpath(sysroot);
   const real = await realpath(join(root, path));
-  if (relative(root, real).startsWith('..')) throw new Error(`${path} leads out of ${root}`);
+  if (relative(root, real).split('/')[0] === '..') throw new Error(`${path} leads out of ${root}`);
   return real;
 }

@@ -4,9 +4,9 @@ import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 
 /** Writes a file that only its owner reads. @throws CliError */
-function writeFile(path: string, text: string): void {
+export function writeFile(path: string, content: string | Uint8Array): void {
   try {
-    writeFileSync(path, text, { mode: 0o600 });
+    writeFileSync(path, content, { mode: 0o600 });
   } catch (cause) {
     throw unwritable(path, cause);
   }

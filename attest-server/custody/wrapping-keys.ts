@@ -112,8 +112,8 @@ function checkApart(path: string, beside: readonly string[]): void {
   const folder = dirname(realpathSync(path));
   for (const other of beside) {
     if (!existsSync(other)) continue;
-    const way = relative(realpathSync(other), folder);
-    if (!way.startsWith('..'))
+    const [way] = relative(realpathSync(other), folder).split('/');
+    if (way !== '..')
       throw new Error(
         `the wrapping key ${path} lies in ${other}, beside what it protects: name a file in another folder`,
       );

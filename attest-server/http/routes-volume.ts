@@ -50,13 +50,6 @@ export const volumeRoutes: readonly Route[] = [
     async handle({ volumes, store, groupOf }, { message, caller }) {
       const { node: wanted, name, path } = await readBody(message, api.volumeRequest, bodyBytes);
       const node = await findNode(store, wanted);
-      const besides = (await volumes.list()).find(
-        (each) => each.ekDigest === node.ekDigest && each.path === path && each.name !== name,
-      );
-      if (besides !== undefined)
-        throw new HttpProblem(409, `${node.name} has the volume ${besides.name} at ${path} already`, {
-          next: `Choose another path, or see what it is:\n  assay disk list ${node.name}`,
-        });
       const volume = await volumes.add({
         node,
         group: groupOf(node.name),
@@ -65,8 +58,8 @@ export const volumeRoutes: readonly Route[] = [
         by: actorOf(caller),
       });
       if (volume === null)
-        throw new HttpProblem(409, `${node.name} has a volume ${name} already`, {
-          next: `Choose another name, or see what it is:\n  assay disk list ${node.name}`,
+        throw new HttpProblem(409, `${node.name} has a volume ${name}, or another one at ${path}, already`, {
+          next: `Choose another name or path, or see what there is:\n  assay disk list ${node.name}`,
         });
       return {
         status: 201,

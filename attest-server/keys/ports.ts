@@ -142,12 +142,12 @@ export interface LeaseStore {
   /** By node and name. */
   volumes(): Promise<readonly Volume[]>;
   volume(uuid: string): Promise<StoredVolume | null>;
-  /** False, with nothing written, if the node has a volume of that name, or the UUID is another volume's. */
+  /** False, with nothing written, if the node has a volume of that name or at that path, or the UUID is another volume's. */
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
   remove(uuid: string, audit: AuditEvent): Promise<boolean>;
-  /** Null, with nothing written, if there is no such volume. @param audit null: nobody gets it */
-  escrow(uuid: string, audit: AuditEvent | null): Promise<Escrow | null>;
+  /** Null, with nothing written, if there is no such volume. */
+  escrow(uuid: string, audit: AuditEvent): Promise<Escrow | null>;
   /** Why this boot may have no more deliveries; null if it may. */
   spent(boot: Pick<Delivery, 'ekDigest' | 'volume' | 'resetCount' | 'most'>): Promise<LeaseEnd | null>;
   /** Counts one delivery, if the boot may have one more; nothing is counted or said otherwise. */

@@ -70,7 +70,7 @@ export class Volumes {
 
   /**
    * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
-   * @returns null if the node has a volume of that name
+   * @returns null if the node has a volume of that name, or at that path
    * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients, `key_cycle`
    *   for the node that the server runs on
    */

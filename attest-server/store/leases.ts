@@ -114,6 +114,13 @@ export function leaseStore(
     add: (volume, event) =>
       db.transaction().execute(async (transaction) => {
         const { key, recovery } = volume;
+        const { count } = await transaction
+          .selectFrom('volumes')
+          .select(({ fn }) => fn.countAll<number>().as('count'))
+          .where('ek_digest', '=', volume.ekDigest)
+          .where('path', '=', volume.path)
+          .executeTakeFirstOrThrow();
+        if (count > 0) return false;
         try {
           await transaction
             .insertInto('volumes')
@@ -164,7 +171,7 @@ export function leaseStore(
         .where('uuid', '=', uuid)
         .executeTakeFirst();
       if (row === undefined) return null;
-      if (event !== null) await db.transaction().execute((transaction) => append(transaction, event));
+      await db.transaction().execute((transaction) => append(transaction, event));
       const { recovery_escrow: recovery, header_escrow: header } = row;
       return { recovery: Buffer.from(recovery), header: header && Buffer.from(header) };
     },
@@ -348,7 +355,11 @@ const shownColumns = [
   'volumes.formatted_at',
 ] as const;
 
-type FoundVolume = Omit<Selectable<VolumeRow>, 'recovery_escrow' | 'header_escrow' | 'reference'> & {
+type ShownColumn<Qualified> = Qualified extends `volumes.${infer Column extends keyof VolumeRow}`
+  ? Column
+  : never;
+
+type FoundVolume = Pick<Selectable<VolumeRow>, ShownColumn<(typeof shownColumns)[number]>> & {
   readonly is_to_enrol: SqlBool;
   readonly released_at: number | null;
   readonly capped_at: number | null;

@@ -373,6 +373,20 @@ export interface VolumeRow {
   readonly created_at: number;
   readonly created_by: string;
   readonly formatted_at: number | null;
+  /** Null, as the next three, unless its key is being replaced. */
+  readonly rotating_since: number | null;
+  readonly rotating_by: string | null;
+  readonly next_key_id: string | null;
+  readonly next_wrapped_key: Uint8Array | null;
+  /** Of the header that the next key opens: null, as the next two, until its node made that. */
+  readonly next_header_digest: string | null;
+  readonly next_header_escrow: Uint8Array | null;
+  /** As JSON. */
+  readonly next_reference: string | null;
+  /** When its key was taken away, by whom and why; null: it was not. */
+  readonly revoked_at: number | null;
+  readonly revoked_by: string | null;
+  readonly revoked_because: string | null;
 }
 
 /** Deliveries of one volume's key to one boot of one TPM. */

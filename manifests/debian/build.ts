@@ -136,6 +136,7 @@ function layOut(folder: string, recipe: DebianRecipe, parts: Parts): void {
   write(`usr/share/lintian/overrides/${recipe.name}`, overridesOf(recipe));
   const config = recipe.config.slice('/etc/assay/'.length);
   copyExample(recipe, root, (text) => write(`${documents}/examples/${config}`, text));
+  for (const name of recipe.examples) write(`${documents}/examples/${name}`, host(name));
 
   // dpkg makes the digests of what it unpacks: a package needs no md5sums.
   const bytes = globSync('**/*', { cwd: folder, withFileTypes: true })
@@ -194,6 +195,13 @@ const leaveGate = `  if systemctl --quiet is-enabled ${gate} 2>/dev/null; then
   fi
 `;
 
+/** A boot without it is not capped, gets no key, and starts none of what requires it. */
+const leaveCap = `  if systemctl --quiet is-enabled assay-cap.service 2>/dev/null; then
+    echo "assay-agent: from the next boot on, volumes of this machine whose keys a server leases open by their recovery passphrases alone"
+    echo "assay-agent: to let runtime and kubelet start then: rm /etc/systemd/system/*.service.d/assay-cap.conf"
+  fi
+`;
+
 /** A script of dpkg, whose words in `@` are filled. */
 export function scriptOf({ name, service, units, state }: DebianRecipe, text: string): string {
   const others = units.filter((unit) => !optIn.test(unit));
@@ -207,6 +215,7 @@ export function scriptOf({ name, service, units, state }: DebianRecipe, text: st
     RESTARTED: restarted.join(' '),
     STATE: state.join(' '),
     GATE: units.includes(gate) ? leaveGate : '',
+    CAP: units.includes('assay-cap.service') ? leaveCap : '',
   };
   return text.replace(/@([A-Z]+)@/g, (_, word: string) => {
     const value = values[word];

@@ -25,6 +25,8 @@ export interface DebianRecipe {
   readonly wants: readonly string[];
   /** Drop-ins of the service: the file of manifests/host by its name. */
   readonly dropIns: Readonly<Record<string, string>>;
+  /** Drop-ins of other people's services, which people put in place themselves. */
+  readonly examples: readonly string[];
   readonly state: readonly string[];
 }
 
@@ -46,6 +48,7 @@ export const packages: readonly DebianRecipe[] = [
     units: [],
     wants: [],
     dropIns: {},
+    examples: [],
     state: ['/var/lib/assay'],
   },
   {
@@ -70,6 +73,7 @@ export const packages: readonly DebianRecipe[] = [
       'netfilter.conf': 'assay-agent.netfilter.conf',
       'tpm-broker.conf': 'assay-agent.tpm-broker.conf',
     },
+    examples: ['assay-cap.require.conf', 'assay-cap.volumes.conf'],
     state: ['/var/lib/assay-agent', '/var/lib/assay-gate', '/var/lib/assay-unlock'],
   },
 ];

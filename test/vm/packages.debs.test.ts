@@ -31,8 +31,9 @@ function typed(line: string): string {
   );
   return line;
 }
+const examplesOf = '/usr/share/doc/assay-agent/examples';
 const examples = `echo 127.0.0.1 attest.example.org >>/etc/hosts
-cp /usr/share/doc/assay-server/examples/server.yaml /usr/share/doc/assay-agent/examples/agent.yaml /etc/assay/
+cp /usr/share/doc/assay-server/examples/server.yaml ${examplesOf}/agent.yaml /etc/assay/
 `;
 /** With rules of a firewall, which show that a helper runs as well. */
 function policy(): string {
@@ -160,7 +161,12 @@ echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/nobody-is-asked`);
 
   it('leave state and keys when they are removed, and go on with them when they are installed again', async () => {
     const before = await known();
-    await type('apt remove assay-agent');
+    await guest.shell(`install -D -m 0644 ${examplesOf}/assay-cap.require.conf /etc/systemd/system/kubelet.service.d/assay-cap.conf
+systemctl enable assay-cap`);
+    const capLeft = await type('apt remove assay-agent');
+    assert.match(capLeft, /open by their recovery passphrases alone/);
+    const [, hint = ''] = /start then: (rm \S+)$/m.exec(capLeft) ?? assert.fail(capLeft);
+    await guest.shell(`${typed(hint)}\nrm /etc/systemd/system/multi-user.target.wants/assay-cap.service`);
     await type('apt remove assay-server');
     assert.equal(await guest.shell("systemctl list-units --no-legend 'assay*'"), '');
     assert.equal(await guest.shell("systemctl list-unit-files --no-legend 'assay*' || true"), '');

@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import type { DiskListOptions, EscrowOptions, InitOptions } from '../commands/disk.ts';
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
-import { consentOptions, nodeArgument, outputOption, utcOption } from './option.ts';
+import type { RecoverOptions } from '../offline/recover/command.ts';
+import { consentOptions, nodeArgument, outputOption, several, utcOption } from './option.ts';
 
 /** Volumes of nodes whose keys the server holds. */
 export function addDisks(program: Command, context: CliContext): void {
@@ -59,5 +60,22 @@ export function addDisks(program: Command, context: CliContext): void {
     )
     .action(async (node: string, volume: string, options: EscrowOptions) =>
       (await import('../commands/disk.ts')).writeEscrow(context, node, volume, options),
+    );
+  disks
+    .command('recover')
+    .summary('decrypt what escrow wrote, without a server')
+    .description(
+      'decrypt what assay disk escrow wrote, without a server: the recovery passphrase of a volume, or its LUKS header; age --decrypt does the same',
+    )
+    .argument('<file>', 'what escrow wrote; - for standard input')
+    .requiredOption(
+      '-i, --identity <file>',
+      'what age-keygen wrote, whose recipient is among keys.recoveryRecipients; you may repeat this option',
+      several,
+      [],
+    )
+    .option('-f, --file <file>', 'write to this file instead of standard output')
+    .action(async (file: string, options: RecoverOptions) =>
+      (await import('../offline/recover/command.ts')).recover(context, file, options),
     );
 }

@@ -128,6 +128,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay disk escrow worker-1 docker -f worker-1-docker.age',
     'assay disk escrow worker-1 docker -f worker-1-docker.age --header worker-1-docker-header.age',
   ],
+  'disk recover': [
+    'assay disk recover worker-1-docker.age --identity recovery.txt',
+    'assay disk recover worker-1-docker-header.age --identity recovery.txt -f header.img',
+  ],
   'token create': [
     'assay token create --name alice --role operator --ttl 8h',
     'assay token create --name grafana --role reader',

@@ -427,6 +427,18 @@ const migrations: readonly string[] = [
 
   // 29: the reference of a volume, until its node first opens it.
   `alter table volumes add column reference text;`,
+
+  // 30: the next key of a volume, with the header that it opens; and who took the key of a volume away.
+  `alter table volumes add column rotating_since integer;
+   alter table volumes add column rotating_by text;
+   alter table volumes add column next_key_id text;
+   alter table volumes add column next_wrapped_key blob;
+   alter table volumes add column next_header_digest text;
+   alter table volumes add column next_header_escrow blob;
+   alter table volumes add column next_reference text;
+   alter table volumes add column revoked_at integer;
+   alter table volumes add column revoked_by text;
+   alter table volumes add column revoked_because text;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { sealForRecovery } from '../../../attest-server/keys/escrow.ts';
+import { armoured, sealForRecovery } from '../../../attest-server/keys/escrow.ts';
 import { type ApiServer, emptyWorld, now, startApi } from '../http/api-fixture.ts';
 import { type MadeVolumes, madeHeader, openMadeVolumes } from '../keys/made-volumes.ts';
 import { madeEvent, madeNode } from '../store/made-records.ts';
@@ -214,6 +215,8 @@ describe('assay disk', () => {
       const { code: again } = await assay('disk escrow node-1 docker -f docker.age');
       assert.deepEqual([again, statSync(inDir('docker.age')).mode & 0o777], [0, 0o600]);
       assert.equal(await opened('docker.age'), await opened('stdout.age'));
+      const recovered = await assay('disk recover docker.age -i recovery.key');
+      assert.deepEqual([recovered.out, recovered.err], [`${await opened('docker.age')}\n`, '']);
     });
 
     it('writes the header beside it, once its node has formatted the volume', async () => {
@@ -237,5 +240,51 @@ describe('assay disk', () => {
       assert.deepEqual([code, out], [1, '']);
       assert.match(err, /this needs the role admin/);
     });
+  });
+
+  describe('recover', () => {
+    const inDir = (name: string) => join(server.dir, name);
+    const header = Buffer.from('LUKS\xba\xbe\0\x02header', 'latin1');
+    beforeEach(async () => {
+      writeFileSync(inDir('own.key'), `# created\n${made.identity}\n`);
+      writeFileSync(inDir('other.key'), await generateIdentity());
+      const sealed = await sealForRecovery(header, [await identityToRecipient(made.identity)]);
+      writeFileSync(inDir('header.age'), armoured(sealed));
+      writeFileSync(inDir('binary.age'), sealed);
+      writeFileSync(inDir('cut.age'), sealed.subarray(0, -1));
+      writeFileSync(inDir('spoilt.key'), 'AGE-SECRET-KEY-1QQQQ\n');
+    });
+    const recover = (line: string) =>
+      runAssay(['disk', 'recover', ...line.split(' ')], { env: {}, cwd: server.dir });
+
+    it('writes the header into a file, by any of the identities, and asks no server', async () => {
+      for (const file of ['header.age', 'binary.age']) {
+        const { code, out, err } = await recover(`${file} -i other.key -i own.key -f header.img`);
+        assert.deepEqual([code, out, err], [0, '', '']);
+        assert.deepEqual(readFileSync(inDir('header.img')), header);
+        assert.equal(statSync(inDir('header.img')).mode & 0o777, 0o600);
+      }
+    });
+
+    for (const [line, says] of [
+      [
+        'header.age -i own.key',
+        /no text[\s\S]*recover header\.age --identity own\.key -f header\.img[\s\S]*luksHeaderRestore/,
+      ],
+      ['header.age -i other.key', /no identity in other\.key opens header\.age[\s\S]*another installation/],
+      ['cut.age -i own.key', /cut\.age cannot be decrypted: it is damaged/],
+      ['own.key -i own.key', /own\.key cannot be decrypted/],
+      ['header.age -i header.age', /no identity of age[\s\S]*age --decrypt -o identity\.txt header\.age/],
+      ['header.age -i binary.age', /no identity of age[\s\S]*age --decrypt -o identity\.txt binary\.age/],
+      ['header.age -i spoilt.key', /spoilt\.key has an identity that age does not take/],
+      ['none.age -i own.key', /none\.age does not exist/],
+      ['header.age -i none.key', /none\.key does not exist/],
+    ] as const)
+      it(`says what is wrong: ${line}`, async () => {
+        const { code, out, err } = await recover(line);
+        assert.deepEqual([code, out], [1, '']);
+        assert.match(err, says);
+        assert.doesNotMatch(err, /AGE-SECRET-KEY-1/);
+      });
   });
 });

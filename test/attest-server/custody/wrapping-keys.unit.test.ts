@@ -80,10 +80,13 @@ describe('the wrapping keys of disk keys', () => {
   it('are refused beside the database, also by a link', () => {
     const beside = [join(folder, 'state')];
     mkdirSync(join(folder, 'state', 'below'));
+    // As Kubernetes names what a mounted Secret holds.
+    mkdirSync(join(folder, 'state', '..2026_12_03'));
     symlinkSync(join(folder, 'state', 'below'), join(folder, 'elsewhere'));
     for (const place of [
       join('state', 'wrapping'),
       join('state', 'below', 'wrapping'),
+      join('state', '..2026_12_03', 'wrapping'),
       join('elsewhere', 'wrapping'),
     ]) {
       const path = join(folder, place);

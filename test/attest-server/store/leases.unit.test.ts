@@ -65,7 +65,10 @@ describe('the store of disk keys', () => {
     const { key, recovery, recoveryEscrow, ...shown } = volume;
     const none = { headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
-    assert.deepEqual(await store.leases.escrow(uuid, null), { recovery: recoveryEscrow, header: null });
+    assert.deepEqual(await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)), {
+      recovery: recoveryEscrow,
+      header: null,
+    });
   });
 
   it('counts anew where the counters of a TPM went back, as a person allowed, and nowhere else', async () => {
@@ -102,7 +105,10 @@ describe('the store of disk keys', () => {
       await each();
       assert(process.memoryUsage().arrayBuffers - before < escrow.length / 2, String(each));
     }
-    assert.deepEqual((await store.leases.escrow(uuid, null))?.header, escrow);
+    assert.deepEqual(
+      (await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)))?.header,
+      escrow,
+    );
   });
 
   it('finds a volume as quickly among the leases of a fleet over the years as alone', async () => {
@@ -121,10 +127,12 @@ describe('the store of disk keys', () => {
     assert(among < 10 * alone + 20, `${among} ms, and ${alone} ms before`);
   });
 
-  it('takes no second volume of the same name, or of the same UUID', async () => {
+  it('takes no second volume of the same name, of the same UUID, or at the same path', async () => {
     const event = madeEvent('volume.add', owner.name);
-    assert.equal(await store.leases.add({ ...volume, uuid: uuid.replaceAll('1', '9') }, event), false);
-    assert.equal(await store.leases.add({ ...volume, name: 'kubelet' }, event), false);
+    const [another, elsewhere] = [uuid.replaceAll('1', '9'), { path: '/var/lib/kubelet' }];
+    assert.equal(await store.leases.add({ ...volume, ...elsewhere, uuid: another }, event), false);
+    assert.equal(await store.leases.add({ ...volume, ...elsewhere, name: 'kubelet' }, event), false);
+    assert.equal(await store.leases.add({ ...volume, uuid: another, name: 'kubelet' }, event), false);
     assert.deepEqual((await actions()).filter((action) => action === 'volume.add').length, 1);
   });
 
@@ -206,7 +214,10 @@ describe('the store of disk keys', () => {
     assert.equal(await store.leases.keepHeader({ ...header, headerDigest: other }), false);
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.recovery, stored?.headerDigest, stored?.formattedAt], [null, digest, 4000]);
-    assert.deepEqual((await store.leases.escrow(uuid, null))?.header, header.escrow);
+    assert.deepEqual(
+      (await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)))?.header,
+      header.escrow,
+    );
   });
 
   it('stores the reference of its header once, and replaces none of that name', async () => {

@@ -16,6 +16,12 @@ describe('the packages for Debian', () => {
     assert.deepEqual(brought.sort(), there.sort());
   });
 
+  it('bring each drop-in of manifests/host once, but those of agents in pods', () => {
+    const brought = packages.flatMap(({ dropIns, examples }) => [...Object.values(dropIns), ...examples]);
+    const there = readdirSync(host).filter((name) => /(?<!sysusers|\.pods)\.conf$/.test(name));
+    assert.deepEqual(brought.sort(), there.sort());
+  });
+
   for (const recipe of packages)
     for (const name of [recipe.service, ...recipe.units])
       it(`${recipe.name} starts its own programs by ${name}, and only where it is configured`, () => {
