@@ -135,7 +135,7 @@ ${agent.replace('attest.example.org:8443', server)}END
     await typeHere(`assay enrol approve ${node} --ek ${ek}`);
     // A slow machine may not have read all for its first answer: then there is nothing to capture yet.
     const capture = vouching('assay reference capture worker-1 ');
-    await world.until(() => typeHere(capture).catch(() => null), 60_000);
+    await world.until(() => typeHere(capture).catch(() => null), 300_000);
     await typeHere(vouching('assay get nodes worker-1 --wait trusted'));
   }
 
