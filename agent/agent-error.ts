@@ -17,7 +17,8 @@ export type AgentErrorCode =
   | 'key_socket'
   | 'luks_header'
   | 'cap'
-  | 'format';
+  | 'format'
+  | 'rotate';
 
 /** A fault outside of the TPM. It never carries a secret. */
 export class AgentError extends Error {

@@ -219,6 +219,24 @@ command line or configuration.`,
       }),
     );
 
+  unlocking(
+    'rotate',
+    'replace the key of an open volume, if the server has the next one: `assay disk rotate`. Its unit runs before the cap (docs/disk-keys.md)',
+  )
+    .option('--volume <uuid>', 'LUKS UUID of the volume (ASSAY_UNLOCK_VOLUME)')
+    .requiredOption('--device <path>', 'the device or partition that has it')
+    .addHelpText(
+      'after',
+      '\nExits with 0 once the next key is in its place, or if there is none, 1 for a fault, 2 for a wrong command line or configuration.',
+    )
+    .action(async (flags: UnlockFlags & { readonly device: string }) =>
+      unlock(flags, async (config, dependencies) => {
+        const { rotateKey } = await import('./unlock/rotate.ts');
+        await rotateKey(config, flags.device, dependencies);
+        return 0;
+      }),
+    );
+
   program
     .command('health')
     .description(

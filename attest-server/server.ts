@@ -269,6 +269,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       policy: inForce.policy,
       changed: inForce.readReferences,
       directory: declared.directory,
+      readPart: evidence.readPart,
+      hasLease: diskKeys.hasLease,
+      inForce: inForce.current,
       fault,
     }),
   );

@@ -27,6 +27,8 @@ export interface UnlockingMachine extends AsyncDisposable {
       readonly environment?: Readonly<Record<string, string>>;
     },
   ): UnlockProgram;
+  /** Runs `assay-agent rotate`. */
+  rotate(volume: string): Promise<EndedProgram>;
   /** Runs `assay-agent cap`; gives its exit code. */
   cap(): Promise<number | null>;
   /** Whether a secret opens the volume, which nothing maps: `cryptsetup open --test-passphrase`, by a pipe. */
@@ -148,6 +150,7 @@ export async function unlockingMachine(
         },
       };
     },
+    rotate: (volume) => agent('rotate', '--volume', volume, '--device', device),
     cap: async () => (await agent('cap')).code,
     opens: (secret) =>
       run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', device], {

@@ -7,6 +7,7 @@ import {
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
 import { pcrBanks } from '../attest-server/wire/messages.ts';
+import { headerBytes, madePe } from './made-pe.ts';
 import { digestsOf } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 import { siblingLog } from './sibling.ts';
@@ -42,4 +43,31 @@ export function updatedLog(log: Buffer, { kernel, initrd, from, to }: KernelUpda
 function textOf(log: ParsedLog, { index, type }: LogEvent): string {
   const bytes = eventBytes(log, index);
   return eventData(type, bytes).kind === 'text' ? bytes.toString('utf8') : '';
+}
+
+/** A boot, and the files on its disk that it was started from, by their paths below the root. */
+export interface InstalledBoot {
+  readonly log: Buffer;
+  readonly files: Readonly<Record<string, Buffer>>;
+}
+
+/** The same with loaders that lie on the disk: a recording has their digests alone. */
+export function installedBoot(log: Buffer, update: KernelUpdate & { readonly to: string }): InstalledBoot {
+  const files: Record<string, Buffer> = {
+    [`boot/vmlinuz-${update.to}`]: update.kernel,
+    [`boot/initramfs-${update.to}.img`]: update.initrd,
+  };
+  const updated = updatedLog(log, update);
+  const parsed = parseEventLog(updated);
+  const changes = new Map<number, EventChange>();
+  for (const { index, pcr, stage, type } of parsed.events) {
+    if (pcr !== 4 || stage !== 'loader') continue;
+    const data = eventData(type, eventBytes(parsed, index));
+    const path = /\\EFI\\[\w\\.-]+\.efi/i.exec(data.describes)?.[0];
+    if (path === undefined) continue;
+    const image = madePe(true, [{ at: headerBytes, content: Buffer.from(path) }], Buffer.alloc(0));
+    files[`boot/efi${path.replaceAll('\\', '/')}`] = image;
+    changes.set(index, { digest: authenticodeDigests(image, pcrBanks) });
+  }
+  return { log: rewriteLog(updated, changes), files };
 }

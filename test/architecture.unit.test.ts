@@ -181,7 +181,11 @@ const rules: readonly Rule[] = [
     packages: ['zod', 'node:net', 'node:path', 'node:timers/promises'],
   },
   // What a kubelet does to a private folder it does to that of both sides.
-  { room: 'agent', values: ['agent', wire, settings, `${server}/state/volume-group`] },
+  // A digest that the firmware will measure is computed as the server computes it.
+  {
+    room: 'agent',
+    values: ['agent', wire, settings, `${server}/state/volume-group`, `${server}/verify/boot/pe-image`],
+  },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
   // Run by people, and by nobody else: it knows with which flags programs start, and which packages are in them.
@@ -213,7 +217,8 @@ const aspectRooms = aspects.map((name) => `${server}/policy/${name}`);
 
 /** Besides the list: who asks what boots alone have, and the pipeline, which knows the volumes of all nodes. */
 const importersOfAspects: readonly RegExp[] = [
-  /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/observation)\.ts -> \S+\/boot$/,
+  /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/(observation|simulation))\.ts -> \S+\/boot$/,
+  /^attest-server\/references\/next-boots\.ts -> \S+\/boot$/,
   /^attest-server\/cli\/offline\/\S+ -> \S+\/boot$/,
   /^attest-server\/attest\/shared-volumes\.ts -> \S+\/disk$/,
   /^attest-server\/keys\/formatting\.ts -> \S+\/disk$/,

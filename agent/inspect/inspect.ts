@@ -1,16 +1,19 @@
 /**
  * The host program that reads what only root can (raw headers of disks, mapping tables, GRUB's files, digests
- * of initrds, and with --initrd the booted one) into /run/assay/inspect. Collectors read it there through
+ * of initrds, and with --initrd the booted one; and what is `installed` for the next boot) into /run/assay/inspect. Collectors read it there through
  * `inspected-file` and `boot-copies`.
  */
 
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { type InstalledPart, parseInstalled } from '../../attest-server/wire/installed.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import { parseJson } from '../../attest-server/wire/parse-json.ts';
 import { AgentError } from '../agent-error.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import type { Logger } from '../logger.ts';
 import { inspectBoot } from './boot.ts';
-import { bootFolder } from './boot-index.ts';
+import { type BootIndex, bootFolder } from './boot-index.ts';
 import { inspectDisk } from './disk.ts';
 import {
   inspectedDiskBytes,
@@ -18,6 +21,7 @@ import {
   inspectFolder,
   parseInspectedFile,
 } from './inspected-file.ts';
+import { inspectInstalled, installedFile, writtenInstalled } from './installed.ts';
 import { type OutFolder, openOutFolder, readers } from './out-folder.ts';
 
 const allParts = ['disk', 'boot'] as const;
@@ -152,14 +156,36 @@ async function writeBoot(
   causes: string[],
 ): Promise<Exclude<InspectSummary['boot'], string | null>> {
   await using its = await folder.folder(bootFolder);
-  const { files, unread } = await inspectBoot(root, new Date(), its, copiesInitrds);
+  const index = await inspectBoot(root, new Date(), its, copiesInitrds);
+  const { files, unread } = index;
   causes.push(...unread);
+  // Nothing rests on it: what else was read stands without it.
+  await writeInstalled(root, folder, index).catch((error: unknown) =>
+    causes.push(`installed: ${textOf(error)}`),
+  );
   return {
     files: files.length,
     copies: files.filter(({ copied }) => copied).length,
     initrds: files.filter(({ kind }) => kind === 'initrd').length,
     unread: unread.length,
   };
+}
+
+async function writeInstalled(root: string, folder: OutFolder, index: BootIndex): Promise<void> {
+  const installed = await inspectInstalled(root, index, await readInstalled(folder));
+  await folder.write(installedFile, Buffer.from(JSON.stringify({ at: index.at, installed })));
+}
+
+/** One that cannot be read is as none. It lies in /run, which a boot begins without. */
+async function readInstalled(folder: OutFolder): Promise<InstalledPart | null> {
+  try {
+    const bytes = await folder.read(installedFile, limits.parts.installed);
+    if (bytes === null) return null;
+    const { installed } = parseJson(bytes.toString('utf8'), writtenInstalled, installedFile);
+    return parseInstalled(Buffer.from(JSON.stringify(installed)));
+  } catch {
+    return null;
+  }
 }
 
 function textOf(error: unknown): string {

@@ -12,7 +12,7 @@ import { agentSettings, serverAddresses } from '../config.ts';
 import { gateSettings } from '../gate/config.ts';
 import { tcti } from '../tcti-setting.ts';
 
-/** Every setting of `unlock`, `format` and `cap`, which read one file; docs/reference-configuration.md follows. */
+/** Every setting of `unlock`, `format`, `rotate` and `cap`, which read one file; docs/reference-configuration.md follows. */
 export const unlockSettings = {
   servers: {
     variable: 'ASSAY_UNLOCK_SERVERS',
@@ -46,7 +46,9 @@ export const unlockSettings = {
     variable: 'ASSAY_UNLOCK_RUNTIME_DIR',
     schema: path
       .default('/run/assay-unlock')
-      .describe('folder of mode 0700 in which `unlock` leaves, for `cap`, which volumes it opened'),
+      .describe(
+        'folder of mode 0700 in which `unlock` leaves, for `cap` and `rotate`, which volumes it opened, and whose key is replaced',
+      ),
   },
   capDir: {
     variable: 'ASSAY_UNLOCK_CAP_DIR',

@@ -17,14 +17,14 @@ import { checkMemory } from './memory.ts';
 import type { UnlockDependencies } from './run.ts';
 
 /** LUKS2: binary header and JSON area twice, and keyslots for three keys of 64 bytes, one of which is for an exchange. */
-const sizes = { keyslots: 1024 * 1024, metadata: 16 * 1024 };
-const headerBytes = 2 * sizes.metadata + sizes.keyslots;
+export const sizes = { keyslots: 1024 * 1024, metadata: 16 * 1024 };
+export const headerBytes = 2 * sizes.metadata + sizes.keyslots;
 /** The piece that a disk writes whole, or not at all. */
 const sectorBytes = 512;
 /** Where the data begin, as cryptsetup has it by default. */
-const dataAt = 16 * 1024 * 1024;
+export const dataAt = 16 * 1024 * 1024;
 /** Key and passphrase are 256 and 200 random bits: no derivation makes them harder to guess. */
-const quickly = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+export const quickly = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
 /** Pieces of the device that must be zeros, beside its two ends. */
 const sampled = 64;
 const pieceBytes = 1024 * 1024;
@@ -82,7 +82,7 @@ export async function formatVolume(
 }
 
 /** A connection to the first server that answers. @throws what the last of them failed with */
-async function answeringServer(
+export async function answeringServer(
   servers: UnlockConfig['servers'],
   parts: LeaseParts,
 ): Promise<LeaseConversation> {
@@ -210,7 +210,7 @@ async function testOpen(device: string, { secret }: ReleasedKey, signal: AbortSi
     );
 }
 
-async function cryptsetup(args: readonly string[], input: Buffer, signal: AbortSignal): Promise<void> {
+export async function cryptsetup(args: readonly string[], input: Buffer, signal: AbortSignal): Promise<void> {
   try {
     await run('cryptsetup', args, { input, signal, timeoutMs: 120_000, maxOutputBytes: 65_536 });
   } catch (error) {

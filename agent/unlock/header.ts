@@ -6,9 +6,10 @@ import { readWanted } from '../inspect/disk.ts';
 
 /**
  * The LUKS header at the begin of an open device or file; null if there is none, or one of its copies is damaged.
+ * @param mayDiffer a cut may have left its copies different: the newer one that is whole counts, as for cryptsetup
  * @throws AgentError `luks_header` where it cannot be read
  */
-export async function headerOn(fd: number): Promise<ParsedHeader | null> {
+export async function headerOn(fd: number, mayDiffer = false): Promise<ParsedHeader | null> {
   const { header, faults } = await readWanted(async ({ at, asked }) => {
     const bytes = Buffer.alloc(asked);
     try {
@@ -17,7 +18,7 @@ export async function headerOn(fd: number): Promise<ParsedHeader | null> {
       throw new AgentError('luks_header', `the device ${isGone('read', cause)}`, { cause });
     }
   }, true);
-  return faults.length === 0 ? header : null;
+  return faults.length === 0 || mayDiffer ? header : null;
 }
 
 /** The end of a sentence on a disk that fails, or was taken out while it was in use. */

@@ -34,7 +34,7 @@ import type { UnlockConfig } from './config.ts';
 export interface ReleasedKey {
   readonly is: 'key';
   readonly release: KeyRelease;
-  /** The key, 32 bytes; the recovery passphrase follows while the volume is to be formatted. */
+  /** The key, 32 bytes; the recovery passphrase follows while the volume is to be formatted, and the next key while that replaces it. */
   readonly secret: Buffer;
 }
 

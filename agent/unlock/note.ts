@@ -14,6 +14,11 @@ const noteSchema = z.strictObject({
 });
 export type UnlockNote = z.infer<typeof noteSchema>;
 
+/** The file that says that a key is to be replaced once its volume is open. */
+export function rotationMark(folder: string, volume: string): string {
+  return join(folder, `${volume}.rotate`);
+}
+
 const ending = '.opened.json';
 const longest = 4096;
 

@@ -2,14 +2,16 @@
  * The programs of a node that have to do with the keys of its disks. `run` is the one behind the socket from which
  * systemd-cryptsetup reads a key: it asks the servers (`lease-conversation`), compares the header (`header`), and hands
  * the key over. `cap` ends the right of the boot once the disks are open, by the notes that were left (`note`); `format`
- * makes a volume, once. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
+ * makes a volume, once, and `rotate` replaces its key while it is open. `memory` sees to it that no key outlives them. See docs/disk-keys.md.
  */
 
 import { once } from 'node:events';
 import { fstatSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm } from 'node-tpm2';
+import { volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
 import { AgentError } from '../agent-error.ts';
 import { backOff } from '../back-off.ts';
 import { describeFault } from '../describe-fault.ts';
@@ -28,7 +30,7 @@ import {
   type ReleasedKey,
 } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
-import { writeNote } from './note.ts';
+import { rotationMark, writeNote } from './note.ts';
 
 export interface UnlockDependencies {
   readonly logger: Logger;
@@ -180,8 +182,10 @@ async function handOver(
         'luks_header',
         `volume ${volume} is not formatted yet: assay-agent format --volume ${volume} --device DEVICE`,
       );
-    const found = await headerOn(device);
-    if (found === null || !expectedHeaders.includes(found.digest))
+    // While its key is replaced, each of two headers has its own, and a cut may have left one of either.
+    const found = await headerOn(device, expectedHeaders.length > 1);
+    const place = expectedHeaders.indexOf(found?.digest ?? '');
+    if (found === null || place < 0)
       throw new AgentError(
         'luks_header',
         found === null
@@ -190,10 +194,12 @@ async function handOver(
       );
     // First: whoever caps this boot must know of each volume that got its key.
     await writeNote(runtimeDir, { leaseId, volume, expectedHeaders: [...expectedHeaders] });
+    if (secret.length > volumeKeyBytes) await writeFile(rotationMark(runtimeDir, volume), '');
     await new Promise<void>((resolve, reject) => {
       reader.once('error', reject);
       reader.once('close', () => reject(refused('the other side of the socket went away')));
-      reader.end(secret, () => resolve());
+      const at = place * volumeKeyBytes;
+      reader.end(secret.subarray(at, at + volumeKeyBytes), () => resolve());
     });
   } finally {
     secret.fill(0);

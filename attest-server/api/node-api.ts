@@ -112,6 +112,25 @@ const refusedKey = z.object({
 });
 export type RefusedKeyView = z.infer<typeof refusedKey>;
 
+/** Whether the next boot of a node would be affirmed, by the node's word on what lies on its disk; no state or mark rests on it. */
+export const nextBoot = z.object({
+  answer: z.enum(['would', 'would_not', 'unknown']),
+  /** The key of a disk is kept for it: a boot that is not affirmed gets none. */
+  hasLease: z.boolean(),
+  /** Why not, or what is missing. */
+  causes: z.array(
+    z.object({
+      /** One sentence. */
+      text: z.string(),
+      /** Since when the file lies there, as the node says. */
+      since: moment,
+      /** The next step for a person, as a reason has it. */
+      next: z.string(),
+    }),
+  ),
+});
+export type NextBootView = z.infer<typeof nextBoot>;
+
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
@@ -194,6 +213,8 @@ export const nodeView = z.object({
   transitions: z.array(shownTransition).default([]),
   /** Keys of disks that its latest boot did not get; in the answer about one node only. No reason: its state goes by what it proved. */
   refusedKeys: z.array(refusedKey).default([]),
+  /** Null: its policy does not require the boot, and it has no disk with a key here. */
+  nextBoot: nextBoot.nullable().default(null),
 });
 export type NodeView = z.infer<typeof nodeView>;
 

@@ -7,6 +7,7 @@ import { aspectSchema, modeSchema, nodeStateSchema, reasonSchema } from '../wire
 import { captureRequest, referenceView, sharedReference } from './api.ts';
 import { shownThing } from './candidates-api.ts';
 import { listOf } from './list.ts';
+import { nextBoot } from './node-api.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -31,6 +32,8 @@ const side = z.object({
   // An older server does not say it.
   mode: modeSchema.optional(),
   reasons: z.array(reasonSchema),
+  /** Whether its next boot would be affirmed, by its own word; absent if the policy does not require the boot. */
+  nextBoot: nextBoot.shape.answer.optional(),
 });
 const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
 export type SimulatedMarksView = z.infer<typeof marks>;

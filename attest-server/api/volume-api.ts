@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nodeName } from '../wire/messages.ts';
 import { reasonCodeSchema } from '../wire/verdict.ts';
+import { nextBoot } from './node-api.ts';
 
 /** Encrypted volumes of nodes, whose keys the server holds (`/v1/volumes`), as the API takes and answers them. */
 const moment = z.iso.datetime().nullable();
@@ -37,6 +38,14 @@ const keyRefusal = z.object({
   at: z.iso.datetime(),
 });
 
+/** The replacement of a volume's key by another one. */
+const rotation = z.object({
+  since: z.iso.datetime(),
+  by: z.string(),
+  /** Whether its node may have begun to write to the disk; false: it can be called off. */
+  begun: z.boolean(),
+});
+
 export const volumeView = z.object({
   node: z.string(),
   /** The name in crypttab. */
@@ -59,8 +68,14 @@ export const volumeView = z.object({
   releasedAt: moment,
   /** When its node last said that it is open, and that its boot is capped. */
   unlockedAt: moment,
+  /** By whom and why its key is given to nobody; null: it is not taken away. */
+  revoked: z.object({ at: z.iso.datetime(), by: z.string(), because: z.string() }).nullable().default(null),
+  /** Null: its key is not being replaced. */
+  rotation: rotation.nullable().default(null),
   /** Null: its node has a key, or did not ask in this boot. */
   refused: keyRefusal.nullable().default(null),
+  /** Whether its node would get its key at the next boot, by the node's word; null: it is not a volume of the enrolled TPM. */
+  nextBoot: nextBoot.nullable().default(null),
 });
 export type VolumeView = z.infer<typeof volumeView>;
 
@@ -71,6 +86,36 @@ export const volumeMade = volumeView.extend({
   fstab: z.string(),
   /** The steps on the node; a line that begins with two blanks is typed there, or written into the named file. */
   next: z.string(),
+});
+
+export const volumeChange = z.strictObject({ reason: z.string().min(1).max(512) });
+
+export const wrappingView = z.object({
+  /** How many volumes this request wrapped by the newest key. */
+  rewrapped: z.number(),
+  /** The newest first: that one wraps. */
+  keys: z.array(
+    z.object({
+      /** Tells which key it is, and nothing of it. */
+      id: z.string(),
+      /** How many volumes need it. */
+      volumes: z.number(),
+      /** Whether the server's file has it. */
+      inFile: z.boolean(),
+      /** Since when no volume needs it; null: one does, or that was longer ago than was looked. */
+      unneededSince: moment,
+    }),
+  ),
+});
+
+export const rotationRequest = z.strictObject({
+  ek: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex')
+    .optional()
+    .describe(
+      'digest of the endorsement key of the TPM that the node has now; demanded where that is another one than the volume has, which then is bound to it',
+    ),
 });
 
 export const volumeRemoved = z.object({ removed: z.string() });

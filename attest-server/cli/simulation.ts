@@ -1,17 +1,21 @@
 import type { z } from 'zod';
+import { listOf } from '../api/list.ts';
 import type { SimulatedMarksView } from '../api/policy-api.ts';
+import { volumeView } from '../api/volume-api.ts';
 import { turnsUntrusted } from '../formats/trust-loss.ts';
 import { printable } from '../wire/printable.ts';
 import type { NodeState } from '../wire/verdict.ts';
-import type { Client } from './client.ts';
+import { type Client, Refusal } from './client.ts';
+import { counted, listed } from './sentence.ts';
 import { table } from './table.ts';
 
 /** A simulated node, wherever it was judged. */
 export interface ShownSimulation {
   readonly node: string;
-  readonly before: { readonly state: NodeState } | null;
+  readonly before: { readonly state: NodeState; readonly nextBoot?: string | undefined } | null;
   readonly after: {
     readonly state: NodeState;
+    readonly nextBoot?: string | undefined;
     readonly reasons: readonly { readonly code: string; readonly text: string }[];
   } | null;
   readonly changed: boolean;
@@ -73,6 +77,41 @@ export function changesText(shown: readonly ShownSimulation[]): string {
       : [],
   );
   return rows.length === 0 ? '' : `${table(heading, rows)}\n${why.join('')}`;
+}
+
+/**
+ * Whom something would lock out at the next boot, by what the nodes say lies on their disks; empty if it is nobody.
+ * @param leased nodes with a disk whose key the server keeps
+ */
+export function nextBootText(items: readonly ShownSimulation[], leased: ReadonlySet<string>): string {
+  const locked = items.flatMap(({ node, before, after }) =>
+    after?.nextBoot === 'would_not' && before?.nextBoot !== 'would_not' ? [node] : [],
+  );
+  const line = (names: readonly string[], what: string) =>
+    names.length === 0
+      ? ''
+      : `${counted(names.length, 'node')} would ${what} ${names.length === 1 ? 'its' : 'their'} next boot: ${listed(names)}\n`;
+  return [
+    line(
+      locked.filter((name) => leased.has(name)),
+      'get no key at',
+    ),
+    line(
+      locked.filter((name) => !leased.has(name)),
+      'not be trusted after',
+    ),
+  ].join('');
+}
+
+/** Names of nodes with a disk whose key the server keeps; none if it is of an earlier version. */
+export async function leasedNodes(client: Client): Promise<ReadonlySet<string>> {
+  try {
+    const { items } = await client.get('/v1/volumes', listOf(volumeView));
+    return new Set(items.filter(({ enrolled }) => enrolled).map(({ node }) => node));
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) return new Set();
+    throw error;
+  }
 }
 
 /** A policy that changes the mode alone changes no verdict, and yet what a Node carries. */

@@ -22,29 +22,42 @@ export interface WrappingConfig {
   readonly beside: readonly string[];
 }
 
-export interface OpenedWrappingKeys extends WrappingKeys {
-  /** The newest first. */
-  readonly ids: readonly string[];
-}
-
 /**
  * The wrapping keys in a file of this user alone, or of root for its group: one a line, 32 bytes in base64, the newest first.
  * That one wraps, the others unwrap what they wrapped. Null if no file is named: then there are no keys of disks.
  * @throws Error naming the file, and what to do
  */
-export function openWrappingKeys(config: WrappingConfig | null): OpenedWrappingKeys | null {
+export function openWrappingKeys(config: WrappingConfig | null): WrappingKeys | null {
   if (config === null) return null;
   const { file: path, beside } = config;
-  checkApart(path, beside);
-  const keys = keysIn(path);
-  const [newest] = keys;
-  if (newest === undefined)
-    throw new Error(`${path} holds no wrapping key: write one with openssl rand -base64 32`);
+  const read = () => {
+    checkApart(path, beside);
+    const keys = keysIn(path);
+    const [newest] = keys;
+    if (newest === undefined)
+      throw new Error(`${path} holds no wrapping key: write one with openssl rand -base64 32`);
+    return { keys, newest };
+  };
+  let held = read();
   return {
-    current: newest.id,
-    ids: keys.map(({ id }) => id),
+    get current() {
+      return held.newest.id;
+    },
+    get ids() {
+      return held.keys.map(({ id }) => id);
+    },
+    reread(needed) {
+      const found = read();
+      const missing = needed.filter((id) => !found.keys.some((key) => key.id === id));
+      if (missing.length > 0)
+        throw new Error(
+          `${path} lacks ${missing.join(', ')}, by which keys of disks are wrapped: put that wrapping key back, as a line of its own`,
+        );
+      held = found;
+    },
 
     wrap(secret, context) {
+      const { newest } = held;
       const nonce = randomBytes(nonceBytes);
       const cipher = createCipheriv('aes-256-gcm', newest.bytes, nonce).setAAD(contextBytes(context));
       const ciphertext = Buffer.concat([cipher.update(secret), cipher.final()]);
@@ -52,7 +65,7 @@ export function openWrappingKeys(config: WrappingConfig | null): OpenedWrappingK
     },
 
     unwrap({ keyId, bytes }, context) {
-      const key = keys.find(({ id }) => id === keyId);
+      const key = held.keys.find(({ id }) => id === keyId);
       if (key === undefined)
         throw new Error(
           `the key of volume ${context.volume} is wrapped by ${keyId}, which is not in ${path}: put that wrapping key back, as a line of its own`,

@@ -36,8 +36,15 @@ export const auditActions = {
     'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
   'volume.add': 'a person let one node format a volume: its LUKS UUID, name and path',
   'volume.remove': 'a person removed a volume: its key is destroyed',
+  'volume.revoke': 'a person had the key of a volume given to nobody any more: why',
+  'volume.restore': 'a person had the key of a volume given to its node again: why',
   'volume.escrow':
     'a person read what opens a volume without the server, encrypted for those who may recover it: the passphrase, and with `header` the header',
+  'volume.rotate':
+    'a person had the key of a volume replaced at the next boot of its node, with `ek` for another TPM than before: which volume',
+  'volume.rotate.cancel': 'a person called that off: the volume keeps its key',
+  'volume.rotate.end':
+    'the node has replaced the key of its volume, and the earlier one is destroyed: the digest of the new header',
   'volume.format': 'a node has formatted its volume: the digest of its header',
   'key.release':
     'the key of a volume was given to a boot that had proven itself: the lease, which delivery of it this is, the evidence, and the address; `newAddress` if no key of this TPM went there before',

@@ -1,5 +1,5 @@
 import type { HistoryView } from '../api/api.ts';
-import type { NodeView, ReasonView, ShownTransition } from '../api/node-api.ts';
+import type { NextBootView, NodeView, ReasonView, ShownTransition } from '../api/node-api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
@@ -7,6 +7,7 @@ import { turnedByUs } from '../formats/our-change.ts';
 import { type FaultCause, faultText } from '../formats/server-fault.ts';
 import { overdueText } from '../formats/silence.ts';
 import type { Absence } from '../presence/ports.ts';
+import type { NextBoot } from '../references/next-boots.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import type { NodeState, Reason } from '../wire/verdict.ts';
 
@@ -166,6 +167,7 @@ const unsaid = {
   goneSince: null,
   transitions: [],
   refusedKeys: [],
+  nextBoot: null,
 };
 
 const neverProven: Omit<NodeView, 'name' | 'state'> = {
@@ -223,6 +225,13 @@ export function historyEntryView({
 
 export function transitionView({ at, verdict: { state, reasons } }: HistoryEntry): ShownTransition {
   return { at: new Date(at).toISOString(), state, reason: reasons[0]?.code ?? null };
+}
+
+/** Whole: the route checks what it answers. */
+export function shownNextBoot(nextBoot: NextBoot | undefined): NextBootView | null {
+  return nextBoot === undefined
+    ? null
+    : { ...nextBoot, causes: nextBoot.causes.map((cause) => ({ ...cause })) };
 }
 
 function isOverdue(status: NodeStatus | null, now: number): boolean {

@@ -29,6 +29,7 @@ import type { Policy, PolicyGroup } from '../policy/policy.ts';
 import type { SharedReference } from '../policy/reference-reach.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { CaptureDraft } from '../references/capture.ts';
+import type { NextBoot } from '../references/next-boots.ts';
 import type { Webhook } from '../webhook/open.ts';
 import type { Advice, AdviceContext } from '../wire/advice.ts';
 import type { AuditOrigin } from '../wire/audit-key.ts';
@@ -83,7 +84,19 @@ export interface ApiPorts {
   /** Null if the server is in none. @throws an error named ClusterError if its API gave no answer */
   readonly clusterRights: (() => Promise<HeldRights>) | null;
   readonly references: ReferencePorts;
-  readonly volumes: Pick<Volumes, 'list' | 'add' | 'remove' | 'escrow' | 'refusals'>;
+  readonly volumes: Pick<
+    Volumes,
+    | 'list'
+    | 'add'
+    | 'rotate'
+    | 'cancelRotation'
+    | 'remove'
+    | 'revoke'
+    | 'rewrap'
+    | 'wrappingKeys'
+    | 'escrow'
+    | 'refusals'
+  >;
   /** The group of a node at present. */
   groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
   /**
@@ -174,6 +187,8 @@ export interface ReferencePorts {
     readonly kind?: ReferenceKind | undefined;
   }): Promise<ReferenceCandidates>;
   /** How many nodes of the group show one thing with this node that no reference in force has, and its codes; null: none. */
+  /** By node; of others there is no forecast. */
+  nextBoots(only?: string): Promise<ReadonlyMap<string, NextBoot>>;
   shared(
     node: string,
     group: string,

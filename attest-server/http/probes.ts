@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { z } from 'zod';
+import type { NextBoot } from '../references/next-boots.ts';
 import { listNodes } from './node-list.ts';
 import type { NodeStanding } from './node-view.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
@@ -32,7 +33,9 @@ export interface ProbePorts
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
   /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
   readonly scrapeKeptFor: number;
+  readonly references: Pick<ApiPorts['references'], 'nextBoots'>;
   readonly metrics: {
+    nextBoots(all: Iterable<NextBoot>): void;
     nodeStates(nodes: readonly NodeStanding[]): void;
     ready(isReady: boolean): void;
     /** The Prometheus text format and its content type. */
@@ -74,6 +77,7 @@ export function createProbes(ports: ProbePorts): RequestListener {
 /** States are computed for each scrape, so that a node whose evidence ran out is not counted as trusted. */
 async function scrape(ports: ProbePorts): Promise<Buffer> {
   ports.metrics.nodeStates((await listNodes(ports)).map(({ standing }) => standing()));
+  ports.metrics.nextBoots((await ports.references.nextBoots()).values());
   ports.metrics.ready(ports.ready().ok);
   // As bytes: a text of megabytes would be made into them for each who asks.
   return Buffer.from(await ports.metrics.text());

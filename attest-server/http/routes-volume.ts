@@ -1,12 +1,16 @@
 import { z } from 'zod';
 import { listOf } from '../api/list.ts';
 import * as api from '../api/volume-api.ts';
+import type { Volume } from '../keys/ports.ts';
 import { nodeName } from '../wire/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
+import { shownNextBoot } from './node-view.ts';
+import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { isOfLatestBoot } from './refused-keys.ts';
-import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
+import type { ApiRole } from './roles.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route, routeWithQuery } from './route.ts';
 import { setUpVolume, shownVolume } from './volume-view.ts';
 
 const volumesQuery = z.strictObject({ node: nodeName.optional().describe('only volumes of this node') });
@@ -24,16 +28,22 @@ export const volumeRoutes: readonly Route[] = [
     summary: 'Encrypted volumes of nodes, without their keys, by node and name',
     query: volumesQuery,
     answer: listOf(api.volumeView),
-    async handle({ volumes, store }, { query: { node } }) {
+    async handle({ volumes, store, references }, { query: { node } }) {
       const found = (await volumes.list()).filter((volume) => node === undefined || volume.node === node);
       if (node !== undefined && found.length === 0) await findNode(store, node);
       const refused = await volumes.refusals();
+      const nextBoots = await references.nextBoots(node);
       const items = await Promise.all(
         found.map(async (volume) => {
           const { uuid, ekDigest, node: name } = volume;
           const its = refused.find((one) => one.volume === uuid && one.ekDigest === ekDigest);
           const isShown = its !== undefined && isOfLatestBoot(its, await store.status(name));
-          return shownVolume(volume, (await store.node(name))?.ekDigest ?? null, isShown ? its : null);
+          return shownVolume(
+            volume,
+            (await store.node(name))?.ekDigest ?? null,
+            isShown ? its : null,
+            shownNextBoot(nextBoots.get(name)),
+          );
         }),
       );
       return ok({ items, next: null });
@@ -67,6 +77,79 @@ export const volumeRoutes: readonly Route[] = [
       };
     },
   }),
+  route('POST', '/v1/wrapping-keys/rewrap', 'admin', {
+    operation: 'rewrapVolumes',
+    summary: 'Read the file of the wrapping keys again, and wrap all keys of disks by the newest one',
+    body: nothing,
+    answer: api.wrappingView,
+    problems: [409],
+    async handle({ volumes, audit }, { message }) {
+      await readBody(message, nothing, bodyBytes);
+      if ((await volumes.wrappingKeys()) === null)
+        throw new HttpProblem(409, 'this server holds no keys of disks: keys.wrappingKeyFile names no file');
+      const rewrapped = await volumes.rewrap().catch((cause: unknown) => {
+        throw new HttpProblem(409, cause instanceof Error ? cause.message : String(cause), {
+          next: 'Nothing was changed. Look at the file:\n  assay-server check',
+        });
+      });
+      const used = (await volumes.wrappingKeys()) ?? [];
+      const filter = { action: ['key.rewrap'] };
+      const [latest] = (await audit.search({ filter, after: null, newestFirst: true, limit: 1 })).items;
+      const since = latest === undefined ? null : new Date(latest.at).toISOString();
+      const keys = used.map(({ id, volumes: count, isInFile }, index) => ({
+        id,
+        volumes: count,
+        inFile: isInFile,
+        unneededSince: count === 0 && index > 0 ? since : null,
+      }));
+      return ok({ rewrapped, keys });
+    },
+  }),
+  changeRoute('revoke', 'operator', 'Give the key of a volume to nobody from now on'),
+  changeRoute('restore', 'admin', 'Give a key that was revoked to its node again'),
+  route('POST', '/v1/volumes/{uuid}/rotate', 'operator', {
+    operation: 'rotateVolumeKey',
+    summary:
+      'Replace the key of a volume at the next boot of its node, or bind it to the TPM that the node has now',
+    needsRoom: true,
+    body: api.rotationRequest,
+    problems: [404, 409],
+    answer: api.volumeView,
+    async handle({ volumes, store, groupOf }, { message, path, caller }) {
+      const { ek } = await readBody(message, api.rotationRequest, bodyBytes);
+      const volume = await findVolume(volumes, path.uuid);
+      const node = await findNode(store, volume.node);
+      checkRotation(volume, node.ekDigest, ek);
+      const { uuid } = volume;
+      const group = groupOf(node.name);
+      if (!(await volumes.rotate({ uuid, node, group, by: actorOf(caller) })))
+        throw new HttpProblem(
+          409,
+          `${named(volume)} was changed meanwhile, or its TPM has one of that name`,
+          {
+            next: `See what it is now:\n  assay disk list ${node.name} -o wide`,
+          },
+        );
+      return ok(shownVolume(await findVolume(volumes, uuid), node.ekDigest));
+    },
+  }),
+  route('DELETE', '/v1/volumes/{uuid}/rotate', 'operator', {
+    operation: 'cancelVolumeKeyRotation',
+    summary: 'Call off the replacement of a key that its node has not begun',
+    problems: [404, 409],
+    answer: api.volumeView,
+    async handle({ volumes, store }, { path, caller }) {
+      const volume = await findVolume(volumes, path.uuid);
+      if (!(await volumes.cancelRotation(volume, actorOf(caller))))
+        throw volume.rotation === null
+          ? new HttpProblem(409, `the key of ${named(volume)} is not being replaced`)
+          : new HttpProblem(409, `${volume.node} has begun to replace the key of ${named(volume)}`, {
+              next: 'Let it go on at the next boot of the node: either key opens the disk until then.',
+            });
+      const ek = (await store.node(volume.node))?.ekDigest ?? null;
+      return ok(shownVolume(await findVolume(volumes, volume.uuid), ek));
+    },
+  }),
   route('DELETE', '/v1/volumes/{uuid}', 'admin', {
     operation: 'removeVolume',
     summary: 'Destroy the key of a volume, with what is kept to recover it',
@@ -91,6 +174,68 @@ export const volumeRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: string): Route {
+  return route('POST', `/v1/volumes/{uuid}/${action}`, role, {
+    operation: `${action}Volume`,
+    summary,
+    body: api.volumeChange,
+    answer: api.volumeView,
+    problems: [404, 409],
+    async handle({ volumes, store }, { message, path: { uuid = '' }, caller }) {
+      const { reason } = await readBody(message, api.volumeChange, bodyBytes);
+      const isChanged = await volumes.revoke(uuid, action === 'revoke', reason, actorOf(caller));
+      const volume = (await volumes.list()).find((one) => one.uuid === uuid);
+      if (isChanged === null || volume === undefined) throw noSuchVolume();
+      if (!isChanged)
+        throw new HttpProblem(409, `the key of this volume is ${action === 'revoke' ? '' : 'not '}revoked`);
+      return ok(shownVolume(volume, (await store.node(volume.node))?.ekDigest ?? null));
+    },
+  });
+}
+
+/** @throws HttpProblem 404 */
+async function findVolume(volumes: ApiPorts['volumes'], uuid: string | undefined): Promise<Volume> {
+  const found = (await volumes.list()).find((volume) => volume.uuid === uuid);
+  if (found === undefined) throw noSuchVolume();
+  return found;
+}
+
+/** @param present the TPM of the node. @param ek the one that the caller names @throws HttpProblem 409 */
+function checkRotation(volume: Volume, present: string, ek: string | undefined): void {
+  const { node, name, formattedAt, revoked, rotation, ekDigest } = volume;
+  if (formattedAt === null)
+    throw new HttpProblem(409, `${named(volume)} is not formatted yet: it has no key that a disk knows`, {
+      next: `Format it first. Its lines were printed when it was made; if they are lost, remove it and make it again:\n  assay disk remove ${node} ${name}`,
+    });
+  if (revoked !== null)
+    throw new HttpProblem(409, `the key of ${named(volume)} is revoked, and its node gets none`, {
+      next: `Give it to the node again first:\n  assay disk restore ${node} ${name} --reason REASON`,
+    });
+  if (rotation !== null)
+    throw new HttpProblem(
+      409,
+      `the key of ${named(volume)} is being replaced since ${new Date(rotation.since).toISOString()}, by ${rotation.by}`,
+      {
+        next:
+          rotation.headerDigest === null
+            ? `Reboot ${node}: that carries it out. Or call it off:\n  assay disk rotate ${node} ${name} --cancel`
+            : `Reboot ${node}: it goes on where it was cut off.`,
+      },
+    );
+  if ((ek ?? ekDigest) !== present)
+    throw new HttpProblem(
+      409,
+      ek === undefined
+        ? `${named(volume)} is of another TPM than ${node} has now: say for which one its key is from now on`
+        : `${node} has another TPM than the one that is named`,
+      { field: 'ek', next: `The command shows both, and asks:\n  assay disk rotate ${node} ${name}` },
+    );
+}
+
+function named({ name, node }: Volume): string {
+  return `volume ${name} of ${node}`;
+}
 
 function noSuchVolume(): HttpProblem {
   return new HttpProblem(404, 'there is no such volume', { next: 'See which there are:\n  assay disk list' });

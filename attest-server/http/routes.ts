@@ -12,7 +12,14 @@ import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
 import { withMassAdvice } from './mass-failure.ts';
 import { listNodes, withoutTpm } from './node-list.ts';
-import { historyEntryView, nodeView, transitionView, unsupportedView, withAbsence } from './node-view.ts';
+import {
+  historyEntryView,
+  nodeView,
+  shownNextBoot,
+  transitionView,
+  unsupportedView,
+  withAbsence,
+} from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
@@ -78,7 +85,10 @@ export const routes: readonly Route[] = [
         (a, b) => (a.name < b.name ? -1 : 1),
       );
       const found = chooseNodes(listed, filter, ports, { after, most: limit + 1 });
-      const items = found.slice(0, limit).map((view) => advised(view, ports));
+      const nextBoots = await ports.references.nextBoots();
+      const items = found
+        .slice(0, limit)
+        .map((view) => ({ ...advised(view, ports), nextBoot: shownNextBoot(nextBoots.get(view.name)) }));
       return ok({ items, next: found.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
@@ -101,6 +111,7 @@ export const routes: readonly Route[] = [
           ...knownAlone(ports, view),
           transitions: transitions.map(transitionView),
           refusedKeys: [...(await refusedKeys(ports, enrolled, status))],
+          nextBoot: shownNextBoot((await ports.references.nextBoots(name)).get(name)),
         };
         return ok(withMassAdvice(advised(known, ports), ports));
       }

@@ -1,3 +1,4 @@
+import type { NextBootView } from '../api/node-api.ts';
 import type { VolumeView } from '../api/volume-api.ts';
 import type { RefusedBoot, Volume } from '../keys/ports.ts';
 
@@ -9,8 +10,9 @@ export function shownVolume(
   volume: Volume,
   ekDigest: string | null,
   refused: RefusedBoot | null = null,
+  nextBoot: NextBootView | null = null,
 ): VolumeView {
-  const { node, name, path, uuid, headerDigest, createdBy } = volume;
+  const { node, name, path, uuid, headerDigest, createdBy, rotation } = volume;
   return {
     node,
     name,
@@ -24,6 +26,13 @@ export function shownVolume(
     formattedAt: momentOf(volume.formattedAt),
     releasedAt: momentOf(volume.releasedAt),
     unlockedAt: momentOf(volume.cappedAt),
+    revoked: volume.revoked && { ...volume.revoked, at: new Date(volume.revoked.at).toISOString() },
+    nextBoot: volume.ekDigest === ekDigest ? nextBoot : null,
+    rotation: rotation && {
+      since: new Date(rotation.since).toISOString(),
+      by: rotation.by,
+      begun: rotation.headerDigest !== null,
+    },
     refused: refused && { code: refused.code, text: refused.text, at: new Date(refused.at).toISOString() },
   };
 }
@@ -47,7 +56,7 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
     `  ${fstab}`,
     'Name the volume for its unit, and enable the units. It is opened at the next boot:',
     `  echo ASSAY_UNLOCK_VOLUME=${uuid} > /etc/default/assay-unlock-${name}`,
-    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-cap.service`,
+    `  systemctl daemon-reload && systemctl enable assay-unlock@${name}.socket assay-volume@${name}.service assay-rotate@${name}.service assay-cap.service`,
   ].join('\n');
   return { crypttab, fstab, next };
 }

@@ -1,4 +1,9 @@
-import { leasedReference } from '../policy/disk/leased-volume.ts';
+import {
+  leasedName,
+  leasedReference,
+  rotatedReference,
+  rotatingReference,
+} from '../policy/disk/leased-volume.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { type ParsedHeader, parseLuksHeader } from '../wire/luks-header.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
@@ -11,9 +16,11 @@ interface FormattingParts {
   /** Milliseconds since the epoch. */
   now(): number;
   groupOf(node: string): Pick<PolicyGroup, 'name' | 'keys'>;
+  /** Puts the stored references in force, some time later. */
+  referencesMoved(): void;
 }
 
-/** A node formats its volume, once: the server has the header before the disk has. */
+/** A node formats its volume, once, and exchanges its keyslot later: the server has each header before the disk has. */
 export class Formatting {
   readonly #parts: FormattingParts;
 
@@ -22,15 +29,18 @@ export class Formatting {
   }
 
   /**
-   * Keeps a header that a proven node made for a volume that it may format, encrypted for those who may recover it.
+   * Keeps a header that a proven node made for a volume that it may format, or whose key is being replaced, encrypted for those
+   * who may recover it.
    * @param header the bytes from the start of the device up to its data
-   * @throws Rejection for a header that is not of this volume, or a volume that is formatted
+   * @throws Rejection for a header that is not of this volume, or a volume that is formatted and keeps its key
    */
   async keepHeader(node: KeyHolder, leaseId: string, header: Buffer): Promise<void> {
     const volume = await this.#leased(node, leaseId);
-    if (volume.formattedAt !== null) throw refused('lease_consumed', 'the volume is formatted');
+    const { formattedAt, rotation } = volume;
+    if (formattedAt !== null && rotation === null)
+      throw refused('lease_consumed', 'the volume is formatted, and its key is not being replaced');
     const found = headerOf(header, volume);
-    const { groupOf, store, now } = this.#parts;
+    const { groupOf, store, now, referencesMoved } = this.#parts;
     const group = groupOf(node.name);
     const recipients = group.keys?.recoveryRecipients ?? [];
     if (recipients.length === 0) throw refused('escrow_missing', 'the policy names no recovery recipient');
@@ -38,29 +48,47 @@ export class Formatting {
     if ('fault' in reference) throw refused('malformed', reference.fault);
     const escrow = await sealForRecovery(header, recipients);
     const { uuid } = volume;
-    if (!(await store.keepHeader({ uuid, headerDigest: found.digest, escrow, reference })))
-      throw refused('lease_consumed', 'the volume is formatted');
+    const kept = { uuid, headerDigest: found.digest, escrow };
+    if (formattedAt === null) {
+      if (!(await store.keepHeader({ ...kept, reference })))
+        throw refused('lease_consumed', 'the volume is formatted');
+      return;
+    }
+    const isKept = await store.keepNextHeader(
+      { ...kept, leaseId },
+      { name: leasedName(uuid), amend: (present) => rotatingReference(present, reference) },
+    );
+    if (!isKept) throw refused('lease_consumed', 'its key is replaced by another one than this boot has');
+    referencesMoved();
   }
 
-  /** The header is on the disk: from now on the volume is unlocked with it. @throws Rejection if it is not the one that is kept */
+  /**
+   * The header is on the disk: from now on the volume is unlocked with it, and the key of an earlier one is forgotten.
+   * @throws Rejection if it is not the one that is kept
+   */
   async formatted(node: KeyHolder, leaseId: string, headerDigest: string): Promise<void> {
-    const { store, now } = this.#parts;
-    const { uuid, name, formattedAt } = await this.#leased(node, leaseId);
+    const { store, now, referencesMoved } = this.#parts;
+    const volume = await this.#leased(node, leaseId);
+    const { uuid, name, formattedAt } = volume;
     // Said again after a connection that was lost.
-    if (formattedAt !== null) return;
+    if (formattedAt !== null && headerDigest === volume.headerDigest) return;
     const at = now();
-    const isDone = await store.formatted(
-      { uuid, headerDigest, formattedAt: at },
-      {
-        at,
-        actor: 'server',
-        action: 'volume.format',
-        subject: node.name,
-        code: null,
-        detail: { volume: uuid, name, header: headerDigest },
-      },
-    );
+    const [actor, subject, code] = ['server', node.name, null] as const;
+    const detail = { volume: uuid, name, header: headerDigest };
+    const event = { at, actor, subject, code, detail };
+    const isDone =
+      formattedAt === null
+        ? await store.formatted(
+            { uuid, headerDigest, formattedAt: at },
+            { ...event, action: 'volume.format' },
+          )
+        : await store.rotated(
+            { uuid, headerDigest },
+            { name: leasedName(uuid), amend: rotatedReference },
+            { ...event, action: 'volume.rotate.end' },
+          );
     if (!isDone) throw refused('luks_header_changed', 'another header is kept for this volume');
+    if (formattedAt !== null) referencesMoved();
   }
 
   async #leased({ name, ekDigest }: KeyHolder, leaseId: string): Promise<StoredVolume> {

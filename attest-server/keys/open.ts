@@ -1,7 +1,7 @@
 /**
  * Keys of disks: one for each volume of a node, leased to a boot that has just proven itself. `refusal` decides from what
  * that very answer proved, `release` seals the key to this TPM in this boot for two minutes, and the store counts, in one
- * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once,
+ * statement, before anything leaves. `volumes` makes volumes for people, `formatting` has a node format one once, and replace its key,
  * `escrow` is the way in without this server, and `rewrapping` follows a new wrapping key. See docs/disk-keys.md.
  */
 
@@ -14,10 +14,10 @@ import type { FormattedMessage, UnlockedMessage } from '../wire/disk-messages.ts
 import { parseKeyRequest } from '../wire/key-request.ts';
 import { Formatting } from './formatting.ts';
 import type {
+  Delivered,
   KeyDecision,
   KeyHolder,
   KeyQuestion,
-  LeaseEnd,
   LeaseStore,
   StoredVolume,
   WrappingKeys,
@@ -79,7 +79,6 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
-  const formatting = new Formatting(parts);
   const rewrapping = new Rewrapping(parts);
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
     at: now(),
@@ -92,6 +91,14 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
 
   const inTurn = pLimit(1);
   let waiting: Promise<void> | null = null;
+  const referencesMoved = (): void => {
+    // Of many that boot at once, one for all that came meanwhile.
+    waiting ??= inTurn(() => {
+      waiting = null;
+      return parts.referencesChanged();
+    }).catch((error: unknown) => report.fault(error, 'references of volumes'));
+  };
+  const formatting = new Formatting({ ...parts, referencesMoved });
   /** Before its node shows the volume open: its disk is as it should be from the first answer on. */
   const enrol = async ({ uuid, node }: StoredVolume): Promise<void> => {
     try {
@@ -99,12 +106,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         ...audited(node, 'reference.capture', { kind, node, nodes: node, state, volume: uuid }),
         subject: name,
       }));
-      if (!isNew) return;
-      // Of many that boot at once, one for all that came meanwhile.
-      waiting ??= inTurn(() => {
-        waiting = null;
-        return parts.referencesChanged();
-      }).catch((error: unknown) => report.fault(error, 'references of volumes'));
+      if (isNew) referencesMoved();
     } catch (error) {
       // The key is due all the same.
       report.fault(error, `reference of volume ${uuid}`);
@@ -196,10 +198,13 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         leased.add(ekDigest);
         return;
       }
-      const expected = (await store.leased({ leaseId, ekDigest }))?.headerDigest ?? null;
+      const volume = await store.leased({ leaseId, ekDigest });
       const entry = audited(name, 'key.unlock', { lease: leaseId, header: headerDigest });
       // Attack: who ran as assay-unlock left a note for another disk, which the cap took for ours.
-      const isOther = expected !== null && expected !== headerDigest;
+      const isOther =
+        volume !== null &&
+        volume.headerDigest !== null &&
+        ![volume.headerDigest, volume.rotation?.headerDigest].includes(headerDigest);
       const code = isOther ? 'luks_header_changed' : null;
       const isEnded = await store.consume({ leaseId, ekDigest, at: now() }, { ...entry, code });
       if (isEnded && isOther) report.otherHeader(name, headerDigest);
@@ -208,7 +213,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     hasLease: (ekDigest) => leased.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
-    volumes: new Volumes(parts),
+    volumes: new Volumes({ ...parts, rewrap: () => rewrapping.again() }),
     onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {
@@ -218,10 +223,12 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   };
 }
 
-function ended(code: LeaseEnd): KeyRefusal {
-  const text =
-    code === 'lease_consumed'
-      ? 'this boot has said that its disks are open'
-      : `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`;
-  return { code, text };
+const endings: Readonly<Record<Extract<Delivered, string>, string>> = {
+  lease_consumed: 'this boot has said that its disks are open',
+  lease_exhausted: `this boot got the key ${mostDeliveries} times, and has not said that the disk is open`,
+  key_withheld: 'the volume was removed, or its key revoked, while it was asked for',
+};
+
+function ended(code: keyof typeof endings): KeyRefusal {
+  return { code, text: endings[code] };
 }

@@ -35,6 +35,13 @@ export interface WrapContext {
 export interface WrappingKeys {
   /** Id of the one that wraps. */
   readonly current: string;
+  /** Of all that unwrap, the newest first. */
+  readonly ids: readonly string[];
+  /**
+   * Reads the file again. The keys stay as they are where it has a fault, or lacks one of these.
+   * @throws Error as at a start
+   */
+  reread(needed: readonly string[]): void;
   wrap(secret: Buffer, context: WrapContext): WrappedSecret;
   /**
    * In memory of its own, which the caller wipes.
@@ -58,14 +65,28 @@ export interface Volume {
   readonly formattedAt: number | null;
   readonly createdAt: number;
   readonly createdBy: string;
+  /** By whom and why its key is given to nobody; null: it is not taken away. */
+  readonly revoked: { readonly at: number; readonly by: string; readonly because: string } | null;
   /** When its key was last given out, and when that was last said to be done with; null: never. */
   readonly releasedAt: number | null;
   readonly cappedAt: number | null;
+  /** Null unless its key is being replaced. */
+  readonly rotation: Rotation | null;
+}
+
+/** The replacement of a volume's key by the next one, which the node carries out when it boots. */
+export interface Rotation {
+  readonly since: number;
+  readonly by: string;
+  /** Digest of the header that the next key opens; null before the node made it: nothing is written to the disk then. */
+  readonly headerDigest: string | null;
 }
 
 /** A volume with its secrets. */
 export interface StoredVolume extends Volume {
   readonly key: WrappedSecret;
+  /** While its key is being replaced. */
+  readonly nextKey: WrappedSecret | null;
   /** Null once the volume is formatted: from then on only the escrow has it. */
   readonly recovery: WrappedSecret | null;
   /** A reference is kept that is not stored as one yet. */
@@ -98,6 +119,28 @@ export interface KeptHeader extends Pick<Volume, 'uuid' | 'headerDigest'> {
   readonly reference: Reference;
 }
 
+/** The header that the next key of a volume opens, as its node made it. */
+export interface NextHeader extends Pick<Volume, 'uuid'> {
+  /** Of the boot that made it. */
+  readonly leaseId: string;
+  readonly headerDigest: string;
+  /** The header, encrypted by age. */
+  readonly escrow: Buffer;
+}
+
+/** A change of the reference of this name; none where it was removed. */
+export interface ReferenceAmendment {
+  readonly name: string;
+  readonly amend: (reference: Reference) => Reference;
+}
+
+/** A rotation that begins. */
+export interface NewRotation extends Pick<Rotation, 'since' | 'by'> {
+  readonly nextKey: WrappedSecret;
+  /** For another TPM than the one that the volume had: it is the node now. */
+  readonly rebound: { readonly ekDigest: string; readonly key: WrappedSecret } | null;
+}
+
 /** One boot that asks for the key of a volume. */
 export interface Delivery {
   readonly ekDigest: string;
@@ -119,7 +162,9 @@ export type Delivered =
       /** This TPM had keys before, and none of those that are known went to this address. */
       readonly isNewAddress: boolean;
     }
-  | LeaseEnd;
+  | LeaseEnd
+  /** Meanwhile the volume was removed, or its key revoked. */
+  | 'key_withheld';
 
 /** Its disks are open, or it had all deliveries. */
 export type LeaseEnd = 'lease_consumed' | 'lease_exhausted';
@@ -137,6 +182,11 @@ export interface RefusedBoot {
   readonly at: number;
 }
 
+export interface RewrappedVolume {
+  readonly read: StoredVolume;
+  readonly by: Pick<StoredVolume, 'key' | 'nextKey' | 'recovery'>;
+}
+
 /** Volumes, their keys, and which boots got them. A resolved promise of a writing method means: committed and synced to disk. */
 export interface LeaseStore {
   /** By node and name. */
@@ -146,6 +196,8 @@ export interface LeaseStore {
   add(volume: NewVolume, audit: AuditEvent): Promise<boolean>;
   /** False, with nothing written, if there is none. */
   remove(uuid: string, audit: AuditEvent): Promise<boolean>;
+  /** From the next delivery on. False, with nothing written, if there is no such volume, or it is so already. */
+  revoke(uuid: string, revoked: Volume['revoked'], audit: AuditEvent): Promise<boolean>;
   /** Null, with nothing written, if there is no such volume. */
   escrow(uuid: string, audit: AuditEvent): Promise<Escrow | null>;
   /** Why this boot may have no more deliveries; null if it may. */
@@ -178,15 +230,36 @@ export interface LeaseStore {
     audit: AuditEvent,
   ): Promise<boolean>;
   /**
+   * Begins to replace the key of a formatted volume; false, with nothing written, if that is under way, or the volume changed
+   * since it was read, or its new TPM has one of that name.
+   */
+  rotate(read: StoredVolume, rotation: NewRotation, audit: AuditEvent): Promise<boolean>;
+  /** Forgets the next key; false if there is none, or a header with it is kept: it may be on the disk. */
+  cancelRotation(uuid: string, audit: AuditEvent): Promise<boolean>;
+  /**
+   * Keeps the header that the next key opens, beside the present one.
+   * @returns false if its key is not being replaced, or this boot got no key since that began: it has an earlier next key
+   * @throws what the change throws, with nothing written; Rejection `too_large`
+   */
+  keepNextHeader(header: NextHeader, change: ReferenceAmendment): Promise<boolean>;
+  /** The next key and its header take the place of the present ones; false if another header is kept. */
+  rotated(
+    volume: Pick<Volume, 'uuid' | 'headerDigest'>,
+    change: ReferenceAmendment,
+    audit: AuditEvent,
+  ): Promise<boolean>;
+  /**
    * Stores the reference of a volume, unless there is one of its name.
    * @returns whether there was one to store: it is kept until this was called
    * @throws Rejection `too_large`
    */
   enrol(uuid: string, audit: (reference: Reference) => AuditEvent): Promise<boolean>;
-  /** Secrets that another wrapping key holds: at most so many volumes. */
-  wrappedByOthers(current: string, most: number): Promise<readonly StoredVolume[]>;
-  /** Replaces the secrets of a volume, unless they changed since they were read. */
-  rewrap(read: StoredVolume, by: Pick<StoredVolume, 'key' | 'recovery'>): Promise<boolean>;
+  /** Secrets that another wrapping key holds: of at most so many volumes, by UUID, after that one. */
+  wrappedByOthers(current: string, after: string, most: number): Promise<readonly StoredVolume[]>;
+  /** How many volumes need each wrapping key, by its id. */
+  wrappedBy(): Promise<ReadonlyMap<string, number>>;
+  /** Replaces the secrets of volumes whose secrets did not change since they were read. @returns of how many */
+  rewrap(changes: readonly RewrappedVolume[]): Promise<number>;
 }
 
 /** An answer that asks for a key, as it was proven and judged. */

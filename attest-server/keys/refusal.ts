@@ -27,6 +27,8 @@ export function refusalOf(
   const withheld = (text: string): KeyRefusal => ({ code: 'key_withheld', text });
   if (volume.node !== node.name || volume.ekDigest !== node.ekDigest)
     return { code: 'key_subject_mismatch', text: 'the volume is not one of this node, or not of this TPM' };
+  if (volume.revoked !== null)
+    return withheld(`${volume.revoked.by} revoked the key of this volume: ${volume.revoked.because}`);
   if (keys === undefined) return withheld(`the policy has no keys for group ${group.name}`);
   if (verdict.trial === true) return withheld('the server is on trial: the TPM may be a program');
   if (node.bound === undefined || node.bound === 'first-use')

@@ -21,7 +21,7 @@ export interface SealedRelease extends Disposable {
 
 /**
  * Seals the key of a volume to the TPM, the boot and the PCRs that this answer proved. Of a volume that its node has not
- * formatted yet the recovery passphrase goes with it, and no header is expected.
+ * formatted yet the recovery passphrase goes with it, and no header is expected; of one whose key is being replaced, the next key.
  * @throws Error if the wrapping key does not fit
  */
 export function sealRelease(
@@ -51,7 +51,9 @@ export function sealRelease(
         importDuplicate: duplicate,
         importSeed: seed,
         expectedHeaders:
-          volume.formattedAt === null || volume.headerDigest === null ? [] : [volume.headerDigest],
+          volume.formattedAt === null
+            ? []
+            : [volume.headerDigest, volume.rotation?.headerDigest].filter((digest) => digest != null),
         ciphertext: encryptVolumeKey(
           { sealed, own, peer, nonce },
           { ekDigest: node.ekDigest, node: node.name, volume: volume.uuid, leaseId, resetCount, keyRequest },
@@ -66,18 +68,25 @@ export function sealRelease(
   };
 }
 
-/** The key, followed by the recovery passphrase while the volume is to be formatted. */
+/** The key, followed by the next one, or by the recovery passphrase while the volume is to be formatted. */
 function secretOf(volume: StoredVolume, wrapping: WrappingKeys): Buffer {
   const { node, ekDigest, uuid } = volume;
   const context = { node, ekDigest, volume: uuid };
   const key = wrapping.unwrap(volume.key, { ...context, purpose: 'volume' });
-  if (volume.recovery === null) return key;
-  const recovery = wrapping.unwrap(volume.recovery, { ...context, purpose: 'recovery' });
-  const both = secretBytes(key.length + recovery.length);
-  key.copy(both);
-  recovery.copy(both, key.length);
-  for (const bytes of [key, recovery]) bytes.fill(0);
-  return both;
+  const { nextKey, recovery } = volume;
+  const [besides, purpose] =
+    recovery === null ? ([nextKey, 'volume'] as const) : ([recovery, 'recovery'] as const);
+  if (besides === null) return key;
+  try {
+    const second = wrapping.unwrap(besides, { ...context, purpose });
+    const both = secretBytes(key.length + second.length);
+    key.copy(both);
+    second.copy(both, key.length);
+    second.fill(0);
+    return both;
+  } finally {
+    key.fill(0);
+  }
 }
 
 /** The PCRs that the policy holds: all that were quoted, but for IMA's, which moves all the time. */

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { LeaseStore, StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
 
 interface RewrappingParts {
@@ -10,41 +11,59 @@ interface RewrappingParts {
 }
 
 /** How many volumes are wrapped again at a time. */
-const step = 64;
+const step = 256;
 
 /** Wraps by the newest wrapping key what an earlier one holds, in steps: whatever stops it, the next start goes on. */
 export class Rewrapping {
   readonly #parts: RewrappingParts;
   readonly #ending = new AbortController();
-  readonly #done: Promise<void>;
+  readonly #inTurn = pLimit(1);
 
   constructor(parts: RewrappingParts) {
     this.#parts = parts;
-    this.#done = this.#run().catch((error: unknown) => parts.report.fault(error, 'wrapping keys'));
+    void this.#inTurn(() => this.#run()).catch((error: unknown) =>
+      parts.report.fault(error, 'wrapping keys'),
+    );
   }
 
   async end(): Promise<void> {
     this.#ending.abort();
-    await this.#done;
+    await this.#inTurn(() => {});
   }
 
-  async #run(): Promise<void> {
+  /**
+   * Reads the file of the wrapping keys again, and wraps by the newest one.
+   * @returns how many volumes
+   * @throws Error if the file has a fault, or lacks a key that a volume needs: then the keys stay as they are
+   */
+  again(): Promise<number> {
+    return this.#inTurn(async () => {
+      const { store, wrapping } = this.#parts;
+      wrapping?.reread([...(await store.wrappedBy()).keys()]);
+      return this.#run();
+    });
+  }
+
+  async #run(): Promise<number> {
     const { store, wrapping, report } = this.#parts;
-    if (wrapping === null) return;
-    for (let volumes = 0; !this.#ending.signal.aborted; ) {
-      const earlier = await store.wrappedByOthers(wrapping.current, step);
-      const before = volumes;
-      for (const volume of earlier) if (await store.rewrap(volume, rewrapped(volume, wrapping))) volumes += 1;
-      // Nothing moved: what is left was changed meanwhile, and has the newest key.
-      if (earlier.length < step || volumes === before) {
-        if (volumes > 0) report.rewrapped(volumes);
-        return;
-      }
+    let volumes = 0;
+    for (let after = '', missed = 0; wrapping !== null && !this.#ending.signal.aborted; ) {
+      const earlier = await store.wrappedByOthers(wrapping.current, after, step);
+      const changed = await store.rewrap(earlier.map((read) => ({ read, by: rewrapped(read, wrapping) })));
+      volumes += changed;
+      missed += earlier.length - changed;
+      after = earlier.at(-1)?.uuid ?? '';
+      if (earlier.length === step) continue;
+      if (missed === 0) break;
+      // They were changed meanwhile, as by their nodes.
+      [after, missed] = ['', 0];
     }
+    if (volumes > 0) report.rewrapped(volumes);
+    return volumes;
   }
 }
 
-function rewrapped({ node, ekDigest, uuid, key, recovery }: StoredVolume, wrapping: WrappingKeys) {
+function rewrapped({ node, ekDigest, uuid, key, nextKey, recovery }: StoredVolume, wrapping: WrappingKeys) {
   const again = (secret: WrappedSecret, purpose: WrapContext['purpose']): WrappedSecret => {
     const context = { purpose, node, ekDigest, volume: uuid };
     const plain = wrapping.unwrap(secret, context);
@@ -54,5 +73,9 @@ function rewrapped({ node, ekDigest, uuid, key, recovery }: StoredVolume, wrappi
       plain.fill(0);
     }
   };
-  return { key: again(key, 'volume'), recovery: recovery && again(recovery, 'recovery') };
+  return {
+    key: again(key, 'volume'),
+    nextKey: nextKey && again(nextKey, 'volume'),
+    recovery: recovery && again(recovery, 'recovery'),
+  };
 }

@@ -4,7 +4,7 @@ import { adviceOn } from '../wire/advice.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { randomSecret } from '../wire/secret-bytes.ts';
 import { armoured, sealForRecovery } from './escrow.ts';
-import type { KeyHolder, LeaseStore, RefusedBoot, Volume, WrappingKeys } from './ports.ts';
+import type { KeyHolder, LeaseStore, RefusedBoot, StoredVolume, Volume, WrappingKeys } from './ports.ts';
 import { recoveryPassphrase } from './recovery-passphrase.ts';
 
 /** The volume that a person wants for a node. */
@@ -17,6 +17,11 @@ export interface WantedVolume {
   readonly by: string;
 }
 
+/** The rotation that a person wants. */
+export interface WantedRotation extends Pick<WantedVolume, 'node' | 'group' | 'by'> {
+  readonly uuid: string;
+}
+
 interface VolumesParts {
   readonly store: LeaseStore;
   readonly wrapping: WrappingKeys | null;
@@ -24,6 +29,16 @@ interface VolumesParts {
   readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
+  /** As `Rewrapping.again`. */
+  rewrap(): Promise<number>;
+}
+
+/** A wrapping key that is in the file, or that a volume needs. */
+export interface WrappingKeyUse {
+  readonly id: string;
+  /** How many volumes need it. */
+  readonly volumes: number;
+  readonly isInFile: boolean;
 }
 
 /** Volumes of nodes, as people make and remove them. */
@@ -36,6 +51,24 @@ export class Volumes {
 
   list(): Promise<readonly Volume[]> {
     return this.#parts.store.volumes();
+  }
+
+  /** The newest first, then those that the file lacks; null if this server holds no keys of disks. */
+  async wrappingKeys(): Promise<readonly WrappingKeyUse[] | null> {
+    const { store, wrapping } = this.#parts;
+    if (wrapping === null) return null;
+    const used = await store.wrappedBy();
+    const { ids } = wrapping;
+    return [...new Set([...ids, ...used.keys()])].map((id) => ({
+      id,
+      volumes: used.get(id) ?? 0,
+      isInFile: ids.includes(id),
+    }));
+  }
+
+  /** Wraps all keys by the newest wrapping key of the file, which is read again. @throws Error for a fault of the file */
+  rewrap(): Promise<number> {
+    return this.#parts.rewrap();
   }
 
   /** Why boots got no key. @param ekDigest none: of all nodes */
@@ -70,12 +103,132 @@ export class Volumes {
 
   /**
    * Makes the key, the LUKS UUID and the recovery passphrase of a volume; the node formats it later, once.
-   * @returns null if the node has a volume of that name, or at that path
+   * @returns null if the node has a volume of that name
    * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients, `key_cycle`
    *   for the node that the server runs on
    */
   async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
-    const { store, wrapping, ownNode, now } = this.#parts;
+    const { store, now } = this.#parts;
+    const { wrapping, recipients } = this.#custodyFor(node, group);
+    const [uuid, createdAt] = [randomUUID(), now()];
+    const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
+    const key = randomSecret(32);
+    const passphrase = recoveryPassphrase(randomSecret);
+    try {
+      const volume = { node: node.name, ekDigest: node.ekDigest, uuid, name, path, createdAt, createdBy: by };
+      const isNew = await store.add(
+        {
+          ...volume,
+          key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
+          recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
+          recoveryEscrow: await sealForRecovery(passphrase, recipients),
+        },
+        {
+          at: createdAt,
+          actor: by,
+          action: 'volume.add',
+          subject: node.name,
+          code: null,
+          detail: { volume: uuid, name, path },
+        },
+      );
+      if (!isNew) return null;
+      const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null, rotation: null };
+      return { ...volume, headerDigest: null, ...never };
+    } finally {
+      for (const secret of [key, passphrase]) secret.fill(0);
+    }
+  }
+
+  /**
+   * Gives the key to nobody from now on, or to its node again.
+   * @returns null if there is no such volume; whether this changed anything
+   */
+  async revoke(uuid: string, isRevoked: boolean, because: string, by: string): Promise<boolean | null> {
+    const { store, now } = this.#parts;
+    const volume = await store.volume(uuid);
+    if (volume === null) return null;
+    const at = now();
+    return store.revoke(uuid, isRevoked ? { at, by, because } : null, {
+      at,
+      actor: by,
+      action: isRevoked ? 'volume.revoke' : 'volume.restore',
+      subject: volume.node,
+      code: null,
+      detail: { volume: uuid, name: volume.name, reason: because },
+    });
+  }
+
+  /** Destroys the key and its escrow; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
+  async remove(uuid: string, by: string): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const volume = await store.volume(uuid);
+    if (volume === null) return false;
+    const { node: subject, name } = volume;
+    const detail = { volume: uuid, name };
+    return store.remove(uuid, { at: now(), actor: by, action: 'volume.remove', subject, code: null, detail });
+  }
+
+  /**
+   * Makes the next key of a volume, which takes the place of the present one when its node boots. If that node has another TPM
+   * now, the volume is bound to that one.
+   * @returns false if its key is being replaced already, or the volume was changed meanwhile, or the TPM has one of that name
+   * @throws Rejection as `add`; `key_withheld` if no wrapping key fits the present key, or it is not formatted
+   */
+  async rotate({ uuid, node, group, by }: WantedRotation): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const { wrapping } = this.#custodyFor(node, group);
+    const volume = await store.volume(uuid);
+    if (volume === null) return false;
+    const { name, ekDigest } = volume;
+    const context = { purpose: 'volume', node: node.name, ekDigest: node.ekDigest, volume: uuid } as const;
+    const key = unwrapped(volume, wrapping);
+    const next = randomSecret(32);
+    try {
+      const isRebound = ekDigest !== node.ekDigest;
+      const since = now();
+      return await store.rotate(
+        volume,
+        {
+          since,
+          by,
+          nextKey: wrapping.wrap(next, context),
+          rebound: isRebound ? { ekDigest: node.ekDigest, key: wrapping.wrap(key, context) } : null,
+        },
+        {
+          at: since,
+          actor: by,
+          action: 'volume.rotate',
+          subject: node.name,
+          code: null,
+          detail: { volume: uuid, name, ...(isRebound && { ek: node.ekDigest }) },
+        },
+      );
+    } finally {
+      for (const secret of [key, next]) secret.fill(0);
+    }
+  }
+
+  /** Forgets the next key; false if the key is not being replaced, or its node may have begun to write. */
+  async cancelRotation({ uuid, node, name }: Volume, by: string): Promise<boolean> {
+    const { store, now } = this.#parts;
+    const detail = { volume: uuid, name };
+    return store.cancelRotation(uuid, {
+      at: now(),
+      actor: by,
+      action: 'volume.rotate.cancel',
+      subject: node,
+      code: null,
+      detail,
+    });
+  }
+
+  /** Who keeps the keys of a node, and who recovers its volumes. @throws Rejection if it gets no keys of this server */
+  #custodyFor(
+    node: KeyHolder,
+    group: WantedVolume['group'],
+  ): { readonly wrapping: WrappingKeys; readonly recipients: readonly string[] } {
+    const { wrapping, ownNode } = this.#parts;
     if (wrapping === null)
       throw new Rejection('key_withheld', 'this server holds no keys of disks', {
         next: 'Make a wrapping key in a folder that no backup of the database takes in, name it as keys.wrappingKeyFile (ASSAY_KEYS_WRAPPING_KEY_FILE) to the server, and restart it (docs/disk-keys.md):\n  (umask 377; openssl rand -base64 32 > /etc/assay/wrapping.key)',
@@ -100,42 +253,19 @@ export class Volumes {
           next: 'See the digest of its endorsement key, compare it on the machine, and approve it:\n  assay enrol approve --all --dry-run\n  assay enrol approve --all',
         },
       );
-    const [uuid, createdAt] = [randomUUID(), now()];
-    const context = { node: node.name, ekDigest: node.ekDigest, volume: uuid };
-    const key = randomSecret(32);
-    const passphrase = recoveryPassphrase(randomSecret);
-    try {
-      const volume = { node: node.name, ekDigest: node.ekDigest, uuid, name, path, createdAt, createdBy: by };
-      const isNew = await store.add(
-        {
-          ...volume,
-          key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
-          recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
-          recoveryEscrow: await sealForRecovery(passphrase, group.keys.recoveryRecipients),
-        },
-        {
-          at: createdAt,
-          actor: by,
-          action: 'volume.add',
-          subject: node.name,
-          code: null,
-          detail: { volume: uuid, name, path },
-        },
-      );
-      if (!isNew) return null;
-      return { ...volume, headerDigest: null, formattedAt: null, releasedAt: null, cappedAt: null };
-    } finally {
-      for (const secret of [key, passphrase]) secret.fill(0);
-    }
+    return { wrapping, recipients: group.keys.recoveryRecipients };
   }
+}
 
-  /** Destroys the key and its escrow; whoever has the recovery passphrase can still open the disk. False if there is no such volume. */
-  async remove(uuid: string, by: string): Promise<boolean> {
-    const { store, now } = this.#parts;
-    const volume = await store.volume(uuid);
-    if (volume === null) return false;
-    const { node: subject, name } = volume;
-    const detail = { volume: uuid, name };
-    return store.remove(uuid, { at: now(), actor: by, action: 'volume.remove', subject, code: null, detail });
+/** @throws Rejection `key_withheld` if no wrapping key fits */
+function unwrapped({ node, ekDigest, uuid, key }: StoredVolume, wrapping: WrappingKeys): Buffer {
+  try {
+    return wrapping.unwrap(key, { purpose: 'volume', node, ekDigest, volume: uuid });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Rejection('key_withheld', `the present key of the volume cannot be read: ${why}`, {
+      cause,
+      next: 'Put the wrapping key that it names on a line below the current one in the file of keys.wrappingKeyFile, restart the server, and type the same again:\n  assay-server check',
+    });
   }
 }

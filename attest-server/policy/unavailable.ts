@@ -1,5 +1,5 @@
 import type { Proven } from '../verify/proven.ts';
-import { partNames } from '../wire/evidence.ts';
+import { type PartName, partNames } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { AspectName } from '../wire/verdict.ts';
 import type { Aspect, UnreadPart } from './aspect.ts';
@@ -27,10 +27,11 @@ export function unreadBy(
 
 const none: readonly UnreadPart[] = [];
 /**
- * Without IMA's list a boot is what it was: the aspect says itself what is not proven then. The inventory proves nothing,
- * so that nothing is lost without it.
+ * Without IMA's list a boot is what it was: the aspect says itself what is not proven then. The inventory and what is installed
+ * prove nothing, so that nothing is lost without them.
  */
-const readable = [...partNames.filter((name) => name !== 'ima' && name !== 'inventory'), 'host'] as const;
+const proveNothing: ReadonlySet<PartName> = new Set(['ima', 'inventory', 'installed']);
+const readable = [...partNames.filter((name) => !proveNothing.has(name)), 'host'] as const;
 
 function isThere(name: UnreadPart['name'], { boot, parts }: Proven): boolean {
   if (name === 'boot') return boot !== null;

@@ -1,6 +1,7 @@
 /**
  * Reference values over their life (`life`): `capture`, import, approve, announce, retire, revoke, restore; and
- * what nodes show and none has, with the command for each (`candidates`).
+ * what nodes show and none has, with the command for each (`candidates`); and whether they know what a node would
+ * boot next (`next-boots`).
  */
 
 import pLimit from 'p-limit';
@@ -12,6 +13,7 @@ import { type CandidateFilter, type SharedUnknown, sharedWith } from './alike-no
 import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
+import { type NextBootPorts, NextBoots } from './next-boots.ts';
 
 export interface ReferencesConfig {
   /** Whether who captured a reference may not approve it. */
@@ -26,7 +28,11 @@ export interface ReferencesParts extends Omit<CapturePorts, 'separate' | 'unknow
   readonly changed: ReferenceParts['changed'];
   readonly directory: ReferenceParts['directory'];
   readonly fault: (error: unknown, where: string) => void;
-  readonly statuses: CandidatePorts['statuses'];
+  readonly statuses: () => readonly (ReturnType<CandidatePorts['statuses']>[number] &
+    ReturnType<NextBootPorts['statuses']>[number])[];
+  readonly readPart: NextBootPorts['readPart'];
+  readonly hasLease: NextBootPorts['hasLease'];
+  readonly inForce: NextBootPorts['inForce'];
   readonly presence: Pick<PresenceRoom, 'present'>;
   readonly logger: Logger;
 }
@@ -44,6 +50,8 @@ export interface References extends AsyncDisposable {
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
   /** A finding that others of the group share with this node, and no reference in force has; null if nothing of it is unknown. */
   shared(node: string, group: string): SharedUnknown | null;
+  /** Forecasts of the next boot, by node. */
+  nextBoots: NextBoots['by'];
 }
 
 export function openReferences(
@@ -57,6 +65,7 @@ export function openReferences(
     statuses: () => parts.presence.present(parts.statuses()),
   };
   const { capture, draft } = createCapture(ports);
+  const nextBoots = new NextBoots(ports);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
   // Nodes are judged again when an announcement ends: until their next answers they would show what no longer holds.
@@ -80,6 +89,7 @@ export function openReferences(
     draft,
     candidates: (filter) => gatherCandidates(ports, filter),
     shared: (node, group) => sharedWith(node, ports.statuses(), group),
+    nextBoots: (node) => nextBoots.by(node),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await inTurn(() => {});

@@ -11,9 +11,11 @@ import type {
   Delivery,
   LeaseEnd,
   LeaseStore,
+  ReferenceAmendment,
   RefusedBoot,
   StoredVolume,
   Volume,
+  WrappedSecret,
 } from '../keys/ports.ts';
 import { reasonCodes } from '../wire/reasons.ts';
 import type { Append } from './audit.ts';
@@ -48,6 +50,14 @@ export function leaseStore(
     event: Parameters<LeaseStore['deliver']>[1],
   ): Promise<Delivered> => {
     const ofBoot = { ek_digest: ekDigest, volume, reset_count: resetCount };
+    const given = await transaction
+      .selectFrom('volumes')
+      .select('uuid')
+      .where('uuid', '=', volume)
+      .where('ek_digest', '=', ekDigest)
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst();
+    if (given === undefined) return 'key_withheld';
     // A person approved a TPM again whose counters went back: its boots have numbers of earlier ones now.
     await transaction
       .deleteFrom('leases')
@@ -103,6 +113,22 @@ export function leaseStore(
       return batch.map(() => null);
     }),
   );
+  const changeReference = async (
+    transaction: Transaction<Tables>,
+    { name, amend }: ReferenceAmendment,
+  ): Promise<void> => {
+    const row = await transaction
+      .selectFrom('reference_values')
+      .selectAll()
+      .where('name', '=', name)
+      .executeTakeFirst();
+    if (row === undefined) return;
+    await transaction
+      .updateTable('reference_values')
+      .set({ body: JSON.stringify(amend(referenceOf(row))) })
+      .where('name', '=', name)
+      .execute();
+  };
   return {
     volumes: async () => (await volumes.orderBy('node').orderBy('name').execute()).map(shownOf),
 
@@ -162,6 +188,22 @@ export function leaseStore(
           await transaction.deleteFrom(table).where('volume', '=', uuid).execute();
         await append(transaction, event);
         return true;
+      }),
+
+    revoke: (uuid, revoked, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set({
+            revoked_at: revoked?.at ?? null,
+            revoked_by: revoked?.by ?? null,
+            revoked_because: revoked?.because ?? null,
+          })
+          .where('uuid', '=', uuid)
+          .where('revoked_at', revoked === null ? 'is not' : 'is', null)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows > 0n) await append(transaction, event);
+        return numUpdatedRows > 0n;
       }),
 
     async escrow(uuid, event) {
@@ -306,30 +348,138 @@ export function leaseStore(
       }
     },
 
-    async wrappedByOthers(current, most) {
+    rotate: ({ uuid, ekDigest, key }, { since, by, nextKey, rebound }, event) =>
+      db.transaction().execute(async (transaction) => {
+        try {
+          const { numUpdatedRows } = await transaction
+            .updateTable('volumes')
+            .set({
+              rotating_since: since,
+              rotating_by: by,
+              next_key_id: nextKey.keyId,
+              next_wrapped_key: nextKey.bytes,
+              ...(rebound !== null && {
+                ek_digest: rebound.ekDigest,
+                key_id: rebound.key.keyId,
+                wrapped_key: rebound.key.bytes,
+              }),
+            })
+            .where('uuid', '=', uuid)
+            .where('ek_digest', '=', ekDigest)
+            .where('wrapped_key', '=', key.bytes)
+            .where('formatted_at', 'is not', null)
+            .where('rotating_since', 'is', null)
+            .where('revoked_at', 'is', null)
+            .executeTakeFirstOrThrow();
+          if (numUpdatedRows === 0n) return false;
+        } catch (cause) {
+          if (isUniqueViolation(cause)) return false;
+          throw cause;
+        }
+        await append(transaction, event);
+        return true;
+      }),
+
+    cancelRotation: (uuid, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set(noRotation)
+          .where('uuid', '=', uuid)
+          .where('rotating_since', 'is not', null)
+          .where('next_header_digest', 'is', null)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows === 0n) return false;
+        await append(transaction, event);
+        return true;
+      }),
+
+    keepNextHeader: ({ uuid, leaseId, headerDigest, escrow }, change) =>
+      forMachines(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set({ next_header_digest: headerDigest, next_header_escrow: escrow })
+          .where('uuid', '=', uuid)
+          .where('rotating_since', '<', ({ selectFrom }) =>
+            selectFrom('leases').select('delivered_at').where('lease_id', '=', leaseId),
+          )
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows > 0n) await changeReference(transaction, change);
+        return numUpdatedRows > 0n;
+      }).finally(references.forget),
+
+    rotated: ({ uuid, headerDigest }, change, event) =>
+      forMachines(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('volumes')
+          .set(({ ref }) => ({
+            header_digest: ref('next_header_digest'),
+            header_escrow: ref('next_header_escrow'),
+            key_id: sql<string>`next_key_id`,
+            wrapped_key: sql<Uint8Array>`next_wrapped_key`,
+            ...noRotation,
+          }))
+          .where('uuid', '=', uuid)
+          .where('next_header_digest', '=', headerDigest ?? '')
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows === 0n) return false;
+        await changeReference(transaction, change);
+        await append(transaction, event);
+        return true;
+      }).finally(references.forget),
+
+    async wrappedByOthers(current, after, most) {
       const rows = await volumes
-        .where((is) => is.or([is('key_id', '!=', current), is('recovery_key_id', '!=', current)]))
+        .where('uuid', '>', after)
+        .where((is) =>
+          is.or([
+            is('key_id', '!=', current),
+            is('next_key_id', '!=', current),
+            is('recovery_key_id', '!=', current),
+          ]),
+        )
         .orderBy('uuid')
         .limit(most)
         .execute();
       return rows.map(storedOf);
     },
 
-    async rewrap({ uuid, ...before }, { key, recovery }) {
-      const { numUpdatedRows } = await db
-        .updateTable('volumes')
-        .set({
-          key_id: key.keyId,
-          wrapped_key: key.bytes,
-          recovery_key_id: recovery?.keyId ?? null,
-          wrapped_recovery: recovery?.bytes ?? null,
-        })
-        .where('uuid', '=', uuid)
-        .where('wrapped_key', '=', before.key.bytes)
-        .where('wrapped_recovery', 'is', before.recovery?.bytes ?? null)
-        .executeTakeFirstOrThrow();
-      return numUpdatedRows > 0n;
+    async wrappedBy() {
+      const rows = await volumes.execute();
+      const counts = new Map<string, number>();
+      for (const { key_id, next_key_id, recovery_key_id } of rows)
+        for (const id of new Set([key_id, next_key_id, recovery_key_id]))
+          if (id !== null) counts.set(id, (counts.get(id) ?? 0) + 1);
+      return counts;
     },
+
+    rewrap: (changes) =>
+      // One sync to disk for all of them.
+      db.transaction().execute(async (transaction) => {
+        let count = 0;
+        for (const {
+          read: { uuid, ...before },
+          by: { key, nextKey, recovery },
+        } of changes) {
+          const { numUpdatedRows } = await transaction
+            .updateTable('volumes')
+            .set({
+              key_id: key.keyId,
+              wrapped_key: key.bytes,
+              next_key_id: nextKey?.keyId ?? null,
+              next_wrapped_key: nextKey?.bytes ?? null,
+              recovery_key_id: recovery?.keyId ?? null,
+              wrapped_recovery: recovery?.bytes ?? null,
+            })
+            .where('uuid', '=', uuid)
+            .where('wrapped_key', '=', before.key.bytes)
+            .where('next_wrapped_key', 'is', before.nextKey?.bytes ?? null)
+            .where('wrapped_recovery', 'is', before.recovery?.bytes ?? null)
+            .executeTakeFirstOrThrow();
+          count += Number(numUpdatedRows);
+        }
+        return count;
+      }),
   };
 }
 
@@ -353,7 +503,24 @@ const shownColumns = [
   'volumes.created_at',
   'volumes.created_by',
   'volumes.formatted_at',
+  'volumes.revoked_at',
+  'volumes.revoked_by',
+  'volumes.revoked_because',
+  'volumes.rotating_since',
+  'volumes.rotating_by',
+  'volumes.next_key_id',
+  'volumes.next_wrapped_key',
+  'volumes.next_header_digest',
 ] as const;
+
+const noRotation = {
+  rotating_since: null,
+  rotating_by: null,
+  next_key_id: null,
+  next_wrapped_key: null,
+  next_header_digest: null,
+  next_header_escrow: null,
+} as const;
 
 type ShownColumn<Qualified> = Qualified extends `volumes.${infer Column extends keyof VolumeRow}`
   ? Column
@@ -370,6 +537,7 @@ function isLease(boot: Pick<Tables['leases'], 'ek_digest' | 'volume' | 'reset_co
 }
 
 function shownOf(row: FoundVolume): Volume {
+  const { revoked_at: revokedAt, revoked_by: by, revoked_because: because } = row;
   return {
     node: row.node,
     ekDigest: row.ek_digest,
@@ -380,8 +548,13 @@ function shownOf(row: FoundVolume): Volume {
     formattedAt: row.formatted_at,
     createdAt: row.created_at,
     createdBy: row.created_by,
+    revoked: revokedAt === null ? null : { at: revokedAt, by: by ?? '', because: because ?? '' },
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
+    rotation:
+      row.rotating_since === null
+        ? null
+        : { since: row.rotating_since, by: row.rotating_by ?? '', headerDigest: row.next_header_digest },
   };
 }
 
@@ -441,11 +614,15 @@ function refusedOf(row: Tables['key_refusals']): RefusedBoot {
 }
 
 function storedOf(row: FoundVolume): StoredVolume {
-  const { recovery_key_id: keyId, wrapped_recovery: recovery } = row;
   return {
     ...shownOf(row),
     key: { keyId: row.key_id, bytes: Buffer.from(row.wrapped_key) },
+    nextKey: secretOf(row.next_key_id, row.next_wrapped_key),
     isToEnrol: Boolean(row.is_to_enrol),
-    recovery: keyId === null || recovery === null ? null : { keyId, bytes: Buffer.from(recovery) },
+    recovery: secretOf(row.recovery_key_id, row.wrapped_recovery),
   };
+}
+
+function secretOf(keyId: string | null, bytes: Uint8Array | null): WrappedSecret | null {
+  return keyId === null || bytes === null ? null : { keyId, bytes: Buffer.from(bytes) };
 }

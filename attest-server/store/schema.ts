@@ -378,11 +378,9 @@ export interface VolumeRow {
   readonly rotating_by: string | null;
   readonly next_key_id: string | null;
   readonly next_wrapped_key: Uint8Array | null;
-  /** Of the header that the next key opens: null, as the next two, until its node made that. */
+  /** Of the header that the next key opens: null, as the next one, until its node made that. */
   readonly next_header_digest: string | null;
   readonly next_header_escrow: Uint8Array | null;
-  /** As JSON. */
-  readonly next_reference: string | null;
   /** When its key was taken away, by whom and why; null: it was not. */
   readonly revoked_at: number | null;
   readonly revoked_by: string | null;

@@ -52,6 +52,11 @@ export function fleetFigures(
     'nodes_silent_claimed',
     'Nodes in the state unknown whose names other TPMs have claimed since their last proof',
   );
+  const nextBoots = figures.gauge(
+    'nodes_next_boot',
+    'Nodes by whether their next boot would be affirmed, as they say what lies on their disks, and whether a key of a disk is kept for them',
+    ['answer', 'key'],
+  );
   let ofNodes = '';
   return {
     nodeStates(views) {
@@ -71,6 +76,16 @@ export function fleetFigures(
       const unproven = unenrolled().filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
       if (perNode) ofNodes = nodeSeries(views, unproven, flapping());
+    },
+    nextBoots(all) {
+      const counts = new Map<string, number>();
+      for (const { answer, hasLease } of all) {
+        const series = `${answer} ${hasLease}`;
+        counts.set(series, (counts.get(series) ?? 0) + 1);
+      }
+      for (const answer of ['would', 'would_not', 'unknown'])
+        for (const key of [true, false])
+          nextBoots.set({ answer, key: key ? 'yes' : 'no' }, counts.get(`${answer} ${key}`) ?? 0);
     },
     ready: (is) => ready.set(is ? 1 : 0),
     text: async () => `${await figures.text()}${ofNodes}`,

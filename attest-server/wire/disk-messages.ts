@@ -11,7 +11,7 @@ const aboutLease = {
 export const unlocked = z.strictObject({ type: z.literal('unlocked'), ...aboutLease });
 export type UnlockedMessage = z.infer<typeof unlocked>;
 
-/** The report of a node that has the header on its disk which the server keeps: the volume is formatted. */
+/** The report of a node that has the header on its disk which the server keeps: the volume is formatted, or has its next key. */
 export const formatted = z.strictObject({ type: z.literal('formatted'), ...aboutLease });
 export type FormattedMessage = z.infer<typeof formatted>;
 

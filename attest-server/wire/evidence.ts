@@ -11,6 +11,7 @@ export const partNames = [
   'disk',
   'firewall',
   'inventory',
+  'installed',
 ] as const;
 export type PartName = (typeof partNames)[number];
 
@@ -30,6 +31,7 @@ export const partBytes: Readonly<Record<PartName, number>> = {
   /** 10,000 rules of iptables, of 200 bytes each. */
   firewall: 2 * 1024 * 1024,
   inventory: 256 * 1024,
+  installed: 64 * 1024,
 };
 
 /**

@@ -15,6 +15,8 @@ const tagBytes = 16;
 export const encryptedKeyBytes = volumeKeyBytes + tagBytes;
 /** The same with a recovery passphrase. */
 export const encryptedBothBytes = volumeKeyBytes + recoveryBytes + tagBytes;
+/** The same with the next key, while that replaces it. */
+export const encryptedKeysBytes = 2 * volumeKeyBytes + tagBytes;
 
 /** The secrets of one release: both are needed, and neither is used again. The caller wipes `sealed`. */
 export interface ReleaseSecrets {
@@ -42,9 +44,9 @@ export interface ReleaseContext {
   readonly keyRequest: Buffer;
 }
 
-/** Ciphertext, then the tag. @param key of the volume, which a recovery passphrase may follow */
+/** Ciphertext, then the tag. @param key of the volume, which a recovery passphrase or the next key may follow */
 export function encryptVolumeKey(secrets: ReleaseSecrets, context: ReleaseContext, key: Buffer): Buffer {
-  if (key.length !== volumeKeyBytes && key.length !== volumeKeyBytes + recoveryBytes)
+  if (![0, recoveryBytes, volumeKeyBytes].includes(key.length - volumeKeyBytes))
     throw new RangeError(`a volume key of ${key.length} bytes`);
   return withReleaseKey(secrets, (releaseKey) => {
     const cipher = createCipheriv('aes-256-gcm', releaseKey, usedOnce).setAAD(additionalData(context));
@@ -53,7 +55,7 @@ export function encryptVolumeKey(secrets: ReleaseSecrets, context: ReleaseContex
 }
 
 /**
- * The key, and the recovery passphrase if one follows, in memory of its own, which the caller wipes.
+ * The key, and the recovery passphrase or the next key if one follows, in memory of its own, which the caller wipes.
  * @throws Rejection `malformed` for what was not encrypted for these secrets and this context
  */
 export function decryptVolumeKey(
@@ -61,7 +63,7 @@ export function decryptVolumeKey(
   context: ReleaseContext,
   ciphertext: Buffer,
 ): Buffer {
-  if (ciphertext.length !== encryptedKeyBytes && ciphertext.length !== encryptedBothBytes)
+  if (![encryptedKeyBytes, encryptedKeysBytes, encryptedBothBytes].includes(ciphertext.length))
     throw new Rejection('malformed', `an encrypted key of ${ciphertext.length} bytes`, {
       field: 'ciphertext',
     });

@@ -1,5 +1,5 @@
 import { lengthPrefixed } from './binding.ts';
-import { encryptedBothBytes, encryptedKeyBytes } from './key-derivation.ts';
+import { encryptedBothBytes, encryptedKeyBytes, encryptedKeysBytes } from './key-derivation.ts';
 import { checkPoint, checkVolume } from './key-request.ts';
 import { type PcrBank, type PcrSelection, pcrBanks } from './messages.ts';
 import { pcrsOf } from './pcr-values.ts';
@@ -25,9 +25,9 @@ export interface KeyRelease {
   readonly importDuplicate: Buffer;
   /** TPM2B_ENCRYPTED_SECRET. */
   readonly importSeed: Buffer;
-  /** Digest of each header that the volume may have, hex; none while the node is to format it. */
+  /** Digest of each header that the volume may have, hex, in the order of the keys that open them; none while the node is to format it. */
   readonly expectedHeaders: readonly string[];
-  /** key-derivation.ts; the recovery passphrase is in it where no header is expected. */
+  /** key-derivation.ts; the recovery passphrase is in it where no header is expected, and two keys while one replaces the other. */
   readonly ciphertext: Buffer;
 }
 
@@ -82,8 +82,11 @@ export function parseKeyRelease(payload: Buffer): KeyRelease {
   const importSeed = next('importSeed', 3, mostImport);
   const headers = next('expectedHeaders', 0, mostHeaders * 32);
   if (headers.length % 32 !== 0) throw fault('expectedHeaders', `${headers.length} bytes`);
-  const bytes = headers.length === 0 ? encryptedBothBytes : encryptedKeyBytes;
-  const ciphertext = next('ciphertext', bytes, bytes);
+  // The next key comes before its header, which its node makes.
+  const sizes = [[encryptedBothBytes], [encryptedKeyBytes, encryptedKeysBytes], [encryptedKeysBytes]];
+  const ciphertext = next('ciphertext', encryptedKeyBytes, encryptedBothBytes);
+  if (!sizes[headers.length / 32]?.includes(ciphertext.length))
+    throw fault('ciphertext', `${ciphertext.length} bytes for ${headers.length / 32} headers`);
   next.end();
   for (const [name, sized] of Object.entries({ importPublic, importDuplicate, importSeed }))
     if (sized.readUInt16BE() !== sized.length - 2) throw fault(name, 'another size than it says');

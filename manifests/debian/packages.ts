@@ -66,6 +66,7 @@ export const packages: readonly DebianRecipe[] = [
       ...['assay-gate.service', 'assay-inspect.path', 'assay-inspect.service', 'assay-inspect.timer'],
       ...['assay-netfilter.service', 'assay-tpm-broker.service', 'assay-tpm-broker.socket'],
       ...['assay-unlock@.service', 'assay-unlock@.socket', 'assay-cap.service', 'assay-volume@.service'],
+      'assay-rotate@.service',
     ],
     // The drop-ins want the others.
     wants: ['assay-inspect.timer', 'assay-inspect.path'],

@@ -48,7 +48,7 @@ const [volume, mounted] = ['docker', '/var/lib/docker'];
 /** Seconds for which a node asks in vain. */
 const inVain = 6;
 
-interface Told {
+export interface DiskTale {
   readonly cluster: Cluster;
   readonly narrator: Narrator;
   readonly expected: Expectations;
@@ -70,6 +70,26 @@ export async function tellKeyStory(
   narrator: Narrator,
   programs: Programs,
 ): Promise<boolean> {
+  return withDisk(cluster, custody, narrator, programs, async (told) => {
+    await trust(told);
+    const uuid = await format(told);
+    const files = await escrow(told);
+    await unlock(told, uuid);
+    await cap(told, uuid);
+    await changeKernel(told, uuid);
+    await recover(told, files);
+    return told.expected.sum({ untrusted: 1, unknown: 0 });
+  });
+}
+
+/** Tells a story of one node and its disk. */
+export async function withDisk(
+  cluster: Cluster,
+  custody: KeyCustody,
+  narrator: Narrator,
+  programs: Programs,
+  tell: (tale: DiskTale) => Promise<boolean>,
+): Promise<boolean> {
   const [node] = cluster.nodes;
   if (node === undefined) throw new Error('the story needs a node');
   const server = { port: cluster.server.agentPort, caFile: cluster.server.caFile };
@@ -80,19 +100,10 @@ export async function tellKeyStory(
     return output;
   };
   const expected = new Expectations(cluster, narrator);
-  const told: Told = { cluster, narrator, expected, custody, node, disk, type };
-
-  await trust(told);
-  const uuid = await format(told);
-  const files = await escrow(told);
-  await unlock(told, uuid);
-  await cap(told, uuid);
-  await changeKernel(told, uuid);
-  await recover(told, files);
-  return expected.sum({ untrusted: 1, unknown: 0 });
+  return await tell({ cluster, narrator, expected, custody, node, disk, type });
 }
 
-async function trust({ cluster, narrator, expected, node, type }: Told): Promise<void> {
+export async function trust({ cluster, narrator, expected, node, type }: DiskTale): Promise<void> {
   narrator.say(
     'The server keeps the keys of disks in its database, encrypted by a wrapping key that lies elsewhere: a stolen database opens no disk.',
   );
@@ -111,7 +122,7 @@ async function trust({ cluster, narrator, expected, node, type }: Told): Promise
 }
 
 /** @returns the LUKS UUID of the volume */
-async function format({ narrator, expected, node, disk, type }: Told): Promise<string> {
+export async function format({ narrator, expected, node, disk, type }: DiskTale): Promise<string> {
   narrator.say(
     `${node.name} gets an encrypted disk. The server makes its key, and lets this node alone format it, once.`,
   );
@@ -139,7 +150,7 @@ interface EscrowFiles {
   readonly header: string;
 }
 
-async function escrow({ narrator, expected, custody, disk, node, type }: Told): Promise<EscrowFiles> {
+async function escrow({ narrator, expected, custody, disk, node, type }: DiskTale): Promise<EscrowFiles> {
   const files = { passphrase: join(custody.dir, 'docker.age'), header: join(custody.dir, 'header.age') };
   narrator.say(
     'Before the disk was written, the server had its header and a recovery passphrase, both encrypted by age. The operator puts them into files, for a day without a server.',
@@ -153,7 +164,7 @@ async function escrow({ narrator, expected, custody, disk, node, type }: Told): 
   return files;
 }
 
-async function unlock({ narrator, expected, node, disk }: Told, uuid: string): Promise<void> {
+async function unlock({ narrator, expected, node, disk }: DiskTale, uuid: string): Promise<void> {
   narrator.say(
     `${node.name} loses power and boots again, unchanged. On a real machine, systemd-cryptsetup reads the key from a socket. Behind it, \`assay-agent unlock\` asks the server.`,
   );
@@ -172,7 +183,7 @@ async function unlock({ narrator, expected, node, disk }: Told, uuid: string): P
     );
 }
 
-async function cap(told: Told, uuid: string): Promise<void> {
+async function cap(told: DiskTale, uuid: string): Promise<void> {
   const { narrator, expected, node, disk } = told;
   const { machine } = node;
   const sealed = await sealedAnswer(told, uuid);
@@ -203,7 +214,7 @@ async function cap(told: Told, uuid: string): Promise<void> {
   await expected.state(node, 'trusted');
 }
 
-async function changeKernel(told: Told, uuid: string): Promise<void> {
+async function changeKernel(told: DiskTale, uuid: string): Promise<void> {
   const { cluster, narrator, expected, node, type } = told;
   narrator.say(
     `${node.name} loses power and boots again with another kernel. It asks for ${inVain} seconds here, on a real machine for five minutes; then systemd asks a person for the recovery passphrase.`,
@@ -221,7 +232,7 @@ async function changeKernel(told: Told, uuid: string): Promise<void> {
 }
 
 async function recover(
-  { cluster, narrator, expected, custody, disk }: Told,
+  { cluster, narrator, expected, custody, disk }: DiskTale,
   files: EscrowFiles,
 ): Promise<void> {
   narrator.say(
@@ -236,8 +247,8 @@ async function recover(
 }
 
 /** The node asks, and must get nothing. */
-async function refused(
-  { narrator, expected, disk, node }: Told,
+export async function refused(
+  { narrator, expected, disk, node }: DiskTale,
   uuid: string,
   timeout: number,
   code: string,
@@ -254,7 +265,7 @@ async function refused(
 }
 
 /** The lines for a person at the machine, without those of what stands for systemd. */
-function consoleOf(said: string): string {
+export function consoleOf(said: string): string {
   return said
     .split('\n')
     .filter((line) => line.startsWith('assay-'))
@@ -262,7 +273,7 @@ function consoleOf(said: string): string {
 }
 
 /** The answer of the server to this boot, as an attacker records it: what it holds is sealed to the TPM. */
-async function sealedAnswer({ node, disk: { config } }: Told, volume: string): Promise<KeyRelease> {
+async function sealedAnswer({ node, disk: { config } }: DiskTale, volume: string): Promise<KeyRelease> {
   const { signal } = new AbortController();
   const [server] = config.servers;
   if (server === undefined) throw new Error('no server is named');

@@ -1,6 +1,7 @@
 /**
  * The cluster and story of `npm start` (`cluster`, `story`), the story of --cluster (`cluster-story`,
- * `marked-nodes`), that of --update (`update-story`, `alarms`), and that of --tamper key (`key-story`).
+ * `marked-nodes`), that of --update (`update-story`, `alarms`), and those of --tamper key and forecast (`key-story`,
+ * `forecast-story`).
  */
 
 import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -16,6 +17,7 @@ import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
 import { type ClusterOptions, openCluster, usualStep } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
+import { forecastMachine, tellForecastStory } from './forecast-story.ts';
 import { openKeyCustody, tellKeyStory } from './key-story.ts';
 import { createLiveTable, type LiveTable } from './live-table.ts';
 import { openMarkedNodes } from './marked-nodes.ts';
@@ -30,7 +32,7 @@ interface Flags {
   readonly cluster?: true;
   readonly update?: true;
   readonly nodes?: number;
-  readonly tamper: Change | 'key';
+  readonly tamper: Change | 'key' | 'forecast';
   readonly output: 'text' | 'json';
   readonly stateDir: string;
   readonly logLevel: LogLevel;
@@ -57,9 +59,9 @@ const program = new Command('npm start --')
   .addOption(
     new Option(
       '--tamper <what>',
-      'what changes on node-2: in its second boot, or (firewall, disk, runtime) while it runs; key: with --once, a story of its own, in which a node gets the key of an encrypted disk, and a changed one gets none',
+      'what changes on node-2: in its second boot, or (firewall, disk, runtime) while it runs; key: with --once, a story of its own, in which a node gets the key of an encrypted disk, and a changed one gets none; forecast: the same of a kernel that is installed and foretold to get none',
     )
-      .choices([...changes, 'key'])
+      .choices([...changes, 'key', 'forecast'])
       .default('kernel'),
   )
   .addOption(
@@ -86,9 +88,10 @@ if (flags.update === true && (flags.once !== true || flags.cluster === true || f
   program.error(
     'error: --update is a story of its own: type --once --update, without --cluster and --tamper.',
   );
-if (flags.tamper === 'key' && (flags.once !== true || flags.nodes !== undefined))
+const isOfDisk = flags.tamper === 'key' || flags.tamper === 'forecast';
+if (isOfDisk && (flags.once !== true || flags.nodes !== undefined))
   program.error(
-    'error: --tamper key is a story of its own, with one node: type --once --tamper key, without --nodes.',
+    `error: --tamper ${flags.tamper} is a story of its own, with one node: type --once --tamper ${flags.tamper}, without --nodes.`,
   );
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -149,7 +152,7 @@ async function play(dir: string, narrator: Narrator): Promise<number> {
   const alarms = createAlarms();
   const { tamper } = flags;
   const programs = flags.programs === undefined ? sources : compiledIn(resolve(flags.programs));
-  const isOfOneModel = flags.cluster === true || flags.update === true || tamper === 'key';
+  const isOfOneModel = flags.cluster === true || flags.update === true || isOfDisk;
   const timings = once
     ? // Only in the first story somebody falls silent: a slow computer is not to look like it.
       { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 30_000 : 10_000 }
@@ -173,10 +176,11 @@ async function play(dir: string, narrator: Narrator): Promise<number> {
       ...(once && machines(flags)),
       recorded: alarms.see,
     };
-    if (tamper === 'key') {
+    if (tamper === 'key' || tamper === 'forecast') {
       await using custody = await openKeyCustody();
       await using cluster = await openCluster({ ...options, keys: custody.keys });
-      return (await tellKeyStory(cluster, custody, narrator, programs)) ? 0 : 1;
+      const tell = tamper === 'key' ? tellKeyStory : tellForecastStory;
+      return (await tell(cluster, custody, narrator, programs)) ? 0 : 1;
     }
     await using cluster = await openCluster(options);
     if (flags.update === true) return (await tellUpdateStory(cluster, alarms, narrator)) ? 0 : 1;
@@ -214,12 +218,13 @@ async function makeStateDir(dir: string): Promise<void> {
 function machines({ cluster, update, tamper }: Flags): Pick<ClusterOptions, 'recordings' | 'differing'> {
   if (update === true) return { recordings: [fleetRecording], differing: fleetMachine };
   if (tamper === 'key') return { recordings: [fleetRecording] };
+  if (tamper === 'forecast') return { recordings: [fleetRecording], differing: forecastMachine };
   // The bounds of the breaker are those of a group: all nodes are of one.
   return cluster === true ? { recordings: ['debian13-shim-grub'] } : {};
 }
 
 function usualCount({ update, tamper }: Flags): number {
-  if (tamper === 'key') return 1;
+  if (tamper === 'key' || tamper === 'forecast') return 1;
   return update === true ? 4 : 3;
 }
 

@@ -91,7 +91,7 @@ export interface TestServer extends AsyncDisposable {
   /** A second handle on the store's file: what is on disk. */
   readonly store: Store;
   /** Calls the API as an administrator; gives the body of a 2xx. */
-  call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown>;
+  call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>;
   /** Calls the API with this token, or none, and gives whatever it answers. */
   ask(method: string, path: string, token: string | null, body?: object): Promise<ApiAnswer>;
   /** Environment of a command line that asks it, with the token in this file of the state folder: the administrator's, if none is given. */
@@ -185,7 +185,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
   const store = await openMadeStore(join(stateDir, 'assay.db'));
 
-  const call = async (method: 'GET' | 'POST', path: string, body?: object) => {
+  const call = async (method: 'GET' | 'POST' | 'DELETE', path: string, body?: object) => {
     const { status, text } = await ask({
       port: server.apiPort,
       ca: await readCa(),

@@ -10,6 +10,7 @@ import { benchCandidates } from './candidates.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchDetection } from './detection.ts';
 import { benchFirewall } from './firewall.ts';
+import { benchForecast } from './forecast.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchIma } from './ima.ts';
@@ -51,6 +52,7 @@ const benches: Readonly<
   marking: async () => ({ marking: await benchMarking() }),
   new_nodes: async () => ({ new_nodes: await benchNewNodes() }),
   scrape: async () => ({ scrape: await benchScrape() }),
+  forecast: async () => ({ forecast: await benchForecast() }),
   candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),
   logged: async () => ({ logged_bytes: await benchLogged() }),

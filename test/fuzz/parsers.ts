@@ -77,6 +77,7 @@ export const parsers: ParserList = {
   'luks-header': async () => (await disk()).luksHeader,
   'mapping-tables': async () => (await disk()).mappingTables,
   'host-tables': async () => (await disk()).hostTables,
+  installed: async () => (await disk()).installed,
   'inspected-files': async () => (await disk()).inspectedFiles,
   'firewall-part': async () => (await firewall()).firewallPart,
   'firewall-reference': async () => (await firewall()).firewallReference,

@@ -97,7 +97,7 @@ describe('the alert rules on what a real server tells', () => {
     );
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
-    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
+    // nodes are asked is for rules, and so is what they would boot next; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
     // and what became of a policy; keys of disks are in `assay disk list` and the audit log; a trial has an alert of its own, as have nodes that flap; how a node came to be silent is in the alert.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
@@ -114,6 +114,7 @@ describe('the alert rules on what a real server tells', () => {
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',
       'assay_nodes_flapping',
+      'assay_nodes_next_boot',
       'assay_nodes_over_judging_share',
       'assay_nodes_silent_claimed',
       'assay_policy_comparing',

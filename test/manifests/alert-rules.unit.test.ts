@@ -169,6 +169,15 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayKeyToNewAddress', labels: of() },
   ],
   [
+    'a node that would get no key at its next boot',
+    [
+      [`assay_nodes_next_boot{instance="${instance}",answer="would_not",key="yes"}`, '0 3x90'],
+      [`assay_nodes_next_boot{instance="${instance}",answer="unknown",key="yes"}`, '4x90'],
+    ],
+    '20m',
+    { alert: 'AssayKeyWouldBeRefused', labels: of({ answer: 'would_not', key: 'yes' }), value: '3' },
+  ],
+  [
     'a node that gets no key, by its code',
     [
       [`assay_key_refusals_total{instance="${instance}",code="root_unmeasured"}`, '0x5 1x90'],
@@ -472,6 +481,10 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssaySilentNodesClaimed: [[series('nodes_silent_claimed'), '3x8 0x90']],
   AssayMachinesWithoutTpm: [[series('nodes_claimed_without_tpm'), '5x25 0x90']],
   AssayKeyToNewAddress: [[series('key_releases_new_address_total'), '2x90']],
+  AssayKeyWouldBeRefused: [
+    [series('nodes_next_boot', { answer: 'would_not', key: 'no' }), '2x10 0x90'],
+    [series('nodes_next_boot', { answer: 'unknown', key: 'yes' }), '4x90'],
+  ],
   AssayKeyRefused: [[series('key_refusals_total', { code: 'key_withheld' }), '7x90']],
   AssayMassFailure: [
     [series('mass_failure_nodes', { code: 'kernel_unknown' }), '0x90'],

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { listOf } from '../../api/list.ts';
+import { nodeView } from '../../api/node-api.ts';
 import {
   type VolumeView,
   volumeEscrow,
@@ -8,6 +9,7 @@ import {
   volumePath,
   volumeRemoved,
   volumeView,
+  wrappingView,
 } from '../../api/volume-api.ts';
 import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
@@ -47,10 +49,13 @@ export interface DiskListOptions {
   readonly utc?: boolean;
 }
 
-const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'] as const;
+const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED', 'NEXT BOOT'] as const;
 const wideColumns = ['REFUSED', 'UUID', 'EK', 'HEADER', 'BY', 'AGE'] as const;
 
-/** `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. */
+/**
+ * `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. NEXT BOOT: whether
+ * that would get it.
+ */
 export async function listVolumes(
   { io, server }: CliContext,
   node: string | undefined,
@@ -65,7 +70,15 @@ export async function listVolumes(
     return table(
       isWide ? [...columns, ...wideColumns] : columns,
       items.map((item) => [
-        ...[item.node, item.name, item.path, stateOf(item), time(item.releasedAt), time(item.unlockedAt)],
+        ...[
+          item.node,
+          item.name,
+          item.path,
+          stateOf(item, time),
+          time(item.releasedAt),
+          time(item.unlockedAt),
+        ],
+        nextBootOf(item),
         ...(isWide
           ? [
               item.refused === null ? '-' : `${item.refused.code} ${time(item.refused.at)}`,
@@ -79,6 +92,62 @@ export async function listVolumes(
       ]),
     );
   });
+}
+
+export interface RevokeOptions extends Consent {
+  readonly reason: string;
+}
+
+/** `disk revoke NODE VOLUME`, and `disk restore`. */
+export async function revokeVolume(
+  { io, server }: CliContext,
+  action: 'revoke' | 'restore',
+  node: string,
+  volume: string,
+  { reason, ...consent }: RevokeOptions,
+): Promise<void> {
+  const ask = questions(io, consent);
+  const client = await server();
+  const found = await findVolume(client, node, volume);
+  const text = action === 'revoke' ? revocationText(found, io.now()) : restorationText(found, io.now());
+  if (consent.dryRun === true) return io.out(text);
+  io.err(text);
+  await ask(
+    action === 'revoke' ? `Revoke the key of ${named(found)}?` : `Restore the key of ${named(found)}?`,
+  );
+  await client.post(`/v1/volumes/${encodeURIComponent(found.uuid)}/${action}`, { reason }, volumeView);
+  io.out(`the key of ${named(found)} is ${action === 'revoke' ? 'revoked' : 'given to its node again'}\n`);
+}
+
+export interface RotateOptions extends Consent {
+  readonly cancel?: boolean;
+}
+
+/** `disk rotate NODE VOLUME`, also with `--cancel`. */
+export async function rotateVolume(
+  { io, server }: CliContext,
+  node: string,
+  volume: string,
+  { cancel = false, ...consent }: RotateOptions,
+): Promise<void> {
+  const ask = cancel ? null : questions(io, consent);
+  const client = await server();
+  const found = await findVolume(client, node, volume);
+  const route = `/v1/volumes/${encodeURIComponent(found.uuid)}/rotate`;
+  if (ask === null) {
+    if (consent.dryRun === true) return io.out(`${named(found)} would keep its key\n`);
+    await client.delete(route, volumeView);
+    return io.out(`${named(found)} keeps its key\n`);
+  }
+  const ek = found.enrolled
+    ? null
+    : (await client.get(`/v1/nodes/${encodeURIComponent(found.node)}`, nodeView)).ek;
+  const text = rotationText(found, ek);
+  if (consent.dryRun === true) return io.out(text);
+  io.err(text);
+  await ask(`Replace the key of ${named(found)}?`);
+  await client.post(route, ek === null ? {} : { ek }, volumeView);
+  io.out(`the key of ${named(found)} is replaced when ${printable(found.node)} boots\n`);
 }
 
 /** `disk remove NODE VOLUME`. */
@@ -98,6 +167,35 @@ export async function removeVolume(
   const path = `/v1/volumes/${encodeURIComponent(found.uuid)}`;
   const { removed } = await client.delete(path, volumeRemoved);
   io.out(`${named(found)} removed: the server no longer has the key of ${printable(removed)}\n`);
+}
+
+/** `disk rewrap`. */
+export async function rewrapVolumes(
+  { io, server }: CliContext,
+  { output: format, utc: absolute = false }: DiskListOptions,
+): Promise<void> {
+  const answer = await (await server()).post('/v1/wrapping-keys/rewrap', {}, wrappingView);
+  await print(io, format, answer, () => {
+    const rows = answer.keys.map(({ id, volumes, inFile, unneededSince }, index) => {
+      if (volumes > 0) return [id, String(volumes), inFile ? 'yes' : 'yes, and the file lacks it'];
+      if (index === 0) return [id, '0', 'yes, for the next one'];
+      return [
+        id,
+        '0',
+        unneededSince === null ? 'no' : `no, since ${tableTime(unneededSince, io.now(), absolute)}`,
+      ];
+    });
+    const isLeft = answer.keys.slice(1).some(({ volumes, inFile }) => volumes === 0 && inFile);
+    return [
+      `${answer.rewrapped} volumes were wrapped anew\n`,
+      table(['WRAPPING KEY', 'VOLUMES', 'NEEDED'], rows),
+      ...(isLeft
+        ? [
+            'Remove the line of a key that is not needed from the file, and keep a copy offline: backups of the database from before still need it.\n',
+          ]
+        : []),
+    ].join('');
+  });
 }
 
 export interface EscrowOptions {
@@ -161,9 +259,62 @@ async function findVolume(client: Client, node: string, volume: string): Promise
   return found;
 }
 
-function stateOf({ enrolled, formattedAt }: VolumeView): string {
+function nextBootOf({ nextBoot, revoked }: VolumeView): string {
+  if (revoked !== null) return 'NO KEY';
+  if (nextBoot === null) return '-';
+  return { would: 'key', would_not: 'NO KEY', unknown: 'unknown' }[nextBoot.answer];
+}
+
+function stateOf(
+  { enrolled, formattedAt, revoked, rotation, unlockedAt }: VolumeView,
+  time: (moment: string) => string,
+): string {
+  if (revoked !== null) return 'revoked';
+  if (enrolled && rotation !== null) {
+    // Its unit is not enabled, or failed.
+    const isMissed = Date.parse(unlockedAt ?? '') > Date.parse(rotation.since);
+    const when = isMissed
+      ? 'not done at its last boot'
+      : `${rotation.begun ? 'goes on ' : ''}at its next boot`;
+    return `rotating since ${time(rotation.since)}, ${when}`;
+  }
   if (enrolled) return formattedAt === null ? 'to be formatted' : 'formatted';
   return formattedAt === null ? 'of another TPM' : 'formatted, of another TPM';
+}
+
+function revocationText(volume: VolumeView, now: number): string {
+  const { node, path, unlockedAt } = volume;
+  const since =
+    unlockedAt === null ? 'it was never said to be open' : `it was last opened ${relative(unlockedAt, now)}`;
+  return [
+    `from its next boot on ${printable(node)} gets no key for ${named(volume)} (${printable(path)}): its console asks for the recovery passphrase, and its runtime does not start without it`,
+    `what is open stays open until that boot (${since}), and whoever is root there may have the key of its data`,
+  ]
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+/** @param ek of the TPM that the volume is bound to from now on; null: it is bound to that of its node */
+function rotationText(volume: VolumeView, ek: string | null): string {
+  const node = printable(volume.node);
+  return [
+    `${named(volume)} gets a new key at the next boot of ${node}. Until then nothing changes`,
+    'its recovery passphrase stays. So does the key by which the data are encrypted: who was root while the volume was open may have that',
+    ...(ek === null
+      ? []
+      : [
+          `it is bound to the TPM ${printable(volume.ek)}, and from now on to the one that ${node} has: ${printable(ek)}. The earlier TPM gets no key of it any more`,
+        ]),
+  ]
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+function restorationText(volume: VolumeView, now: number): string {
+  const { revoked } = volume;
+  if (revoked === null) return `the key of ${named(volume)} is not revoked\n`;
+  const { at, by, because } = revoked;
+  return `the key of ${named(volume)} was revoked ${relative(at, now)} by ${printable(by)}: ${printable(because)}\n`;
 }
 
 function removalText(volume: VolumeView, now: number): string {

@@ -12,7 +12,7 @@ import { utc } from '../moment.ts';
 import { worstFirst } from '../node-order.ts';
 import { type Format, print } from '../output.ts';
 import { counted, listed } from '../sentence.ts';
-import { changesText, readSimulation } from '../simulation.ts';
+import { changesText, leasedNodes, nextBootText, readSimulation } from '../simulation.ts';
 import { pathOf, stateSentence, unseenText } from './reference.ts';
 
 export interface StepOptions extends Consent {
@@ -35,8 +35,9 @@ export async function changeReference(
   if (dryRun) {
     const trial = await tryStep(client, name, action);
     const taints = await taintText(client, action, taint, trial);
+    const nextBoots = nextBootText(trial.items, await leasedNodes(client));
     const answer = trialAnswer(action, name, trial);
-    await print(io, format, answer, () => `${trialText(action, name, trial)}${taints}`);
+    await print(io, format, answer, () => `${trialText(action, name, trial)}${nextBoots}${taints}`);
     exitWith(trial.items.some(turnsUntrusted) ? exit.untrusted : exit.ok);
     return;
   }
@@ -62,7 +63,8 @@ async function whomItChanges(
 ): Promise<string> {
   try {
     const trial = await tryStep(client, name, action);
-    return `${trialText(action, name, trial)}${await taintText(client, action, taint, trial)}`;
+    const nextBoots = nextBootText(trial.items, await leasedNodes(client));
+    return `${trialText(action, name, trial)}${nextBoots}${await taintText(client, action, taint, trial)}`;
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
     // Either there is none of that name, and this says so, or the server is of an earlier version.

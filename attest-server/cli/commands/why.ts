@@ -32,7 +32,7 @@ function explanation(node: NodeView, textFormat: TextFormat): string {
     node.reasons.length === 0 && keys === ''
       ? '  no problem was found\n'
       : paragraphs(node.reasons, textFormat, node.name);
-  return head + reasons + keys + nodeFacts(node, textFormat);
+  return head + reasons + keys + nextBootText(node.nextBoot, textFormat) + nodeFacts(node, textFormat);
 }
 
 /** It is no reason: a node without a key is in the state that it proved. */
@@ -43,6 +43,36 @@ function refusedKey({ volume, name, code, text, at, next }: RefusedKeyView, text
     ...wrapped(readable(head, textFormat), textFormat.width - 2).map((line) => `  ${line}\n`),
     field('    since', readable(at, textFormat), 15, textFormat),
     steps('    next', next, 15, textFormat),
+  ].join('');
+}
+
+const nextBoots = {
+  would: ['the next boot would be affirmed', 'the next boot would get the key of its disks'],
+  would_not: ['it would not be trusted after its next boot', 'it would get no key at its next boot'],
+  unknown: [
+    'whether it would be trusted after its next boot is not known',
+    'whether it would get a key at its next boot is not known',
+  ],
+} as const;
+
+/** The forecast, which is no reason: the node may lie, and nothing rests on it. Each step once. */
+function nextBootText(nextBoot: NodeView['nextBoot'], textFormat: TextFormat): string {
+  if (nextBoot === null) return '';
+  const { answer, hasLease, causes } = nextBoot;
+  const head = `${nextBoots[answer][hasLease ? 1 : 0]}, by what the node says lies on its disk`;
+  return [
+    ...wrapped(head, textFormat.width - 2).map((line) => `  ${line}\n`),
+    ...causes.map(({ text, since }) =>
+      field(
+        '    because',
+        readable(since === null ? text : `${text} It lies there since ${since}.`, textFormat),
+        15,
+        textFormat,
+      ),
+    ),
+    ...(causes.length === 0
+      ? []
+      : [steps('    next', joinedAdvice(causes.map(({ next }) => next)), 15, textFormat)]),
   ].join('');
 }
 

@@ -123,7 +123,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'disk init': ['assay disk init worker-1 --volume docker --path /var/lib/docker'],
   'disk list': ['assay disk list', 'assay disk list worker-1 -o wide'],
+  'disk rotate': ['assay disk rotate worker-1 docker', 'assay disk rotate worker-1 docker --cancel'],
   'disk remove': ['assay disk remove worker-1 docker'],
+  'disk revoke': ['assay disk revoke worker-1 docker --reason "the machine was stolen"'],
+  'disk restore': ['assay disk restore worker-1 docker --reason "it was found, and nobody had opened it"'],
+  'disk rewrap': ['assay disk rewrap'],
   'disk escrow': [
     'assay disk escrow worker-1 docker -f worker-1-docker.age',
     'assay disk escrow worker-1 docker -f worker-1-docker.age --header worker-1-docker-header.age',

@@ -58,8 +58,14 @@ export function cryptFindings(
   const revoked = enrolled.revoked.get(volume.uuid);
   if (revoked !== undefined) findings.push(revokedVolume(name, revoked, detail));
   const known = enrolled.volumes.find(({ uuid }) => uuid === volume.uuid);
-  if (known !== undefined) findings.push(...enrolledFindings(name, volume, known, detail));
-  else if (enrolled.isDemanded)
+  if (known !== undefined) {
+    // While its key is being replaced, its reference has the header of before and after.
+    const forms = enrolled.volumes.filter(
+      ({ uuid, reference }) => uuid === known.uuid && reference === known.reference,
+    );
+    const judged = forms.map((form) => enrolledFindings(name, volume, form, detail));
+    findings.push(...(judged.find((found) => found.length === 0) ?? judged[0] ?? []));
+  } else if (enrolled.isDemanded)
     findings.push(
       changedHeader(
         name,

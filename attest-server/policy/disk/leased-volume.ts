@@ -1,5 +1,6 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { ParsedHeader } from '../../wire/luks-header.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { capturedReference } from '../captured-reference.ts';
 import type { GroupBase } from '../group.ts';
 import { luksVolume } from './luks-metadata.ts';
@@ -18,6 +19,9 @@ export function leasedName(uuid: string): string {
   return `disk-${uuid}`;
 }
 
+/** The keyslot of the recovery passphrase; that of the lease is another one with each key. */
+const recoverySlot = '1';
+
 /**
  * A reference of the header that a node made for it: with two keyslots, of the lease and of recovery, and nothing else that opens it.
  * @param header LUKS2
@@ -34,8 +38,9 @@ export function leasedReference(
   if ('fault' in volume) return volume;
   const { version, keyslots, tokens, segments, digests, ciphers, keyBytes, reencryption } = volume;
   // Attack: a node that was tampered with before has somebody else's keyslot vouched for.
-  if (Object.keys(keyslots).join() !== '0,1' || Object.keys(tokens).length > 0)
-    return { fault: 'it has other ways in than keyslots 0 and 1' };
+  const slots = Object.keys(keyslots);
+  if (slots.length !== 2 || !slots.includes(recoverySlot) || Object.keys(tokens).length > 0)
+    return { fault: `it has other ways in than keyslot ${recoverySlot} and one besides` };
   if (reencryption !== null) return { fault: `it is being reencrypted (${reencryption})` };
   if (ciphers.join() !== 'aes-xts-plain64' || Object.keys(segments).length !== 1 || keyBytes !== 64)
     return { fault: 'it does not encrypt one segment by aes-xts-plain64 with a key of 512 bit' };
@@ -44,4 +49,29 @@ export function leasedReference(
     { kind: 'disk', disk: { volumes: [{ version, uuid, keyslots, tokens, segments, digests, path }] } },
     { name: leasedName(uuid), state: 'active', group, node, by: 'server', at },
   );
+}
+
+/**
+ * The reference of a volume whose node may have the present header or the next one: its keyslot of the lease is another one.
+ * @throws Rejection `malformed` if anything else of it is
+ */
+export function rotatingReference(present: Reference, next: Reference): Reference {
+  const [before, after] = [present.disk?.volumes[0], next.disk?.volumes[0]];
+  if (before === undefined || after === undefined) throw otherVolume('it is of no volume');
+  // Attack: a node that was tampered with before has somebody else's passphrase vouched for as the one that is kept for recovery.
+  if (before.keyslots[recoverySlot] !== after.keyslots[recoverySlot])
+    throw otherVolume('the keyslot of its recovery passphrase is another one');
+  for (const member of ['digests', 'segments'] as const)
+    if (JSON.stringify(before[member]) !== JSON.stringify(after[member]))
+      throw otherVolume(`its ${member} are others`);
+  return { ...present, disk: { volumes: [before, { ...after, path: before.path }] } };
+}
+
+/** The same once its node has the next header. */
+export function rotatedReference(rotating: Reference): Reference {
+  return { ...rotating, disk: { volumes: rotating.disk?.volumes.slice(-1) ?? [] } };
+}
+
+function otherVolume(text: string): Rejection {
+  return new Rejection('malformed', `header of a volume: ${text}`, { field: 'header' });
 }

@@ -3,8 +3,9 @@ import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Mode, NodeState, Reason } from '../../wire/verdict.ts';
 import { type AppraisedNode, createAppraiser } from '../appraise.ts';
+import { type BootForecast, forecastBoot, installedIn, knownDigests } from '../boot/next-boot.ts';
 import { pastOf, withBegun } from '../past.ts';
-import type { Policy } from '../policy.ts';
+import { groupOf, type Policy } from '../policy.ts';
 
 /** The outcome of one policy on a piece of evidence. */
 export interface SimulatedSide {
@@ -12,6 +13,8 @@ export interface SimulatedSide {
   readonly group: string;
   readonly mode: Mode;
   readonly reasons: readonly Reason[];
+  /** Whether its next boot would be affirmed, by its own word; absent if the policy does not require the boot. */
+  readonly nextBoot?: BootForecast['answer'];
 }
 
 /** One piece of evidence under the policy in force (`before`) and under another one (`after`). */
@@ -49,13 +52,31 @@ export interface SimulationInputs {
 export function createSimulation(before: SimulationInputs | null, after: SimulationInputs): Simulate {
   const judging = ({ policy, references }: SimulationInputs) => {
     const appraise = createAppraiser(policy, references);
+    const known = knownDigests(references.filter(({ kind }) => kind === 'boot'));
     return function* (...[proven, bundle, node, at]: Parameters<Simulate>): Generator<void, SimulatedSide> {
       const judged = { ...node, past: pastOf(bundle), by: answeredBy(bundle) };
       yield* appraise.ahead(proven, judged, at);
       const { verdict, begun } = appraise(proven, judged, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);
       const { state, group, mode } = verdict;
-      return { state, group, mode, reasons: reasons.slice(0, mostReasons) };
+      const rules = groupOf(policy, node.name, node.labels);
+      const its = {
+        name: node.name,
+        group: rules,
+        isAffirmed: verdict.aspects.boot?.status === 'affirming',
+        // Who gets a key of a disk gets none for what is merely announced.
+        hasLease: true,
+      };
+      const isAsked = rules.require.includes('boot');
+      return {
+        state,
+        group,
+        mode,
+        reasons: reasons.slice(0, mostReasons),
+        ...(isAsked && {
+          nextBoot: forecastBoot(installedIn(proven.parts.installed?.bytes), known, its, at).answer,
+        }),
+      };
     };
   };
   const judgeBefore = before === null ? null : judging(before);

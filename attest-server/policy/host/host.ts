@@ -22,7 +22,7 @@ export const host: Aspect<'host', HostRules> = {
   name: 'host',
   schema: hostSchema,
   // Kept as evidence, for people: no rule needs it, and no verdict waits for it.
-  parts: ['inventory'],
+  parts: ['inventory', 'installed'],
   readsHost: true,
   referenceKind: null,
   advice,

@@ -435,7 +435,6 @@ const migrations: readonly string[] = [
    alter table volumes add column next_wrapped_key blob;
    alter table volumes add column next_header_digest text;
    alter table volumes add column next_header_escrow blob;
-   alter table volumes add column next_reference text;
    alter table volumes add column revoked_at integer;
    alter table volumes add column revoked_by text;
    alter table volumes add column revoked_because text;`,

@@ -18,6 +18,7 @@ describe('assay disk', () => {
   let server: ApiServer;
   before(async () => {
     const world = emptyWorld();
+    world.nextBoots = new Map([['node-1', { answer: 'would_not', hasLease: true, causes: [] }]]);
     made = await openMadeVolumes(() => now - 60_000);
     world.volumes = made.volumes;
     world.policyGroups = made.groups;
@@ -115,7 +116,7 @@ describe('assay disk', () => {
       await assay('disk init node-2 --volume containerd --path /var/lib/containerd');
     });
 
-    it('shows what is formatted and what is not, on 80 columns', async () => {
+    it('shows what is formatted and what is not, and what the next boot would get, on 90 columns', async () => {
       await format('LUKS header');
       const uuid = await uuidOf();
       const { ekDigest } = madeNode('node-1');
@@ -137,13 +138,40 @@ describe('assay disk', () => {
       assert.deepEqual(
         lines.map((line) => line.split(/ {2,}/)),
         [
-          ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED'],
-          ['node-1', 'docker', '/var/lib/docker', 'formatted', '5m', '4m'],
-          ['node-2', 'containerd', '/var/lib/containerd', 'to be formatted', '-', '-'],
+          ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED', 'NEXT BOOT'],
+          ['node-1', 'docker', '/var/lib/docker', 'formatted', '5m', '4m', 'NO KEY'],
+          ['node-2', 'containerd', '/var/lib/containerd', 'to be formatted', '-', '-', '-'],
         ],
       );
-      assert.ok(lines.every((line) => line.length <= 80));
+      assert.ok(lines.every((line) => line.length <= 90));
       assert.match((await assay('disk list -o wide')).out, new RegExp(`${uuid} +${ekDigest} +abababababab `));
+    });
+
+    it('shows whose key is to be replaced, since when, and that the node must boot for it', async () => {
+      await format('LUKS header');
+      const [said, refused] = [
+        await assay('disk rotate node-1 docker', 'y'),
+        await assay('disk rotate node-1 docker', 'y'),
+      ];
+      assert.equal(said.code, 0, said.err);
+      assert.match(said.err, /gets a new key at the next boot of node-1[\s\S]*may have that/);
+      assert.match(said.out, /is replaced when node-1 boots/);
+      assert.equal(refused.code, 1);
+      assert.match(refused.err, /assay disk rotate node-1 docker --cancel/);
+      assert.match((await assay('disk list node-1')).out, /rotating since 60s, at its next boot/);
+      const { ekDigest } = madeNode('node-1');
+      const lease = { ekDigest, volume: await uuidOf(), resetCount: 7, leaseId: '0'.repeat(32), most: 5 };
+      await made.store.leases.deliver({ ...lease, address: null, at: now - 2000 }, () =>
+        madeEvent('key.release', 'node-1'),
+      );
+      await made.store.leases.consume({ ...lease, at: now - 1000 }, madeEvent('key.unlock', 'node-1'));
+      assert.match((await assay('disk list node-1')).out, /rotating since 60s, not done at its last boot/);
+      assert.equal((await assay('disk rotate node-1 docker --cancel')).code, 0);
+      assert.match((await assay('disk list node-1')).out, / formatted /);
+      assert.equal((await assay('disk rotate node-1 docker', 'n')).code, 1);
+      assert.equal((await assay('disk rotate node-1 docker')).code, 2, 'nobody to ask');
+      assert.equal((await assay('disk rotate node-1 docker --dry-run')).code, 0);
+      assert.match((await assay('disk list node-1')).out, / formatted /);
     });
 
     it('shows those of one node, in each form', async () => {
@@ -175,6 +203,28 @@ describe('assay disk', () => {
       assert.equal(code, 1);
       assert.match(err, /assay disk list node-1/);
       assert.equal((await assay('disk remove node-9 docker', 'y')).code, 1);
+    });
+  });
+
+  describe('revoke', () => {
+    const revoke = 'disk revoke node-1 docker --reason stolen';
+
+    it('says what the node loses and asks, shows it, and is taken back', async () => {
+      await assay(init);
+      const { code, err } = await assay(revoke, 'n');
+      assert.equal(code, 1);
+      assert.match(err, /from its next boot on node-1 gets no key[\s\S]*recovery passphrase/);
+      assert.match((await assay(`${revoke} --dry-run`)).out, /stays open until that boot/);
+      assert.equal((await made.volumes.list())[0]?.revoked, null);
+      assert.equal((await assay(revoke, 'y')).code, 0);
+      assert.match((await assay('disk list')).out, /docker +\/var\/lib\/docker +revoked .*NO KEY/);
+      const again = await assay(revoke, 'y');
+      assert.equal(again.code, 1);
+      assert.match(again.err, /the key of this volume is revoked/);
+      const restore = 'disk restore node-1 docker --reason found';
+      assert.match((await assay(restore, 'n')).err, /revoked .* by token:admin: stolen/);
+      assert.equal((await assay(restore, 'y')).code, 0);
+      assert.doesNotMatch((await assay('disk list')).out, /revoked/);
     });
   });
 

@@ -136,6 +136,29 @@ describe('the pages about one node', () => {
     assert.doesNotMatch(page, /no problem was found/);
   });
 
+  it('say what a node would boot next and that it says so itself, and call it no problem of the node', async () => {
+    const next = 'Approve it:\n  assay reference approve r --reason "it is installed"';
+    const causes = [
+      { text: 'The newest kernel /boot/vmlinuz-6.12 is in no reference.', since: instant(120), next },
+      { text: 'The initrd /boot/initrd.img-6.12 is in no reference.', since: null, next },
+    ];
+    const trusted = { ...view, state: 'trusted', reason: null, reasons: [] };
+    const page = (answer: string, hasLease: boolean, its: object[] = causes) =>
+      shown(why, 120, { ...trusted, nextBoot: { answer, hasLease, causes: its } });
+    const refused = await page('would_not', true);
+    assert.match(refused, /^node-2 is trusted .*\n {2}no problem was found$/m);
+    assert.match(
+      refused,
+      /^ {2}it would get no key at its next boot, by what the node says lies on its disk$/m,
+    );
+    assert.match(refused, /^ {4}because +The newest kernel .* It lies there since \S+ \(2m\s+ago\)\.$/m);
+    assert.equal(refused.split('assay reference approve r').length, 2);
+    assert.match(await page('would_not', false), /would not be trusted after its next boot/);
+    assert.match(await page('unknown', true), /whether it would get a key at its next boot is not known/);
+    assert.match(await page('would', false, []), /the next boot would be affirmed, by what the node says/);
+    assert.doesNotMatch(await shown(why, 120, { ...trusted, nextBoot: null }), /next boot/);
+  });
+
   for (const [name, page] of [
     ['why', why],
     ['describe', describing],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { SimulatedNodeView } from '../../../attest-server/api/policy-api.ts';
-import { simulationText } from '../../../attest-server/cli/simulation.ts';
+import { nextBootText, simulationText } from '../../../attest-server/cli/simulation.ts';
 import { reasonOf } from '../http/api-fixture.ts';
 
 const bare = { taints: [], label: false };
@@ -35,5 +35,26 @@ describe('the text of a simulation', () => {
     assert.match(text, /^node-1 .*\+assay\.dev\/untrusted=kernel_unknown/m);
     assert.doesNotMatch(text, /^node-[23]/m);
     assert.match(text, /^0 of 3 nodes would change; of 1 more the marks alone$/m);
+  });
+
+  it('says whom it would lock out at the next boot, and nothing of those that it does not change', () => {
+    const foretold = (node: string, was: 'would' | 'would_not', then: 'would' | 'would_not' | 'unknown') => {
+      const { before, after, ...its } = untrusted(node, 'enforce', null);
+      assert(before !== null && after !== null);
+      return { ...its, before: { ...before, nextBoot: was }, after: { ...after, nextBoot: then } };
+    };
+    const items = [
+      foretold('node-1', 'would', 'would_not'),
+      foretold('node-2', 'would', 'would_not'),
+      foretold('node-3', 'would', 'would_not'),
+      foretold('node-4', 'would_not', 'would_not'),
+      foretold('node-5', 'would', 'unknown'),
+      untrusted('node-6', 'enforce', null),
+    ];
+    assert.equal(
+      nextBootText(items, new Set(['node-1', 'node-2', 'node-4'])),
+      '2 nodes would get no key at their next boot: node-1 and node-2\n1 node would not be trusted after its next boot: node-3\n',
+    );
+    assert.equal(nextBootText(items.slice(3), new Set()), '');
   });
 });

@@ -27,9 +27,12 @@ describe('the wrapping keys of disk keys', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  const open = (...lines: readonly string[]): WrappingKeys => {
+  const write = (...lines: readonly string[]) => {
     rmSync(file, { force: true });
     writeFileSync(file, lines.join('\n'), { mode: 0o400 });
+  };
+  const open = (...lines: readonly string[]): WrappingKeys => {
+    write(...lines);
     const keys = openWrappingKeys({ file, beside: [join(folder, 'state')] });
     assert(keys !== null);
     return keys;
@@ -75,6 +78,25 @@ describe('the wrapping keys of disk keys', () => {
       () => open(second).unwrap(before, context),
       new RegExp(`wrapped by ${before.keyId}.*put that wrapping key back`),
     );
+  });
+
+  it('are read again while they are used, but not where the file has a fault or lacks one that is needed', () => {
+    const keys = open(first);
+    const before = keys.wrap(Buffer.from('secret'), context);
+    write(second);
+    assert.throws(
+      () => keys.reread([before.keyId]),
+      new RegExp(`lacks ${before.keyId}, .*put that wrapping key back`),
+    );
+    write('spoilt');
+    assert.throws(() => keys.reread([before.keyId]), /line 1/);
+    assert.deepEqual([keys.ids, keys.unwrap(before, context)], [[before.keyId], Buffer.from('secret')]);
+    write(second, first);
+    keys.reread([before.keyId]);
+    assert.deepEqual(keys.ids, [keys.current, before.keyId]);
+    assert.equal(keys.wrap(Buffer.from('secret'), context).keyId, keys.current);
+    assert.notEqual(keys.current, before.keyId);
+    assert.deepEqual(keys.unwrap(before, context), Buffer.from('secret'));
   });
 
   it('are refused beside the database, also by a link', () => {

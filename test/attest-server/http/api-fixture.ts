@@ -39,6 +39,7 @@ import { sharedWith } from '../../../attest-server/references/alike-nodes.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
+import type { NextBoot } from '../../../attest-server/references/next-boots.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { AuditOrigin } from '../../../attest-server/wire/audit-key.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
@@ -196,6 +197,7 @@ export interface World {
   clusterRights: ApiPorts['clusterRights'];
   /** As when the API starts. */
   volumes: ApiPorts['volumes'];
+  nextBoots: ReadonlyMap<string, NextBoot>;
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
   webhook: ApiPorts['webhook'];
@@ -259,10 +261,16 @@ export function emptyWorld(): World {
     backups: null,
     cluster: null,
     clusterRights: null,
+    nextBoots: new Map(),
     volumes: {
       list: async () => [],
       add: async () => null,
+      rotate: async () => false,
+      cancelRotation: async () => false,
       remove: async () => false,
+      revoke: async () => null,
+      rewrap: async () => 0,
+      wrappingKeys: async () => null,
       escrow: async () => null,
       refusals: async () => [],
     },
@@ -480,6 +488,7 @@ export function portsOf(world: World): ApiPorts {
           },
           filter,
         ),
+      nextBoots: async () => world.nextBoots,
       shared: (node, group) =>
         sharedWith(
           node,

@@ -313,6 +313,26 @@ describe('the metrics', () => {
     assert.deepEqual(labelsOf('assay_door_refusals_total', 'bound'), new Set(hitBounds));
   });
 
+  it('count what nodes would boot next, by answer and by whether a key waits for them', async () => {
+    const { scraped: metrics } = madeTelemetry();
+    const one = (answer: 'would' | 'would_not' | 'unknown', hasLease: boolean) => ({
+      answer,
+      hasLease,
+      causes: [],
+    });
+    metrics.nextBoots([one('would_not', true), one('would_not', true), one('unknown', false)]);
+    metrics.nextBoots([one('would_not', true), one('would', false)]);
+    const samples = parseSamples(await metrics.text()).filter(({ name }) => name === 'assay_nodes_next_boot');
+    assert.deepEqual(
+      samples.filter(({ value }) => value > 0).map(({ labels, value }) => [labels.answer, labels.key, value]),
+      [
+        ['would', 'no', 1],
+        ['would_not', 'yes', 1],
+      ],
+    );
+    assert.equal(samples.length, 6);
+  });
+
   it('are gathered once for all who ask within a moment', async () => {
     const world = emptyWorld();
     const ports = portsOf(world);

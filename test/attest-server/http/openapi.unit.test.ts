@@ -67,6 +67,8 @@ const bodies: Readonly<Record<string, object>> = {
   revokeReference: { reason: 'it is bad' },
   restoreReference: { reason: 'it was a mistake' },
   createVolume: { node: 'node-1', name: 'docker', path: '/var/lib/docker' },
+  revokeVolume: { reason: 'stolen' },
+  restoreVolume: { reason: 'found' },
   createToken: { name: 'alice', role: 'reader' },
   pauseMarking: { reason: 'the night' },
   holdBreaker: { reason: 'the night' },

@@ -72,7 +72,8 @@ describe('the API of volumes', () => {
       '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
     );
     const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
-    const units = 'assay-unlock@docker.socket assay-volume@docker.service assay-cap.service';
+    const units =
+      'assay-unlock@docker.socket assay-volume@docker.service assay-rotate@docker.service assay-cap.service';
     const enable = `systemctl daemon-reload && systemctl enable ${units}`;
     for (const line of [crypttab, fstab, format, enable])
       assert.ok(
@@ -92,6 +93,31 @@ describe('the API of volumes', () => {
     ]);
   });
 
+  it('takes a key away, which an operator may, and gives it again, which an admin may', async () => {
+    const { uuid } = await createDocker();
+    const change = (action: string, token: string, of = uuid) =>
+      ask(server, `/v1/volumes/${of}/${action}`, { method: 'POST', token, body: '{"reason": "stolen"}' });
+    const revoked = await change('revoke', 'operator-token');
+    assert.equal(revoked.status, 200);
+    const shown = { at: new Date(now).toISOString(), by: 'token:operator', because: 'stolen' };
+    assert.deepEqual(volumeView.parse(JSON.parse(revoked.text)).revoked, shown);
+    assert.deepEqual((await list())[0]?.revoked, shown);
+    assert.equal((await change('revoke', 'operator-token')).status, 409);
+    assert.equal((await change('restore', 'operator-token')).status, 403);
+    assert.equal((await change('restore', 'admin-token')).status, 200);
+    assert.equal((await change('restore', 'admin-token')).status, 409);
+    assert.equal((await list())[0]?.revoked, null);
+    assert.equal((await change('revoke', 'operator-token', uuid.replace(/^./, 'x'))).status, 404);
+    assert.equal((await change('revoke', 'reader-token')).status, 403);
+    assert.deepEqual(
+      (await entries()).slice(1).map(({ action, detail: { reason } }) => [action, reason]),
+      [
+        ['volume.revoke', 'stolen'],
+        ['volume.restore', 'stolen'],
+      ],
+    );
+  });
+
   it('makes none for the node that the server runs on, nor a second one at a path (row 106)', async () => {
     const cycle = await create({ node: own });
     assert.deepEqual([cycle.status, problemIn(cycle).code], [409, 'key_cycle']);
@@ -102,6 +128,22 @@ describe('the API of volumes', () => {
     assert.match(problemIn(second).detail, /a volume images, or another one at \/var\/lib\/docker, already/);
     assert.equal((await create({ name: 'images', path: '/var/lib/images' })).status, 201);
     assert.equal((await list()).length, 2);
+  });
+
+  it('shows the forecast for a volume with those of its node, and of a node in lists and alone', async () => {
+    await createDocker();
+    const causes = [{ text: 'The newest kernel is unknown.', since: null, next: 'Approve it.' }];
+    const nextBoot = { answer: 'would_not', hasLease: true, causes } as const;
+    assert.equal((await list())[0]?.nextBoot, null);
+    world.nextBoots = new Map([[docker.node, nextBoot]]);
+    assert.deepEqual((await list())[0]?.nextBoot, nextBoot);
+    const get = async (path: string) => JSON.parse((await ask(server, path)).text);
+    assert.deepEqual(nodeView.parse(await get('/v1/nodes/node-1')).nextBoot, nextBoot);
+    const listed = listOf(nodeView).parse(await get('/v1/nodes')).items;
+    assert.deepEqual(
+      listed.filter((node) => node.nextBoot !== null).map(({ name, state }) => [name, state]),
+      [['node-1', 'pending']],
+    );
   });
 
   it('lists those of one node, and says of a node that there is none', async () => {
@@ -224,6 +266,108 @@ describe('the API of volumes', () => {
       [200, 403, 403, 403],
     );
     assert.equal((await list()).length, 1);
+  });
+
+  describe('whose key is to be replaced', () => {
+    const headerDigest = 'ab'.repeat(32);
+    async function formatted(): Promise<string> {
+      const { uuid } = await createDocker();
+      await made.store.leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.from('by age') }));
+      const event = madeEvent('volume.format', docker.node);
+      await made.store.leases.formatted({ uuid, headerDigest, formattedAt: now }, event);
+      return uuid;
+    }
+    const rotate = (uuid: string, body: object = {}, token = 'operator-token') =>
+      ask(server, `/v1/volumes/${uuid}/rotate`, { method: 'POST', token, body: JSON.stringify(body) });
+    const cancel = (uuid: string, token = 'operator-token') =>
+      ask(server, `/v1/volumes/${uuid}/rotate`, { method: 'DELETE', token });
+    /** Its board was exchanged, and somebody vouches for the new one, or nobody does. */
+    async function exchange(bound: 'pin' | 'first-use'): Promise<string> {
+      const event = madeEvent('enrol.revoke', docker.node);
+      await made.store.enrolment.revoke({ ...madeNode(docker.node), at: now, reason: 'exchanged' }, event);
+      const enrolled = { ...madeNode(docker.node, 'another board'), bound };
+      await made.enrol(enrolled);
+      world.nodes.set(docker.node, { enrolled, status: null });
+      return enrolled.ekDigest;
+    }
+
+    it('gets the next one once, by an operator alone, and keeps the present one when it is called off (row 437)', async () => {
+      const uuid = await formatted();
+      const before = await made.store.leases.volume(uuid);
+      assert.deepEqual(
+        [(await rotate(uuid, {}, 'reader-token')).status, (await cancel(uuid, 'reader-token')).status],
+        [403, 403],
+      );
+      const answered = await rotate(uuid);
+      assert.equal(answered.status, 200, answered.text);
+      const shown = volumeView.parse(JSON.parse(answered.text)).rotation;
+      assert.deepEqual(shown, { since: new Date(now).toISOString(), by: 'token:operator', begun: false });
+      const again = problemIn(await rotate(uuid));
+      assert.equal(again.status, 409);
+      assert.match(again.next ?? '', /Reboot node-1[\s\S]*\n {2}assay disk rotate node-1 docker --cancel/);
+      assert.equal((await cancel(uuid)).status, 200);
+      assert.equal((await cancel(uuid)).status, 409);
+      assert.deepEqual(await made.store.leases.volume(uuid), before);
+      assert.deepEqual((await entries()).map(({ actor, action }) => [actor, action]).slice(-2), [
+        ['token:operator', 'volume.rotate'],
+        ['token:operator', 'volume.rotate.cancel'],
+      ]);
+      assert.equal((await rotate('0'.repeat(36))).status, 404);
+    });
+
+    it('has none before it is formatted, nor where the policy has no recipients any more', async () => {
+      const { uuid } = await createDocker();
+      const early = problemIn(await rotate(uuid));
+      assert.deepEqual([early.status, early.code], [409, 'conflict']);
+      assert.match(early.detail, /not formatted yet/);
+      await made.volumes.remove(uuid, 'token:test');
+      const later = await formatted();
+      world.policyGroups = made.groups.slice(1);
+      const refused = problemIn(await rotate(later));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.next ?? '', /recoveryRecipients/);
+    });
+
+    it('has none while its key is revoked', async () => {
+      const uuid = await formatted();
+      await made.volumes.revoke(uuid, true, 'stolen', 'token:test');
+      const refused = problemIn(await rotate(uuid));
+      assert.deepEqual([refused.status, refused.code], [409, 'conflict']);
+      assert.match(refused.next ?? '', /assay disk restore node-1 docker/);
+    });
+
+    it('has none where no wrapping key fits, which is said with what to do', async () => {
+      const uuid = await formatted();
+      const { key } = (await made.store.leases.volume(uuid)) ?? assert.fail();
+      const lost = { key: { ...key, keyId: '0123456789abcdef' }, nextKey: null, recovery: null };
+      const stored = (await made.store.leases.volume(uuid)) ?? assert.fail();
+      assert.equal(await made.store.leases.rewrap([{ read: stored, by: lost }]), 1);
+      const refused = problemIn(await rotate(uuid));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.detail, /0123456789abcdef/);
+      assert.match(refused.next ?? '', /wrappingKeyFile[\s\S]*\n {2}assay-server check/);
+    });
+
+    it('is bound to the TPM that its node has now, if that one is named and somebody vouches for it', async () => {
+      const uuid = await formatted();
+      const ek = await exchange('pin');
+      const unnamed = problemIn(await rotate(uuid));
+      assert.deepEqual([unnamed.status, unnamed.field], [409, 'ek']);
+      assert.equal((await rotate(uuid, { ek: 'ab'.repeat(32) })).status, 409);
+      const answered = await rotate(uuid, { ek });
+      assert.equal(answered.status, 200, answered.text);
+      const { ek: bound, enrolled } = volumeView.parse(JSON.parse(answered.text));
+      assert.deepEqual([bound, enrolled], [ek, true]);
+      assert.equal((await entries()).at(-1)?.detail.ek, ek);
+    });
+
+    it('stays that of the earlier TPM where nobody vouches for the new one', async () => {
+      const uuid = await formatted();
+      const refused = problemIn(await rotate(uuid, { ek: await exchange('first-use') }));
+      assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
+      assert.match(refused.next ?? '', /assay enrol approve/);
+      assert.equal((await list())[0]?.enrolled, false);
+    });
   });
 
   it('removes a volume, once', async () => {

@@ -8,6 +8,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
+import { wrappingView } from '../../../attest-server/api/volume-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
@@ -87,7 +88,13 @@ describe('the key of a disk', () => {
     disk = await smallDisk(64);
     world = await startTestServer({ policy, wrappingKeyFile, ...(disk !== null && { within: disk.path }) });
     const wrapping = openWrappingKeys({ file: wrappingKeyFile, beside: [] });
-    volumes = new Volumes({ store: world.store.leases, wrapping, ownNode: 'own-1', now: () => Date.now() });
+    volumes = new Volumes({
+      store: world.store.leases,
+      wrapping,
+      ownNode: 'own-1',
+      now: () => Date.now(),
+      rewrap: async () => 0,
+    });
     for (const [node, tpm] of Object.entries(tpms)) {
       await world.pin(node, tpm.ekDigest);
       await answerOfAgent(node);
@@ -329,6 +336,53 @@ describe('the key of a disk', () => {
     assert.deepEqual(await refused(), []);
   });
 
+  it('goes to nobody once it is revoked, however close that comes, until it is restored (row 430)', async () => {
+    const before = (await entries('key.release')).length;
+    const change = (action: string) =>
+      world.call('POST', `/v1/volumes/${named.get('node-1')}/${action}`, { reason: 'stolen' });
+    const boot = { resetCount: 52 };
+    const [answered] = await Promise.all([ask(boot), change('revoke')]);
+    assert.equal(await ask(boot), 'key_withheld');
+    const given = typeof answered === 'string' ? 0 : 1;
+    assert.equal((await entries('key.release')).length, before + given);
+    const revoked = await world.until(async () => (await entries('volume.revoke')).at(-1));
+    // What was given was given before.
+    const last = (await entries('key.release')).at(-1);
+    assert.ok(given === 0 || (last !== undefined && last.seq < revoked.seq));
+    const [refused] = nodeView.parse(await world.call('GET', '/v1/nodes/node-1')).refusedKeys;
+    assert.match(refused?.text ?? '', /revoked the key of this volume: stolen/);
+    await change('restore');
+    assert.notEqual(typeof (await ask(boot)), 'string');
+  });
+
+  it('is wrapped anew while nodes ask, and by no file that lacks what is needed', async () => {
+    const file = join(folder, 'wrapping-key');
+    const earlier = readFileSync(file, 'utf8');
+    const write = (...lines: readonly string[]) => {
+      rmSync(file);
+      writeFileSync(file, lines.join('\n'), { mode: 0o400 });
+    };
+    const rewrap = async () => wrappingView.parse(await world.call('POST', '/v1/wrapping-keys/rewrap', {}));
+    const wrapped = (await volumes.list()).length;
+    const [before] = (await rewrap()).keys;
+    const newest = randomBytes(32).toString('base64');
+    write(newest);
+    await assert.rejects(rewrap(), new RegExp(`lacks ${before?.id}`));
+    write(newest, earlier);
+    const asked = ['node-1', 'node-2'].map((node) => ask({ node, resetCount: 54 }));
+    const { rewrapped, keys } = await rewrap();
+    assert.deepEqual([rewrapped, keys.map((key) => key.volumes)], [wrapped, [wrapped, 0]]);
+    assert.equal(keys[1]?.id, before?.id);
+    const { at } = (await entries('key.rewrap')).at(-1) ?? assert.fail();
+    assert.equal(keys[1]?.unneededSince, new Date(at).toISOString());
+    for (const answered of await Promise.all(asked)) assert.equal(typeof answered, 'object');
+    assert.notEqual(typeof (await ask({ resetCount: 54 })), 'string');
+    assert.equal((await rewrap()).rewrapped, 0);
+    // Who makes volumes here has the earlier one alone.
+    write(earlier, newest);
+    assert.equal((await rewrap()).rewrapped, wrapped);
+  });
+
   it('goes to no root file system that nothing measured, unless the policy allows it (row 92)', async () => {
     assert.equal(await ask({ node: 'stock-1' }), 'root_unmeasured');
   });
@@ -553,6 +607,40 @@ describe('the key of a disk', () => {
       };
       assert.equal(await codeFor(9, digest), null);
       assert.equal(await codeFor(10, 'ab'.repeat(32)), 'luks_header_changed');
+    });
+
+    it('and whose key is being replaced goes with the next one, whose header is taken from its own node alone (row 437), of the same volume key and passphrase (row 438)', async () => {
+      const uuid = named.get('node-3') ?? assert.fail();
+      const before = await world.store.leases.volume(uuid);
+      await world.call('POST', `/v1/volumes/${uuid}/rotate`, {});
+      const next = await header(uuid);
+      const digest = parseLuksHeader([{ at: 0, asked: next.length, bytes: next }], true).header?.digest;
+      const boot = { node: 'node-3', resetCount: 30 };
+      const release = await ask(boot);
+      assert(typeof release !== 'string');
+      assert.deepEqual([release.expectedHeaders.length, release.ciphertext.length], [1, 80]);
+      for (const [node, code] of [
+        ['node-2', 'key_subject_mismatch'],
+        // Attack: another header altogether, with ways in of whoever made it.
+        ['node-3', 'malformed'],
+      ] as const) {
+        for (const [message, refusal] of [
+          [headerFrame(release.leaseId, next), code],
+          [
+            { type: 'formatted', leaseId: release.leaseId, headerDigest: digest },
+            node === 'node-3' ? 'luks_header_changed' : code,
+          ],
+        ] as const) {
+          const peer = await unlocking(node);
+          await answer(peer, node === 'node-3' ? boot : { node });
+          await peer.verdict();
+          peer.send(message);
+          assert.equal(await peer.refusal(), refusal);
+        }
+      }
+      const rotating = await world.store.leases.volume(uuid);
+      assert.deepEqual([rotating?.rotation?.headerDigest, rotating?.key], [null, before?.key]);
+      await world.call('DELETE', `/v1/volumes/${uuid}/rotate`);
     });
 
     it('takes no header of a lease that is another node’s, nor what is no header, or one with other keyslots', async () => {

@@ -66,6 +66,8 @@ describe('the release of a key', () => {
     ['no PCRs', { selection: {} }],
     ['a bank without PCRs', { selection: { sha256: [] } }],
     ['no header', { expectedHeaders: [] }],
+    ['two headers, and a key for one', { ciphertext: Buffer.alloc(48) }],
+    ['a recovery passphrase beside a header', { ciphertext: Buffer.alloc(95) }],
     ['three headers', { expectedHeaders: ['00', '01', '02'].map((byte) => byte.repeat(32)) }],
     ['an object that says another size', { importSeed: Buffer.from('000206', 'hex') }],
     ['a key of another length', { ciphertext: Buffer.alloc(47) }],

@@ -24,6 +24,6 @@ export function madeKeyRelease(): KeyRelease {
     importDuplicate: Buffer.from('00020405', 'hex'),
     importSeed: Buffer.from('000106', 'hex'),
     expectedHeaders: ['ab'.repeat(32), 'cd'.repeat(32)],
-    ciphertext: Buffer.alloc(48, 9),
+    ciphertext: Buffer.alloc(80, 9),
   };
 }

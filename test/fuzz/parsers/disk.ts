@@ -12,6 +12,7 @@ import { judgeDisk } from '../../../attest-server/policy/disk/judge-disk.ts';
 import { luksVolume } from '../../../attest-server/policy/disk/luks-metadata.ts';
 import { defaultDiskRules } from '../../../attest-server/policy/disk/rules.ts';
 import { parseDiskPart } from '../../../attest-server/wire/disk.ts';
+import { parseInstalled } from '../../../attest-server/wire/installed.ts';
 import { mountFinder, parseMountTable } from '../../../attest-server/wire/mount-table.ts';
 import { parsedBytes } from '../../agent/inspect/made-machine.ts';
 import { diskPartOfFolder } from '../../recorded/disk-folder.ts';
@@ -155,6 +156,33 @@ export const hostTables: FuzzedParser = {
   },
   isDeclared: (error) => error instanceof RangeError && error.message.startsWith('/proc/swaps'),
   isPastHeader: never,
+};
+
+/** What lies ready for the next boot. */
+export const installed: FuzzedParser = {
+  sources: ['attest-server/wire/installed.ts'],
+  form: { kind: 'json' },
+  most: 8 * 1024,
+  seeds: () => [
+    Buffer.from(
+      JSON.stringify({
+        version: 1,
+        files: [
+          {
+            kind: 'kernel',
+            path: 'boot/vmlinuz-6.12.48',
+            since: '2026-11-25T00:00:00.000Z',
+            booted: false,
+            digests: ['ab'.repeat(32), 'cd'.repeat(48)],
+          },
+        ],
+        unread: ['no initrd was found'],
+      }),
+    ),
+  ],
+  parse: parseInstalled,
+  isDeclared: isRejection,
+  isPastHeader: isMember('installed'),
 };
 
 /** What `inspect` leaves for the agent. */

@@ -82,7 +82,7 @@ for (const [name, settings] of [
 describe('the units of all services', () => {
   it('leave no core dump, which would hold keys, tokens and secrets of the TPM', async () => {
     const names = (await readdir(host)).filter((name) => name.endsWith('.service'));
-    assert.equal(names.length, 9);
+    assert.equal(names.length, 10);
     for (const name of names)
       assert.deepEqual(
         [name, valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE')],
@@ -388,6 +388,7 @@ describe('the units of disk keys', () => {
     'assay-unlock@.socket',
     'assay-cap.service',
     'assay-volume@.service',
+    'assay-rotate@.service',
   ];
   let folder = '';
   before(async () => {
@@ -423,8 +424,11 @@ describe('the units of disk keys', () => {
 
   it('have a program without rights and swap, a user of its own, and folders where it and the cap look', async () => {
     const text = await unit('assay-unlock@.service');
-    assert.deepEqual(valuesOf(text, 'CapabilityBoundingSet'), ['']);
-    assert.deepEqual(valuesOf(text, 'MemorySwapMax'), ['0']);
+    for (const service of [text, await unit('assay-rotate@.service')]) {
+      assert.deepEqual(valuesOf(service, 'CapabilityBoundingSet'), ['']);
+      assert.deepEqual(valuesOf(service, 'MemorySwapMax'), ['0']);
+      assert.deepEqual(valuesOf(service, 'User'), ['assay-unlock']);
+    }
     assert.match(await unit('assay.sysusers.conf'), new RegExp(`^u ${valuesOf(text, 'User')[0]} `, 'm'));
     assert.equal(unlockSettings.stateDir.schema.parse(undefined), '/var/lib/assay-unlock');
     assert.equal(unlockSettings.runtimeDir.schema.parse(undefined), '/run/assay-unlock');

@@ -12,7 +12,13 @@ import { readFile } from '../../read-file.ts';
 import { readNodes } from '../../read-nodes.ts';
 import { withShortDigests } from '../../readable.ts';
 import { counted, listed } from '../../sentence.ts';
-import { readSimulation, type ShownSimulation, simulationText } from '../../simulation.ts';
+import {
+  leasedNodes,
+  nextBootText,
+  readSimulation,
+  type ShownSimulation,
+  simulationText,
+} from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
 import { type BreakerAnswer, breakerAnswer } from './breaker-answer.ts';
@@ -55,6 +61,7 @@ export async function simulatePolicy(
   const refused = asked === null ? null : refusedFor(asked);
   const breaker = asked === null ? null : breakerAnswer(asked.items);
   const firstUse = asked === null ? [] : await markedByFirstUse(await server(), asked.items);
+  const leased = asked === null ? new Set<string>() : await leasedNodes(await server());
   const answer = {
     policy: policyLabel(policy),
     nodes: items.length,
@@ -68,7 +75,7 @@ export async function simulatePolicy(
   };
   await print(io, format, answer, () => {
     for (const fault of latched) io.err(`${printable(placed(file, fault))}\n`);
-    return `${simulationText(items, all)}${refusedText(refused)}${breakerText(breaker)}${firstUseText(firstUse)}`;
+    return `${simulationText(items, all)}${nextBootText(items, leased)}${refusedText(refused)}${breakerText(breaker)}${firstUseText(firstUse)}`;
   });
   if (latched.length > 0) exitWith(exit.held);
   else exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);

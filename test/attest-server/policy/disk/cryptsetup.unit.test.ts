@@ -6,7 +6,11 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { type Reference, reference as referenceSchema } from '../../../../attest-server/formats/reference.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
-import { leasedReference } from '../../../../attest-server/policy/disk/leased-volume.ts';
+import {
+  leasedReference,
+  rotatedReference,
+  rotatingReference,
+} from '../../../../attest-server/policy/disk/leased-volume.ts';
 import type { DiskPart, LuksHeader } from '../../../../attest-server/wire/disk.ts';
 import { codesOf, group, judged, madeDevice, proofWith } from './made-disk.ts';
 
@@ -156,7 +160,7 @@ describe('a volume that cryptsetup made', () => {
         join(dir, 'other'),
       );
     const image = await made('leased', '--type', 'luks2', '--key-size', '512');
-    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslots 0 and 1' });
+    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslot 1 and one besides' });
     await addKey(image);
     const reference = await leased(image);
     assert(!('fault' in reference));
@@ -170,7 +174,7 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image), { references: [reference] })), [
       'luks_extra_keyslot',
     ]);
-    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslots 0 and 1' });
+    assert.deepEqual(await leased(image), { fault: 'it has other ways in than keyslot 1 and one besides' });
     for (const [name, options, fault] of [
       [
         'cbc',
@@ -188,6 +192,46 @@ describe('a volume that cryptsetup made', () => {
     await addKey(token);
     await cryptsetup('token', 'add', '--key-description', 'installer', token);
     assert('fault' in (await leased(token)));
+  });
+
+  it('has either header while its key is replaced, then the next one alone, and never another passphrase for recovery (row 438)', async () => {
+    const image = await made('rotating', '--type', 'luks2', '--key-size', '512');
+    const slot = (verb: string, ...args: readonly string[]) =>
+      cryptsetup(verb, ...(verb === 'luksAddKey' ? quick : ['--batch-mode']), ...args);
+    const key = ['--key-file', join(dir, 'key'), image];
+    await slot('luksAddKey', '--key-slot', '1', ...key, join(dir, 'other'));
+    const seen = async () => {
+      const part = await shown(image);
+      assert('headers' in part.inspected);
+      const [{ uuid, metadata } = assert.fail()] = part.inspected.headers;
+      const header = { uuid, metadata: metadata ?? '', digest: '' };
+      const reference = leasedReference({ node: 'n', uuid, path: '/var/lib/docker' }, header, group, 0);
+      assert(!('fault' in reference));
+      return { part, reference };
+    };
+    const before = await seen();
+    await slot('luksAddKey', '--key-slot', '2', ...key, join(dir, 'key'));
+    await slot('luksKillSlot', ...key, '0');
+    const after = await seen();
+    const rotating = rotatingReference(before.reference, after.reference);
+    const codes = ({ part }: typeof before, reference: Reference) =>
+      codesOf(judged(part, { references: [referenceSchema.parse(reference)] }));
+    const changed = ['luks_header_changed', 'luks_extra_keyslot'];
+    assert.deepEqual(codes(after, before.reference), changed);
+    assert.deepEqual([codes(before, rotating), codes(after, rotating)], [[], []]);
+    const rotated = rotatedReference(rotating);
+    assert.deepEqual([codes(before, rotated), codes(after, rotated)], [changed, []]);
+    // A boot that was cut makes another one.
+    assert.deepEqual(rotatingReference(rotating, after.reference), rotating);
+    await slot('luksKillSlot', ...key, '1');
+    await slot('luksAddKey', '--key-slot', '1', ...key, join(dir, 'key'));
+    const tampered = await seen();
+    assert.throws(() => rotatingReference(before.reference, tampered.reference), { code: 'malformed' });
+    const uuid = before.reference.disk?.volumes[0]?.uuid ?? '';
+    await made('rotating', '--type', 'luks2', '--key-size', '512', '--uuid', uuid);
+    await slot('luksAddKey', '--key-slot', '1', ...key, join(dir, 'other'));
+    const anew = await seen();
+    assert.throws(() => rotatingReference(before.reference, anew.reference), { code: 'malformed' });
   });
 
   it('gets a key that opens nothing (row 55)', async () => {

@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
+import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { z } from 'zod';
+import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
+import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate.ts';
+import { nodeView } from '../../../attest-server/api/node-api.ts';
+import { volumeView } from '../../../attest-server/api/volume-api.ts';
+import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
+import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
+import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
+import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { policyWithKeys, until, volumeFor } from './volume-for.ts';
+
+const node = 'node-1';
+const log = recordedLog('debian13-sdboot-uki');
+const headerBytes = 1024 * 1024 + 32 * 1024;
+
+describe('the key of a disk that is replaced', function () {
+  this.timeout(120_000);
+  let dir: string;
+  let world: TestServer;
+  let machine: FixtureMachine;
+  let disk: UnlockingMachine;
+  let uuid: string;
+  let passphrase: Buffer;
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-rotate-'));
+    const identity = await generateIdentity();
+    const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
+    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
+    await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
+    [world, machine] = await Promise.all([
+      startTestServer({ policy, wrappingKeyFile }),
+      startMachine({ log }),
+    ]);
+    uuid = await volumeFor(machine, node, agentsOf(world), world.call);
+    disk = await unlockingMachine(machine, node, agentsOf(world), programs['assay-agent']);
+    await disk.format(uuid);
+    const decrypter = new Decrypter();
+    decrypter.addIdentity(identity);
+    const { recovery } = escrow.parse(await world.call('GET', `/v1/volumes/${uuid}/escrow`));
+    passphrase = Buffer.from(await decrypter.decrypt(armor.decode(recovery)));
+  });
+  after(async () => {
+    await disk?.[Symbol.asyncDispose]();
+    await machine?.dispose();
+    await world?.[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  const escrow = z.object({ recovery: z.string() });
+  const entries = async (action: string) => (await world.audit()).filter((entry) => entry.action === action);
+  const begin = async () =>
+    volumeView.parse(await world.call('POST', `/v1/volumes/${uuid}/rotate`, {})).rotation;
+  const stored = async () => (await world.store.leases.volume(uuid)) ?? assert.fail();
+
+  /** Boots, and gives what the disk is opened with: as systemd-cryptsetup would. */
+  async function boot(): Promise<Buffer> {
+    await machine.powerCycle(log);
+    await rm(disk.config.runtimeDir, { recursive: true, force: true });
+    await using program = disk.unlock(uuid);
+    const key = await program.read();
+    assert.equal(key.length, 32, (await program.ended).said);
+    return key;
+  }
+
+  /** Runs it in this process, so that it can be cut at each write. */
+  async function rotate(write?: RotateDependencies['write']): Promise<string> {
+    const said: string[] = [];
+    await rotateKey({ ...disk.config, volume: uuid }, disk.device, {
+      logger: pino({ level: 'silent' }),
+      signal: new AbortController().signal,
+      print: (line) => said.push(line),
+      ...(write !== undefined && { write }),
+    });
+    return said.join('');
+  }
+
+  /** Whether a secret opens a copy of the disk, which stays as the cut left it. */
+  async function opensCopy(secret: Buffer): Promise<boolean> {
+    const copy = join(dir, 'copy');
+    await writeFile(copy, await readFile(disk.device));
+    return run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', copy], {
+      input: secret,
+      timeoutMs: 20_000,
+      maxOutputBytes: 65_536,
+    }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  const slotsOf = async (): Promise<readonly string[]> => {
+    const { disk: shown } = referenceSchema.parse(await world.call('GET', `/v1/references/disk-${uuid}`));
+    return (shown?.volumes ?? []).map(({ keyslots }) => Object.keys(keyslots).join());
+  };
+
+  it('stays as it is until the node boots, and can be called off', async () => {
+    const before = await boot();
+    assert.deepEqual(await slotsOf(), ['0,1']);
+    const rotation = await begin();
+    assert.deepEqual([rotation?.begun, rotation?.by], [false, 'token:admin']);
+    await assert.rejects(begin(), /is being replaced since .* by token:admin/);
+    assert.equal(await rotate(), '', 'nothing is due in this boot');
+    await world.call('DELETE', `/v1/volumes/${uuid}/rotate`);
+    assert.equal((await stored()).nextKey, null);
+    assert.deepEqual(await boot(), before);
+    await assert.rejects(world.call('DELETE', `/v1/volumes/${uuid}/rotate`), /is not being replaced/);
+  });
+
+  it('is exchanged at the next boot, by the program of its unit, and says so', async () => {
+    const before = await boot();
+    await begin();
+    assert.deepEqual(await boot(), before);
+    const { headerDigest: earlier } = await stored();
+    const { code, said } = await disk.rotate(uuid);
+    assert.equal(code, 0, said);
+    assert.match(said, /has its next key, and the earlier one opens nothing any more/);
+    const now = await stored();
+    assert.deepEqual([now.rotation, now.nextKey], [null, null]);
+    const note = await readNote(disk.config.runtimeDir, uuid);
+    assert.deepEqual(note?.expectedHeaders, [earlier, now.headerDigest], 'the cap leaves the volume open');
+    assert.deepEqual((await entries('volume.rotate.end')).at(-1)?.detail.header, now.headerDigest);
+    assert.deepEqual(await slotsOf(), ['1,2']);
+    assert.deepEqual(
+      [await disk.opens(before), await disk.opens(passphrase)],
+      [false, true],
+      'nor does any piece of its keyslot stay',
+    );
+    const next = await boot();
+    assert.notDeepEqual(next, before);
+    assert.equal(await disk.opens(next), true);
+    assert.equal((await disk.rotate(uuid)).said, '', 'nothing more is due');
+  });
+
+  it('leaves nothing of the earlier keyslot on the disk, also for who has an earlier header', async () => {
+    const before = await boot();
+    const image = (await readFile(disk.device)).subarray(0, headerBytes);
+    await begin();
+    await boot();
+    await rotate();
+    await using file = await open(disk.device, 'r+');
+    const now = Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
+    // The earlier copies of the header alone, over what is left of its keyslots.
+    await file.write(image.subarray(0, 32 * 1024), 0, 32 * 1024, 0);
+    assert.equal(await opensCopy(before), false);
+    await file.write(now, 0, now.length, 0);
+  });
+
+  it('gets no key with the header of an earlier rotation, whole as it was (row 436)', async () => {
+    await boot();
+    const image = (await readFile(disk.device)).subarray(0, headerBytes);
+    await begin();
+    await boot();
+    await rotate();
+    await using file = await open(disk.device, 'r+');
+    const now = Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
+    await file.write(image, 0, image.length, 0);
+    await machine.powerCycle(log);
+    {
+      await using program = disk.unlock(uuid);
+      assert.equal((await program.read()).length, 0);
+      assert.match((await program.ended).said, /another header than the one that is known/);
+    }
+    await file.write(now, 0, now.length, 0);
+    await boot();
+  });
+
+  for (const [how, at, isNext] of [
+    ['before its keyslot is written', [0, 0], false],
+    ['while its keyslot is written', [0, 4196], false],
+    ['before the second header is written', [1, 0], false],
+    // All of its binary part, and the begin of its metadata.
+    ['while the second header is written', [1, 4196], false],
+    ['before the first header is written', [2, 0], true],
+    ['while the first header is written', [2, 4196], true],
+    ['before the earlier keyslot is wiped', [3, 0], true],
+    ['while the earlier keyslot is wiped', [3, 4196], true],
+    ['before the server has the word that it is done', [3, Number.POSITIVE_INFINITY], true],
+  ] as const)
+    it(`opens the disk where power is cut ${how}, and the next boot goes on (row 435)`, async () => {
+      await begin();
+      const earlier = await boot();
+      assert.equal(await opensCopy(earlier), true);
+      const [whole, bytes] = at;
+      let writes = 0;
+      const cut = rotate(async (file, piece, place) => {
+        const isLast = writes++ === whole;
+        await file.write(piece, 0, isLast ? Math.min(bytes, piece.length) : piece.length, place);
+        if (isLast) throw new Error('cut');
+      });
+      await assert.rejects(cut, /cut/);
+      const { rotation } = await stored();
+      assert.equal(typeof rotation?.headerDigest, 'string', 'the server has the header first');
+      await assert.rejects(world.call('DELETE', `/v1/volumes/${uuid}/rotate`), /has begun to replace/);
+      assert.equal(await opensCopy(passphrase), true);
+      const key = await boot();
+      assert.deepEqual([await opensCopy(key), key.equals(earlier)], [true, !isNext]);
+      assert.match(await rotate(), /has its next key/);
+      assert.deepEqual([await opensCopy(passphrase), await opensCopy(earlier)], [true, false]);
+      assert.deepEqual([(await slotsOf()).length, (await stored()).rotation], [1, null]);
+    });
+
+  it('is not asked for where no rotation is due', async () => {
+    await boot();
+    const releases = (await entries('key.release')).length;
+    await rm(rotationMark(disk.config.runtimeDir, uuid), { force: true });
+    assert.equal(await rotate(), '');
+    assert.equal((await entries('key.release')).length, releases);
+  });
+
+  it('goes with the disk to the TPM that the node has now, and is another one from its first boot on', async () => {
+    const earlier = await boot();
+    await using exchanged = new AsyncDisposableStack();
+    const other = await startMachine({ log });
+    exchanged.defer(() => other.dispose());
+    const moved = exchanged.use(
+      await unlockingMachine(other, node, agentsOf(world), programs['assay-agent']),
+    );
+    await writeFile(moved.device, await readFile(disk.device));
+    const ek = await ekDigestOf(other);
+    await world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'another board' });
+    await world.call('POST', '/v1/pins', { pins: [{ node, ek }] });
+    {
+      await using _agent = await startAgent(other, node, agentsOf(world));
+      await until(async () => {
+        const shown = await world.call('GET', `/v1/nodes/${node}`).catch(() => null);
+        return shown !== null && nodeView.parse(shown).state === 'trusted';
+      });
+    }
+    {
+      await using program = moved.unlock(uuid);
+      assert.equal((await program.read()).length, 0);
+      assert.match((await program.ended).said, /key_subject_mismatch/);
+    }
+    await assert.rejects(begin(), /is of another TPM than node-1 has now/);
+    await world.call('POST', `/v1/volumes/${uuid}/rotate`, { ek });
+    await other.powerCycle(log);
+    {
+      await using program = moved.unlock(uuid);
+      assert.deepEqual(await program.read(), earlier, 'the disk has no other key yet');
+    }
+    const { code, said } = await moved.rotate(uuid);
+    assert.equal(code, 0, said);
+    await other.powerCycle(log);
+    await using program = moved.unlock(uuid);
+    const next = await program.read();
+    assert.deepEqual(
+      [await moved.opens(next), await moved.opens(earlier), await moved.opens(passphrase)],
+      [true, false, true],
+    );
+  });
+});
