@@ -26,6 +26,7 @@ systemctl enable --now systemd-networkd
 const setUpServer = sectionOf('disk-keys', 'Set up the server');
 const setUpNode = sectionOf('disk-keys', 'Set up a node');
 const withData = sectionOf('disk-keys', 'A node that already holds data');
+const replace = sectionOf('disk-keys', 'Replace a key');
 const recover = sectionOf('disk-keys', 'Recover a disk');
 
 /** What a runtime leaves: files of other users, links, white-outs of overlayfs and extended attributes, and how they are seen. */
@@ -243,14 +244,32 @@ END
 
   it('asks for the passphrase where its keyslot is damaged, and is opened by the key once that is written back', async () => {
     await machine.guest.shell(`set -e
-dd if=${volumeDevice} of=/root/header bs=1M count=16 status=none
+${saveHeader}
 dd if=/dev/zero of=${volumeDevice} bs=4096 seek=8 count=1 conv=notrunc,fsync status=none`);
     await machine.reboot();
     await machine.shown(/worker-1 got the key of volume[\s\S]*enter passphrase for disk docker/);
     machine.guest.console.type(`${await passphrase()}\n`);
     await machine.until('systemctl is-active --quiet docker');
-    await machine.guest.shell('journalctl -b -o cat -u systemd-cryptsetup@docker | grep -q "Key data incorrect"');
+    await machine.guest.shell(
+      'journalctl -b -o cat -u systemd-cryptsetup@docker | grep -q "Key data incorrect"',
+    );
     await machine.guest.shell(restoreHeader);
+  });
+
+  it('gets its next key at a boot, and at the one after that where power is cut meanwhile (row 435)', async () => {
+    const before = await volume();
+    const [rotate = ''] = replace.typed('you$');
+    await typeHere(`${rotate} --yes`);
+    await machine.reboot();
+    await machine.shown(/assay-rotate: the server has the header with the next key: writing to the disk/);
+    await machine.cutPower();
+    await machine.until('systemctl is-active --quiet docker');
+    await world.until(async () => (await volume())?.rotation === null);
+    assert.notEqual((await volume())?.headerDigest, before?.headerDigest);
+    assert.equal(await machine.states(), running);
+    assert.equal(await machine.guest.shell(seeData), dataSeen);
+    await typeHere(vouching('assay get nodes worker-1 --wait trusted'));
+    await machine.guest.shell(saveHeader);
   });
 
   it('waits while the server is away, and opens no disk with a null cipher in its place (row 107)', async () => {
@@ -321,6 +340,7 @@ sed -i 's|${keySocket}|/root/local.key|' /etc/crypttab`);
   });
 });
 
+const saveHeader = `dd if=${volumeDevice} of=/root/header bs=1M count=16 status=none`;
 const restoreHeader = `dd if=/root/header of=${volumeDevice} bs=1M conv=notrunc,fsync status=none`;
 
 /** Changes the header once the volume is open, before the cap is made. */
