@@ -80,15 +80,15 @@ export class NextBoots {
       if (!group.require.includes('boot') && !hasLease) continue;
       const isSilent = status.expiresAt === null || this.#ports.now() >= status.expiresAt;
       const isAffirmed = status.verdict?.aspects.boot?.status === 'affirming';
-      const key = [group.name, status.parts.installed, isSilent, isAffirmed, hasLease].join(' ');
+      const hasOtherHeader =
+        status.verdict?.reasons.some(({ code }) => code === 'luks_header_changed') === true;
+      const its = { name, group, isAffirmed, hasLease, hasOtherHeader };
+      const key = [group.name, status.parts.installed, isSilent, isAffirmed, hasLease, hasOtherHeader].join(
+        ' ',
+      );
       const known = this.#kept.get(name);
       const one =
-        known?.key === key
-          ? known
-          : {
-              key,
-              nextBoot: await this.#foretell(status, basis, isSilent, { name, group, isAffirmed, hasLease }),
-            };
+        known?.key === key ? known : { key, nextBoot: await this.#foretell(status, basis, isSilent, its) };
       kept.set(name, one);
       found.set(name, one.nextBoot);
       if (one !== known && ++made % atOnce === 0) await setImmediate();

@@ -37,6 +37,8 @@ export interface ForecastNode {
   readonly isAffirmed: boolean;
   /** It gets the key of a disk, and none for a boot that is merely announced. */
   readonly hasLease: boolean;
+  /** A disk of it shows another LUKS header than it should: `unlock` hands no key to such a one. */
+  readonly hasOtherHeader: boolean;
 }
 
 /** Which references have a digest, whatever their state. */
@@ -79,9 +81,13 @@ export function forecastBoot(
   node: ForecastNode,
   at: number,
 ): BootForecast {
-  if (typeof installed === 'string') return { answer: 'unknown', causes: [missing(installed, node)] };
+  const onDisk = node.hasLease && node.hasOtherHeader ? [otherHeader(node)] : [];
+  if (typeof installed === 'string') {
+    const causes = [...onDisk, missing(installed, node)];
+    return { answer: onDisk.length > 0 ? 'would_not' : 'unknown', causes };
+  }
   const judged = installed.files.map((file) => judgeFile(file, known, node, at, installed));
-  const against = judged.flatMap((cause) => (cause?.is === 'against' ? [cause.cause] : []));
+  const against = [...onDisk, ...judged.flatMap((cause) => (cause?.is === 'against' ? [cause.cause] : []))];
   if (against.length > 0) return { answer: 'would_not', causes: against };
   const open = [
     ...judged.flatMap((cause) => (cause === null ? [] : [cause.cause])),
@@ -211,6 +217,15 @@ function missing(text: string, { name }: ForecastNode): ForecastCause {
       ? `See that ${name} answers and that its agent is up to date, and on it what inspect could not read:\n  systemctl start assay-inspect\n  journalctl -u assay-inspect -n 5`
       : `On ${name}, run it, and see that its timer is on:\n  ${command}\n  systemctl status assay-inspect.timer`;
   return { text: `Not known: ${what}.`, since: null, next };
+}
+
+function otherHeader({ name }: ForecastNode): ForecastCause {
+  const node = shellWord(name);
+  return {
+    text: 'A disk shows another LUKS header than the one that the server knows, as after a backup of before a rotation was restored: its key opens nothing there.',
+    since: null,
+    next: `See which disk it is, keep its recovery passphrase at hand, and write back the header that the server has (docs/disk-keys.md, "Recover a disk"):\n  assay why ${node}\n  assay disk list ${node}`,
+  };
 }
 
 function notAffirmed({ name }: ForecastNode): ForecastCause {

@@ -66,6 +66,7 @@ export function createSimulation(before: SimulationInputs | null, after: Simulat
         isAffirmed: verdict.aspects.boot?.status === 'affirming',
         // Who gets a key of a disk gets none for what is merely announced.
         hasLease: true,
+        hasOtherHeader: verdict.reasons.some(({ code }) => code === 'luks_header_changed'),
       };
       const isAsked = rules.require.includes('boot');
       return {

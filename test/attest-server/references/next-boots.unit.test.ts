@@ -4,7 +4,7 @@ import { beforeEach, describe, it } from 'mocha';
 import { reference as parsed, type Reference } from '../../../attest-server/formats/reference.ts';
 import { unmatched } from '../../../attest-server/policy/policy.ts';
 import { type NextBootPorts, NextBoots } from '../../../attest-server/references/next-boots.ts';
-import { now, statusOf, verdictOf } from '../http/api-fixture.ts';
+import { now, reasonOf, statusOf, verdictOf } from '../http/api-fixture.ts';
 
 const digest = 'a'.repeat(64);
 const kernel = { kind: 'kernel', path: 'boot/vmlinuz-6.12', since: null, booted: false, digests: [digest] };
@@ -28,6 +28,7 @@ const affirmed = verdictOf({ aspects: { boot: { status: 'affirming', source: 'tp
 describe('forecasts of a fleet', () => {
   let parts: Map<string, Buffer>;
   let references: Reference[];
+  let hasLease: boolean;
   let reads: string[];
   let inForce: object;
   let at: number;
@@ -36,6 +37,7 @@ describe('forecasts of a fleet', () => {
   beforeEach(() => {
     parts = new Map([[digestOf(part()), part()]]);
     references = [];
+    hasLease = false;
     reads = [];
     inForce = {};
     at = now;
@@ -50,12 +52,27 @@ describe('forecasts of a fleet', () => {
         return parts.get(named) ?? null;
       },
       groupOf: () => unmatched,
-      hasLease: () => false,
+      hasLease: () => hasLease,
       inForce: () => inForce,
       now: () => at,
     });
   });
   const answers = async () => [...(await boots.by())].map(([name, { answer }]) => `${name} ${answer}`);
+
+  it('say of a node with a disk of ours which shows another header that it gets no key', async () => {
+    references = [known()];
+    assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
+    hasLease = true;
+    const [first, second] = statuses;
+    assert(first?.verdict != null && second !== undefined);
+    const reasons = [reasonOf('luks_header_changed')];
+    statuses = [{ ...first, verdict: { ...first.verdict, reasons } }, second];
+    assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would']);
+    const [cause] = (await boots.by('node-1')).get('node-1')?.causes ?? [];
+    assert.match(cause?.text ?? '', /another LUKS header .* its key opens nothing/);
+    statuses = [{ ...first, verdict: { ...first.verdict, reasons }, expiresAt: now - 1 }];
+    assert.deepEqual(await answers(), ['node-1 would_not']);
+  });
 
   it('are made once, and again only where references, policy or what is installed moved', async () => {
     assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would_not']);

@@ -77,6 +77,7 @@ function foretold({ installed = changed, references = [], node = {}, scope = '{}
     group: { ...group, name: 'workers' },
     isAffirmed: true,
     hasLease: true,
+    hasOtherHeader: false,
     ...node,
   };
   return forecastBoot(installed, knownDigests(references), its, at);
