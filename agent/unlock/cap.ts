@@ -18,12 +18,14 @@ export interface CapDependencies {
   readonly signal: AbortSignal;
   /** Prints on the console. */
   readonly print: (line: string) => void;
+  /** In which systemd names the socket at which it waits. */
+  readonly environment: NodeJS.ProcessEnv;
   /** The access to devices; a test puts its own in place. */
   readonly tools?: DiskTools & { close(mapping: string): Promise<void> };
 }
 
-/** How long it tries to tell a server, in milliseconds: the next quote tells it, too. */
-const toldWithin = 10_000;
+/** How long it tries to tell a server, in milliseconds: the boot does not wait for it, and the next quote tells it, too. */
+const toldWithin = 60_000;
 
 /** Of its two programs the one says whether it got a key, and the other what it did with it. */
 const shutSteps = [
@@ -39,12 +41,13 @@ export const capTools: NonNullable<CapDependencies['tools']> = {
 
 /**
  * Ends the right of this boot to disk keys, once the disks are open: PCR 15 is extended by a known constant in each bank. Then
- * each volume is looked at again; one that is not what the server knows is closed, and stays so.
+ * each volume is looked at again; one that is not what the server knows is closed, and stays so. The boot goes on before the
+ * server is told.
  * @returns the exit code: 1 if a volume was closed, or could not be looked at
  * @throws AgentError `cap` where a bank cannot be capped; ToolError; where crypttab or the volumes cannot be read
  */
 export async function runCap(config: UnlockConfig, dependencies: CapDependencies): Promise<number> {
-  const { logger, print, signal, tools = capTools } = dependencies;
+  const { logger, print, signal, environment, tools = capTools } = dependencies;
   const opened: LeasedVolume[] = [];
   let faults = 0;
   const report = (about: string, why: string) => {
@@ -76,10 +79,21 @@ export async function runCap(config: UnlockConfig, dependencies: CapDependencies
       logger.warn({ code: 'opened_without_lease', header: found.headerDigest }, text);
     }
   }
+  if (faults === 0) await letBootGoOn(environment);
   await tell(config, tpm, opened, dependencies).catch((error: unknown) =>
     logger.warn(describeFault(error), 'no server was told; the next answer of the agent shows it'),
   );
   return faults === 0 ? 0 : 1;
+}
+
+/** As the unit's `Type=notify` wants it. @throws ToolError */
+async function letBootGoOn({ NOTIFY_SOCKET }: NodeJS.ProcessEnv): Promise<void> {
+  if (NOTIFY_SOCKET === undefined) return;
+  await run('systemd-notify', ['--ready'], {
+    timeoutMs: 10_000,
+    maxOutputBytes: 65_536,
+    env: { NOTIFY_SOCKET },
+  });
 }
 
 interface LeasedVolume {

@@ -32,16 +32,16 @@ done
 `;
 
 /**
- * Does what the second serial port says, a line of hex each: a command of the shell, answered by its status and its output in hex.
- * `Guest.shell` asks it.
+ * Does what the second serial port says, a line each: a number and a command of the shell in hex, answered by that number, and
+ * status and output in hex. `Guest.shell` asks it. Its files are none that the boot clears away.
  */
 export const serialShell = `stty -F /dev/ttyS1 raw -echo
 exec 4<>/dev/ttyS1
 echo ready >&4
 while read -r word rest <&4; do
   case $word in
-    run) echo $rest | xxd -r -p >/tmp/command; sh /tmp/command >/tmp/output 2>&1 </dev/null 4>&-; echo $? >/tmp/status
-      cat /tmp/status /tmp/output | xxd -p | tr -d '\\n' >&4; echo >&4;;
+    run) echo \${rest#* } | xxd -r -p >/run/command; sh /run/command >/run/output 2>&1 </dev/null 4>&-; echo $? >/run/status
+      echo "\${rest%% *} $(cat /run/status /run/output | xxd -p | tr -d '\\n')" >&4;;
     off) sync; poweroff -f;;
   esac
 done

@@ -122,11 +122,21 @@ async function bootGuest(
     if (answer === null) throw new Error(`the guest did not answer ${request.slice(0, 40)}`);
     return Buffer.from(answer, 'hex');
   };
+  let asked = 0;
+  const run = async (command: string) => {
+    const number = `${++asked} `;
+    line.send(`run ${number}${Buffer.from(command).toString('hex')}`);
+    let answer = await line.next(600_000);
+    // Other programs of a boot write to the port, too.
+    while (answer !== null && !answer.startsWith(number)) answer = await line.next(600_000);
+    if (answer === null) throw new Error(`the guest did not answer ${command.slice(0, 40)}`);
+    return Buffer.from(answer.slice(number.length), 'hex').toString('utf8');
+  };
   return {
     command: (request) => ask(`tpm ${request.toString('hex')}`),
     readFile: (path) => ask(`read ${path}`),
     shell: async (command) => {
-      const said = (await ask(`run ${Buffer.from(command).toString('hex')}`, 600_000)).toString('utf8');
+      const said = await run(command);
       const [status = ''] = said.split('\n');
       const output = said.slice(status.length + 1);
       if (status !== '0') throw new Error(`${command}: ended with ${status}: ${output.slice(-600)}`);

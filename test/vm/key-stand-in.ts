@@ -2,6 +2,7 @@
  * Speaks as `assay-agent unlock` and `assay-agent cap` do, without TPM and server, so that a test decides what happens:
  * `/etc/assay/unlock.yaml` says it. Node.js runs it in the guest.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +20,8 @@ const [, , verb] = process.argv;
 
 if (verb === 'cap') {
   console.log(script.doesCap ? 'assay-cap: capped' : 'assay-cap: another header');
-  process.exitCode = script.doesCap ? 0 : 1;
+  if (script.doesCap) execFileSync('systemd-notify', ['--ready']);
+  else process.exitCode = 1;
 } else {
   const names = process.env.LISTEN_FDNAMES?.split(':') ?? [];
   const descriptor = (name: string) => 3 + names.indexOf(name);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { openTpm } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
@@ -58,7 +60,7 @@ describe('the cap of a boot', function () {
   });
   afterEach(() => rm(dir, { recursive: true }));
 
-  async function cap({ table = good, header = digest, closes = true, noted = true } = {}) {
+  async function cap({ table = good, header = digest, closes = true, noted = true, notify = '' } = {}) {
     const closed: string[] = [];
     const lines: string[] = [];
     const logged: string[] = [];
@@ -83,6 +85,7 @@ describe('the cap of a boot', function () {
         logger: pino({}, { write: (line) => void logged.push(JSON.parse(line).code) }),
         signal: new AbortController().signal,
         print: (line) => lines.push(line),
+        environment: notify === '' ? {} : { NOTIFY_SOCKET: notify },
         tools: {
           readPiece: (piece) => readPiece({ ...piece, direct: false }),
           dmsetup: async () => `docker: ${table}\n`,
@@ -109,6 +112,19 @@ describe('the cap of a boot', function () {
     const { code, closed, moved } = await cap();
     assert.deepEqual([code, closed, moved], [0, [], true]);
     assert.equal((await cap()).moved, false, 'once a boot');
+  });
+
+  it('lets the boot go on once each volume is what it was, and not before', async () => {
+    const path = join(dir, 'notify');
+    const program = 'IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0])->recv($_, 4096); print';
+    const heard = run('perl', ['-MIO::Socket::UNIX', '-e', program, path], {
+      timeoutMs: 20_000,
+      maxOutputBytes: 65_536,
+    });
+    while (!existsSync(path)) await sleep(10);
+    assert.equal((await cap({ table: '0 32768 linear 8:1 32768', notify: path })).code, 1);
+    assert.equal((await cap({ notify: path })).code, 0);
+    assert.equal(String((await heard).stdout), 'READY=1');
   });
 
   for (const [what, change, why] of [
