@@ -53,7 +53,7 @@ export async function rotateKey(
   const { leaseId, expectedHeaders } = answer.release;
   try {
     if (answer.secret.length !== 2 * volumeKeyBytes) {
-      print('assay-rotate: it was called off: the volume keeps its key\n');
+      print('assay-rotate: nothing is left to replace: it was called off, or it is done\n');
       return;
     }
     const found = await headerOn(disk.fd, true);

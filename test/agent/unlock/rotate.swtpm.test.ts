@@ -131,6 +131,10 @@ describe('the key of a disk that is replaced', function () {
     const note = await readNote(disk.config.runtimeDir, uuid);
     assert.deepEqual(note?.expectedHeaders, [earlier, now.headerDigest], 'the cap leaves the volume open');
     assert.deepEqual((await entries('volume.rotate.end')).at(-1)?.detail.header, now.headerDigest);
+    // As where it was killed before it had the server's last word.
+    await writeFile(rotationMark(disk.config.runtimeDir, uuid), '');
+    assert.match(await rotate(), /nothing is left to replace: it was called off, or it is done/);
+    await rm(rotationMark(disk.config.runtimeDir, uuid));
     assert.deepEqual(await slotsOf(), ['1,2']);
     assert.deepEqual(
       [await disk.opens(before), await disk.opens(passphrase)],
@@ -158,7 +162,7 @@ describe('the key of a disk that is replaced', function () {
   });
 
   it('gets no key with the header of an earlier rotation, whole as it was (row 436)', async () => {
-    await boot();
+    const earlier = await boot();
     const image = (await readFile(disk.device)).subarray(0, headerBytes);
     await begin();
     await boot();
@@ -166,6 +170,7 @@ describe('the key of a disk that is replaced', function () {
     await using file = await open(disk.device, 'r+');
     const now = Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
     await file.write(image, 0, image.length, 0);
+    assert.equal(await opensCopy(earlier), true, 'as a database of before says');
     await machine.powerCycle(log);
     {
       await using program = disk.unlock(uuid);
