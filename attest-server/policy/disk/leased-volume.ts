@@ -36,11 +36,13 @@ export function leasedReference(
 ): Reference | { readonly fault: string } {
   const volume = luksVolume({ ...header, version: 2, device: '0:0', detachedAt: null, luks1: null });
   if ('fault' in volume) return volume;
-  const { version, keyslots, tokens, segments, digests, ciphers, keyBytes, reencryption } = volume;
+  const { version, keyslots, tokens, segments, digests, ciphers, keyBytes, reencryption, opening } = volume;
   // Attack: a node that was tampered with before has somebody else's keyslot vouched for.
   const slots = Object.keys(keyslots);
   if (slots.length !== 2 || !slots.includes(recoverySlot) || Object.keys(tokens).length > 0)
     return { fault: `it has other ways in than keyslot ${recoverySlot} and one besides` };
+  // Attack: what is kept for recovery is a keyslot that leads to no key of the data.
+  if (slots.some((slot) => !opening.includes(slot))) return { fault: 'one of its keyslots opens nothing' };
   if (reencryption !== null) return { fault: `it is being reencrypted (${reencryption})` };
   if (ciphers.join() !== 'aes-xts-plain64' || Object.keys(segments).length !== 1 || keyBytes !== 64)
     return { fault: 'it does not encrypt one segment by aes-xts-plain64 with a key of 512 bit' };

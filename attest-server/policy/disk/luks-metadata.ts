@@ -22,6 +22,8 @@ export interface LuksVolume {
   readonly keyBytes: number | null;
   /** Why a part of it may not be encrypted now, or by another key; null if nothing is under way. */
   readonly reencryption: string | null;
+  /** Numbers of the keyslots that lead to a key of encrypted data. */
+  readonly opening: readonly string[];
   /** Salt and digest of each volume key: equal in a copied header, whatever its UUID says. */
   readonly keys: readonly string[];
 }
@@ -62,6 +64,7 @@ function firstVersion({ uuid, luks1 }: LuksHeader): LuksVolume | { readonly faul
     ciphers: [`${cipher}-${mode}`],
     keyBytes,
     reencryption: null,
+    opening: activeSlots.map(String),
     keys: [`${keySalt} ${keyDigest}`],
   };
 }
@@ -132,6 +135,7 @@ function secondVersion({ uuid, metadata: text }: LuksHeader): LuksVolume | { rea
     ciphers: encrypted.map(([, { encryption }]) => encryption ?? ''),
     keyBytes: sizes.size === 1 ? ([...sizes][0] ?? null) : null,
     reencryption: reencryptionOf(parsed, config?.requirements?.mandatory ?? []),
+    opening: ofSegments.flatMap((digest) => digest.keyslots),
     keys: Object.values(digests).map(({ salt, digest }) => `${salt} ${digest}`),
   };
 }

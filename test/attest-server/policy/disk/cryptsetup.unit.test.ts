@@ -141,6 +141,23 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
   });
 
+  it('has no reference as a leased volume where its recovery keyslot leads to no key of the data (row 444)', async () => {
+    const image = await made('unbound', '--type', 'luks2', '--key-size', '512');
+    await cryptsetup('luksAddKey', ...quick, '--key-file', join(dir, 'key'), image, join(dir, 'other'));
+    const { inspected } = await shown(image);
+    assert('headers' in inspected);
+    const [{ uuid, metadata } = assert.fail()] = inspected.headers;
+    const faultOf = (text: string) => {
+      const volume = { node: 'n', uuid, path: '/var/lib/docker' };
+      const found = leasedReference(volume, { uuid, metadata: text, digest: '' }, group, 0);
+      return 'fault' in found ? found.fault : null;
+    };
+    assert.equal(faultOf(metadata ?? ''), null);
+    const { digests, ...rest } = JSON.parse(metadata ?? '');
+    const unbound = { ...rest, digests: { 0: { ...digests['0'], keyslots: ['0'] } } };
+    assert.equal(faultOf(JSON.stringify(unbound)), 'one of its keyslots opens nothing');
+  });
+
   it('has a reference as a volume whose key is leased, with two keyslots and nothing else (row 411)', async () => {
     const leased = async (image: string) => {
       const { inspected } = await shown(image);
