@@ -116,7 +116,9 @@ describe('the cap of a boot', function () {
 
   it('lets the boot go on once each volume is what it was, and not before', async () => {
     const path = join(dir, 'notify');
-    const program = 'IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0])->recv($_, 4096); print';
+    // As systemd does: what follows is a barrier, which ends once it was received.
+    const program =
+      'my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]); $s->recv($_, 4096); $s->recv(my $barrier, 4096); print';
     const heard = run('perl', ['-MIO::Socket::UNIX', '-e', program, path], {
       timeoutMs: 20_000,
       maxOutputBytes: 65_536,
