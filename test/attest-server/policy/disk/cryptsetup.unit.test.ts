@@ -141,7 +141,7 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
   });
 
-  it('has no reference as a leased volume where its recovery keyslot leads to no key of the data (row 444)', async () => {
+  it('has no reference as a leased volume where its recovery keyslot leads to no key of the data', async () => {
     const image = await made('unbound', '--type', 'luks2', '--key-size', '512');
     await cryptsetup('luksAddKey', ...quick, '--key-file', join(dir, 'key'), image, join(dir, 'other'));
     const { inspected } = await shown(image);
