@@ -152,15 +152,19 @@ export async function unlockingMachine(
     },
     rotate: (volume) => agent('rotate', '--volume', volume, '--device', device),
     cap: async () => (await agent('cap')).code,
-    opens: (secret) =>
-      run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', device], {
-        input: secret,
-        timeoutMs: 20_000,
-        maxOutputBytes: 65_536,
-      }).then(
-        () => true,
-        () => false,
-      ),
+    opens: (secret) => opensDisk(device, secret),
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
   };
+}
+
+/** Whether a secret opens one of its keyslots. */
+export function opensDisk(device: string, secret: Buffer): Promise<boolean> {
+  return run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', device], {
+    input: secret,
+    timeoutMs: 20_000,
+    maxOutputBytes: 65_536,
+  }).then(
+    () => true,
+    () => false,
+  );
 }

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { run, ToolError } from 'node-tpm2/run';
 import { recoveryBytes, volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
-import { parseLuksHeader } from '../../attest-server/wire/luks-header.ts';
+import { parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
 import { AgentError } from '../agent-error.ts';
 import { describeFault } from '../describe-fault.ts';
 import { readIdentity } from '../identity.ts';
@@ -52,16 +52,8 @@ export async function formatVolume(
   const bytes = await sizeOf(disk, device);
   await checkBlank(disk, device, volume, bytes);
   print(`assay-format: ${device} is blank: asking for the key of volume ${volume}\n`);
-  await using tpm = await openTpm({ tcti: config.tcti, signal });
-  const identity = await readIdentity(tpm);
-  // The folder of unlock is another user's.
-  const parts = { config, volume, tpm, identity, state: noState, logger, signal };
-  await using conversation = await answeringServer(config.servers, parts);
-  const answer = await conversation.answer;
-  if (answer.is === 'refused')
-    throw fault(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
-  const { leaseId } = answer.release;
-  try {
+  await withKey({ ...config, volume }, { logger, signal }, fault, async (answer, conversation) => {
+    const { leaseId } = answer.release;
     if (answer.release.expectedHeaders.length > 0)
       throw fault(`volume ${volume} is formatted: nothing was written. Another one: assay disk init`);
     const header = await makeHeader(volume, bytes, answer, signal);
@@ -76,13 +68,37 @@ export async function formatVolume(
     await testOpen(device, answer, signal);
     await conversation.report({ type: 'formatted', leaseId, headerDigest });
     print(`assay-format: volume ${volume} is formatted on ${device}\n`);
+  });
+}
+
+/**
+ * Uses the key of a volume that a server gives to this boot, and wipes it after that.
+ * @param refused the fault of the program that asks
+ * @throws what `refused` makes, if the server gives none; what the last server failed with, if none answers
+ */
+export async function withKey(
+  config: UnlockConfig & { readonly volume: string },
+  { logger, signal }: Pick<UnlockDependencies, 'logger' | 'signal'>,
+  refused: (text: string) => AgentError,
+  use: (answer: ReleasedKey, conversation: LeaseConversation) => Promise<void>,
+): Promise<void> {
+  await using tpm = await openTpm({ tcti: config.tcti, signal });
+  const identity = await readIdentity(tpm);
+  // The folder of unlock may be another user's.
+  const parts = { config, volume: config.volume, tpm, identity, state: noState, logger, signal };
+  await using conversation = await answeringServer(config.servers, parts);
+  const answer = await conversation.answer;
+  if (answer.is === 'refused')
+    throw refused(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
+  try {
+    await use(answer, conversation);
   } finally {
     answer.secret.fill(0);
   }
 }
 
 /** A connection to the first server that answers. @throws what the last of them failed with */
-export async function answeringServer(
+async function answeringServer(
   servers: UnlockConfig['servers'],
   parts: LeaseParts,
 ): Promise<LeaseConversation> {
@@ -173,7 +189,7 @@ async function makeHeader(
       [
         ...['luksAddKey', '--batch-mode', '--key-file', '-', '--keyfile-size', `${volumeKeyBytes}`],
         ...quickly,
-        ...['--key-slot', '1', image, '-'],
+        ...['--key-slot', recoverySlot, image, '-'],
       ],
       secret,
       signal,

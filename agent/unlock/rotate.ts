@@ -1,17 +1,14 @@
 import { constants, existsSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { openTpm } from 'node-tpm2';
 import { z } from 'zod';
 import { volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
-import { parseLuksHeader } from '../../attest-server/wire/luks-header.ts';
+import { parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
 import { jsonOrNothing } from '../../attest-server/wire/parse-json.ts';
 import { AgentError } from '../agent-error.ts';
-import { readIdentity } from '../identity.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
-import { noState } from '../state-dir.ts';
 import type { UnlockConfig } from './config.ts';
-import { answeringServer, cryptsetup, dataAt, headerBytes, quickly, sizes } from './format.ts';
+import { cryptsetup, dataAt, headerBytes, quickly, sizes, withKey } from './format.ts';
 import { headerOn, isGone } from './header.ts';
 import { checkMemory } from './memory.ts';
 import { rotationMark, writeNote } from './note.ts';
@@ -43,15 +40,8 @@ export async function rotateKey(
   await using disk = await open(device, constants.O_RDWR | constants.O_DSYNC).catch((cause: unknown) => {
     throw fault(`${device} cannot be opened: ${isGone('read', cause)}`, cause);
   });
-  await using tpm = await openTpm({ tcti: config.tcti, signal });
-  const identity = await readIdentity(tpm);
-  const parts = { config, volume, tpm, identity, state: noState, logger, signal };
-  await using conversation = await answeringServer(config.servers, parts);
-  const answer = await conversation.answer;
-  if (answer.is === 'refused')
-    throw fault(`the server gives no key: ${answer.code}. On the server: assay why ${config.node}`);
-  const { leaseId, expectedHeaders } = answer.release;
-  try {
+  await withKey({ ...config, volume }, { logger, signal }, fault, async (answer, conversation) => {
+    const { leaseId, expectedHeaders } = answer.release;
     if (answer.secret.length !== 2 * volumeKeyBytes) {
       print('assay-rotate: nothing is left to replace: it was called off, or it is done\n');
       return;
@@ -85,9 +75,7 @@ export async function rotateKey(
     await conversation.report({ type: 'formatted', leaseId, headerDigest });
     await rm(mark, { force: true });
     print(`assay-rotate: volume ${volume} has its next key, and the earlier one opens nothing any more\n`);
-  } finally {
-    answer.secret.fill(0);
-  }
+  });
 }
 
 /**
@@ -133,9 +121,6 @@ async function nextHeader(
 }
 
 type Range = readonly [from: number, to: number];
-
-/** The keyslot of the recovery passphrase, which stays. */
-const recoverySlot = '1';
 
 const metadataSchema = z.object({
   keyslots: z.record(

@@ -182,11 +182,11 @@ function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: strin
     body: api.volumeChange,
     answer: api.volumeView,
     problems: [404, 409],
-    async handle({ volumes, store }, { message, path: { uuid = '' }, caller }) {
+    async handle({ volumes, store }, { message, path: { uuid }, caller }) {
       const { reason } = await readBody(message, api.volumeChange, bodyBytes);
-      const isChanged = await volumes.revoke(uuid, action === 'revoke', reason, actorOf(caller));
-      const volume = (await volumes.list()).find((one) => one.uuid === uuid);
-      if (isChanged === null || volume === undefined) throw noSuchVolume();
+      const before = await findVolume(volumes, uuid);
+      const isChanged = await volumes.revoke(before, action === 'revoke', reason, actorOf(caller));
+      const volume = await findVolume(volumes, uuid);
       if (!isChanged)
         throw new HttpProblem(409, `the key of this volume is ${action === 'revoke' ? '' : 'not '}revoked`);
       return ok(shownVolume(volume, (await store.node(volume.node))?.ekDigest ?? null));

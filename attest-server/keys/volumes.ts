@@ -140,22 +140,22 @@ export class Volumes {
     }
   }
 
-  /**
-   * Gives the key to nobody from now on, or to its node again.
-   * @returns null if there is no such volume; whether this changed anything
-   */
-  async revoke(uuid: string, isRevoked: boolean, because: string, by: string): Promise<boolean | null> {
+  /** Gives the key to nobody from now on, or to its node again; false if that changes nothing. */
+  async revoke(
+    { uuid, node, name }: Volume,
+    isRevoked: boolean,
+    because: string,
+    by: string,
+  ): Promise<boolean> {
     const { store, now } = this.#parts;
-    const volume = await store.volume(uuid);
-    if (volume === null) return null;
     const at = now();
     return store.revoke(uuid, isRevoked ? { at, by, because } : null, {
       at,
       actor: by,
       action: isRevoked ? 'volume.revoke' : 'volume.restore',
-      subject: volume.node,
+      subject: node,
       code: null,
-      detail: { volume: uuid, name: volume.name, reason: because },
+      detail: { volume: uuid, name, reason: because },
     });
   }
 

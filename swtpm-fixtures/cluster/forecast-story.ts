@@ -7,7 +7,7 @@ import type { Programs } from '../programs.ts';
 import { type InstalledBoot, installedBoot } from '../updated-boot.ts';
 import type { Cluster } from './cluster.ts';
 import { patience } from './expectations.ts';
-import { consoleOf, type DiskTale, format, type KeyCustody, refused, trust, withDisk } from './key-story.ts';
+import { type DiskTale, format, type KeyCustody, refused, trust, unlocked, withDisk } from './key-story.ts';
 import type { Narrator } from './narrator.ts';
 import { fleetRecording } from './update-story.ts';
 
@@ -119,12 +119,6 @@ async function approve(tale: DiskTale, next: InstalledBoot, uuid: string): Promi
   await type('reference', 'import', file);
   await type('reference', 'approve', reference, '--reason', 'update', '--yes');
   await expected.state(node, 'trusted');
-  await using program = disk.unlock(uuid);
-  const key = await program.read();
-  const { said } = await program.ended;
-  narrator.typed('assay-agent unlock', consoleOf(said));
-  const opens = await disk.opens(key);
-  key.fill(0);
-  expected.that(opens, `the key that ${node.name} got to open its disk; it said: ${said}`);
-  if (opens) narrator.say('The same boot asks again, and gets the key of its disk.');
+  if (await unlocked({ narrator, expected, node, disk }, uuid))
+    narrator.say('The same boot asks again, and gets the key of its disk.');
 }

@@ -164,11 +164,11 @@ async function escrow({ narrator, expected, custody, disk, node, type }: DiskTal
   return files;
 }
 
-async function unlock({ narrator, expected, node, disk }: DiskTale, uuid: string): Promise<void> {
-  narrator.say(
-    `${node.name} loses power and boots again, unchanged. On a real machine, systemd-cryptsetup reads the key from a socket. Behind it, \`assay-agent unlock\` asks the server.`,
-  );
-  await node.boot(node.log);
+/** Whether the key that a boot gets opens its disk, as it should. */
+export async function unlocked(
+  { narrator, expected, node, disk }: Pick<DiskTale, 'narrator' | 'expected' | 'node' | 'disk'>,
+  uuid: string,
+): Promise<boolean> {
   await using program = disk.unlock(uuid);
   const key = await program.read();
   const { said } = await program.ended;
@@ -176,6 +176,15 @@ async function unlock({ narrator, expected, node, disk }: DiskTale, uuid: string
   const opens = await disk.opens(key);
   key.fill(0);
   expected.that(opens, `the key that ${node.name} got to open its disk; it said: ${said}`);
+  return opens;
+}
+
+async function unlock({ narrator, expected, node, disk }: DiskTale, uuid: string): Promise<void> {
+  narrator.say(
+    `${node.name} loses power and boots again, unchanged. On a real machine, systemd-cryptsetup reads the key from a socket. Behind it, \`assay-agent unlock\` asks the server.`,
+  );
+  await node.boot(node.log);
+  const opens = await unlocked({ narrator, expected, node, disk }, uuid);
   expected.that(!(await disk.opens(randomBytes(32))), 'another key to open nothing');
   if (opens)
     narrator.say(
@@ -265,7 +274,7 @@ export async function refused(
 }
 
 /** The lines for a person at the machine, without those of what stands for systemd. */
-export function consoleOf(said: string): string {
+function consoleOf(said: string): string {
   return said
     .split('\n')
     .filter((line) => line.startsWith('assay-'))

@@ -109,14 +109,13 @@ export async function revokeVolume(
   const ask = questions(io, consent);
   const client = await server();
   const found = await findVolume(client, node, volume);
-  const text = action === 'revoke' ? revocationText(found, io.now()) : restorationText(found, io.now());
+  const { textOf, verb, done } = keyChanges[action];
+  const text = textOf(found, io.now());
   if (consent.dryRun === true) return io.out(text);
   io.err(text);
-  await ask(
-    action === 'revoke' ? `Revoke the key of ${named(found)}?` : `Restore the key of ${named(found)}?`,
-  );
+  await ask(`${verb} the key of ${named(found)}?`);
   await client.post(`/v1/volumes/${encodeURIComponent(found.uuid)}/${action}`, { reason }, volumeView);
-  io.out(`the key of ${named(found)} is ${action === 'revoke' ? 'revoked' : 'given to its node again'}\n`);
+  io.out(`the key of ${named(found)} is ${done}\n`);
 }
 
 export interface RotateOptions extends Consent {
@@ -293,6 +292,11 @@ function revocationText(volume: VolumeView, now: number): string {
     .map((line) => `${line}\n`)
     .join('');
 }
+
+const keyChanges = {
+  revoke: { textOf: revocationText, verb: 'Revoke', done: 'revoked' },
+  restore: { textOf: restorationText, verb: 'Restore', done: 'given to its node again' },
+} as const;
 
 /** @param ek of the TPM that the volume is bound to from now on; null: it is bound to that of its node */
 function rotationText(volume: VolumeView, ek: string | null): string {

@@ -59,7 +59,7 @@ export function cryptFindings(
   if (revoked !== undefined) findings.push(revokedVolume(name, revoked, detail));
   const known = enrolled.volumes.find(({ uuid }) => uuid === volume.uuid);
   if (known !== undefined) {
-    // While its key is being replaced, its reference has the header of before and after.
+    // While its key is being replaced, its reference has both headers, the earlier one and the next.
     const forms = enrolled.volumes.filter(
       ({ uuid, reference }) => uuid === known.uuid && reference === known.reference,
     );

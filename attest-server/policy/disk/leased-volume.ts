@@ -1,5 +1,5 @@
 import type { Reference } from '../../formats/reference.ts';
-import type { ParsedHeader } from '../../wire/luks-header.ts';
+import { type ParsedHeader, recoverySlot } from '../../wire/luks-header.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import { capturedReference } from '../captured-reference.ts';
 import type { GroupBase } from '../group.ts';
@@ -18,9 +18,6 @@ interface LeasedVolume {
 export function leasedName(uuid: string): string {
   return `disk-${uuid}`;
 }
-
-/** The keyslot of the recovery passphrase; that of the lease is another one with each key. */
-const recoverySlot = '1';
 
 /**
  * A reference of the header that a node made for it: with two keyslots, of the lease and of recovery, and nothing else that opens it.

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
-import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
@@ -14,7 +13,11 @@ import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
-import { type UnlockingMachine, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
+import {
+  opensDisk,
+  type UnlockingMachine,
+  unlockingMachine,
+} from '../../../swtpm-fixtures/unlocking-machine.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
@@ -86,18 +89,22 @@ describe('the key of a disk that is replaced', function () {
     return said.join('');
   }
 
+  /** Replaces the key: which it was, and the header with its keyslots before and after. */
+  async function replaced(): Promise<Readonly<Record<'key' | 'image' | 'now', Buffer>>> {
+    const header = async () => Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
+    const key = await boot();
+    const image = await header();
+    await begin();
+    await boot();
+    await rotate();
+    return { key, image, now: await header() };
+  }
+
   /** Whether a secret opens a copy of the disk, which stays as the cut left it. */
   async function opensCopy(secret: Buffer): Promise<boolean> {
     const copy = join(dir, 'copy');
     await writeFile(copy, await readFile(disk.device));
-    return run('cryptsetup', ['open', '--test-passphrase', '--key-file', '-', copy], {
-      input: secret,
-      timeoutMs: 20_000,
-      maxOutputBytes: 65_536,
-    }).then(
-      () => true,
-      () => false,
-    );
+    return opensDisk(copy, secret);
   }
 
   const slotsOf = async (): Promise<readonly string[]> => {
@@ -148,13 +155,8 @@ describe('the key of a disk that is replaced', function () {
   });
 
   it('leaves nothing of the earlier keyslot on the disk, also for who has an earlier header', async () => {
-    const before = await boot();
-    const image = (await readFile(disk.device)).subarray(0, headerBytes);
-    await begin();
-    await boot();
-    await rotate();
+    const { key: before, image, now } = await replaced();
     await using file = await open(disk.device, 'r+');
-    const now = Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
     // The earlier copies of the header alone, over what is left of its keyslots.
     await file.write(image.subarray(0, 32 * 1024), 0, 32 * 1024, 0);
     assert.equal(await opensCopy(before), false);
@@ -162,13 +164,8 @@ describe('the key of a disk that is replaced', function () {
   });
 
   it('gets no key with the header of an earlier rotation, whole as it was (row 436)', async () => {
-    const earlier = await boot();
-    const image = (await readFile(disk.device)).subarray(0, headerBytes);
-    await begin();
-    await boot();
-    await rotate();
+    const { key: earlier, image, now } = await replaced();
     await using file = await open(disk.device, 'r+');
-    const now = Buffer.from((await readFile(disk.device)).subarray(0, headerBytes));
     await file.write(image, 0, image.length, 0);
     assert.equal(await opensCopy(earlier), true, 'as a database of before says');
     await machine.powerCycle(log);

@@ -268,7 +268,7 @@ export function emptyWorld(): World {
       rotate: async () => false,
       cancelRotation: async () => false,
       remove: async () => false,
-      revoke: async () => null,
+      revoke: async () => false,
       rewrap: async () => 0,
       wrappingKeys: async () => null,
       escrow: async () => null,

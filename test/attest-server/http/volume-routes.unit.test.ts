@@ -330,7 +330,8 @@ describe('the API of volumes', () => {
 
     it('has none while its key is revoked', async () => {
       const uuid = await formatted();
-      await made.volumes.revoke(uuid, true, 'stolen', 'token:test');
+      const volume = (await made.store.leases.volume(uuid)) ?? assert.fail();
+      await made.volumes.revoke(volume, true, 'stolen', 'token:test');
       const refused = problemIn(await rotate(uuid));
       assert.deepEqual([refused.status, refused.code], [409, 'conflict']);
       assert.match(refused.next ?? '', /assay disk restore node-1 docker/);
