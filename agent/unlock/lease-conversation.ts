@@ -129,7 +129,8 @@ export class LeaseConversation implements AsyncDisposable {
     }, answeredWithin);
     channel.closed.then(({ code }) => {
       clearTimeout(late);
-      const lost = new AgentError('channel_closed', `the server ended the connection: ${code}`, {
+      const why = this.refusal ?? code;
+      const lost = new AgentError('channel_closed', `the server ended the connection: ${why}`, {
         retryable: true,
       });
       if (this.#refusal === null) this.#answer.reject(lost);
@@ -156,6 +157,11 @@ export class LeaseConversation implements AsyncDisposable {
   /** The key, or why there is none. @throws AgentError `channel_closed`; ToolError where the TPM does not unseal it */
   get answer(): Promise<ReleasedKey | RefusedKey> {
     return this.#answer.promise;
+  }
+
+  /** The code by which the server refused what was said last; null if it did not. */
+  get refusal(): string | null {
+    return this.#refusal?.code ?? null;
   }
 
   /** Resolves once the server has judged an answer on this connection. @throws AgentError `channel_closed` */

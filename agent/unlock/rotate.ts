@@ -1,10 +1,8 @@
 import { constants, existsSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
 import { volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
-import { parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
-import { jsonOrNothing } from '../../attest-server/wire/parse-json.ts';
+import { keyslotAreas, parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
 import { AgentError } from '../agent-error.ts';
 import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import type { UnlockConfig } from './config.ts';
@@ -54,7 +52,10 @@ export async function rotateKey(
     const header = await nextHeader(before, answer.secret, isPresent, signal);
     const { digest: headerDigest } = headerIn(header);
     if (isPresent) {
-      await conversation.keepHeader(leaseId, header);
+      await conversation.keepHeader(leaseId, header).catch((cause: unknown) => {
+        const why = refusals[conversation.refusal ?? ''];
+        throw why === undefined ? cause : fault(`${why}. Nothing was written to ${device}`, cause);
+      });
       // Before the disk has it: whoever caps this boot must know it.
       await writeNote(config.runtimeDir, {
         leaseId,
@@ -122,15 +123,6 @@ async function nextHeader(
 
 type Range = readonly [from: number, to: number];
 
-const metadataSchema = z.object({
-  keyslots: z.record(
-    z.string(),
-    z.object({
-      area: z.object({ offset: z.string().regex(/^\d{1,9}$/), size: z.string().regex(/^\d{1,9}$/) }),
-    }),
-  ),
-});
-
 /** Where a header has what, in bytes. */
 interface HeaderLayout {
   readonly digest: string;
@@ -143,12 +135,9 @@ interface HeaderLayout {
 /** @param bytes both copies of the header, and its keyslots */
 function headerIn(bytes: Buffer): HeaderLayout {
   const { header } = parseLuksHeader([{ at: 0, asked: bytes.length, bytes }], true);
-  const parsed = header?.version === 2 ? metadataSchema.safeParse(jsonOrNothing(header.metadata)) : null;
-  if (header === null || !parsed?.success) throw fault('the device has no header that can be read');
-  const slots = Object.entries(parsed.data.keyslots).map(([slot, { area }]) => {
-    const from = Number(area.offset);
-    return [slot, [from, from + Number(area.size)]] as const;
-  });
+  const areas = header?.version === 2 ? keyslotAreas(header.metadata) : null;
+  if (header === null || areas === null) throw fault('the device has no header that can be read');
+  const slots = Object.entries(areas).map(([slot, { at, asked }]) => [slot, [at, at + asked]] as const);
   const used = slots.map(([, range]) => range).sort(([a], [b]) => a - b);
   const begins = [2 * sizes.metadata, ...used.map(([, to]) => to)];
   const ends = [...used.map(([from]) => from), headerBytes];
@@ -170,6 +159,14 @@ function inOrder(header: Buffer): readonly Range[] {
   ];
   return [...Object.values(leased), ...copies, ...unused];
 }
+
+/** A header that the server refuses, by its code. */
+const refusals: Readonly<Record<string, string>> = {
+  luks_header_changed:
+    'the keyslot of the recovery passphrase is damaged on the disk: write back the header that the server has (docs/disk-keys.md#recover-a-disk), and reboot',
+  lease_consumed:
+    'the rotation was called off, or began after this boot had its key: then the next boot carries it out',
+};
 
 async function readHeader(file: FileHandle): Promise<Buffer> {
   const bytes = Buffer.alloc(headerBytes);

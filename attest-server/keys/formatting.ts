@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import {
   leasedName,
   leasedReference,
@@ -5,7 +6,7 @@ import {
   rotatingReference,
 } from '../policy/disk/leased-volume.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type ParsedHeader, parseLuksHeader } from '../wire/luks-header.ts';
+import { keyslotAreas, type ParsedHeader, parseLuksHeader, recoverySlot } from '../wire/luks-header.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { sealForRecovery } from './escrow.ts';
@@ -46,9 +47,13 @@ export class Formatting {
     if (recipients.length === 0) throw refused('escrow_missing', 'the policy names no recovery recipient');
     const reference = leasedReference(volume, found, group, now());
     if ('fault' in reference) throw refused('malformed', reference.fault);
+    const recoverySlotDigest = recoveryDigestOf(header, found);
+    // Its passphrase would be lost unseen: the header's digest is of its metadata alone.
+    if (formattedAt !== null && recoverySlotDigest !== (volume.recoverySlotDigest ?? recoverySlotDigest))
+      throw refused('luks_header_changed', 'the keyslot of its recovery passphrase is damaged on the disk');
     const escrow = await sealForRecovery(header, recipients);
     const { uuid } = volume;
-    const kept = { uuid, headerDigest: found.digest, escrow };
+    const kept = { uuid, headerDigest: found.digest, recoverySlotDigest, escrow, recipients };
     if (formattedAt === null) {
       if (!(await store.keepHeader({ ...kept, reference })))
         throw refused('lease_consumed', 'the volume is formatted');
@@ -58,7 +63,11 @@ export class Formatting {
       { ...kept, leaseId },
       { name: leasedName(uuid), amend: (present) => rotatingReference(present, reference) },
     );
-    if (!isKept) throw refused('lease_consumed', 'its key is replaced by another one than this boot has');
+    if (!isKept)
+      throw refused(
+        'lease_consumed',
+        'its key is replaced since a later time than this boot got it: the next boot carries that out',
+      );
     referencesMoved();
   }
 
@@ -105,6 +114,15 @@ function headerOf(header: Buffer, { uuid }: StoredVolume): Extract<ParsedHeader,
   if (found === null || found.version !== 2) throw refused('malformed', 'it is no LUKS2 header');
   if (found.uuid !== uuid) throw refused('key_subject_mismatch', `it is the header of volume ${found.uuid}`);
   return found;
+}
+
+/** The SHA-256 of the recovery keyslot's key material, hex. @throws Rejection */
+function recoveryDigestOf(header: Buffer, { metadata }: Extract<ParsedHeader, { version: 2 }>): string {
+  const { at, asked } = keyslotAreas(metadata)?.[recoverySlot] ?? { at: 0, asked: 0 };
+  const area = header.subarray(at, at + asked);
+  if (asked === 0 || area.length < asked)
+    throw refused('malformed', 'it lacks the key material of its recovery keyslot');
+  return hash('sha256', area, 'hex');
 }
 
 function refused(code: ReasonCode, text: string): Rejection {

@@ -65,6 +65,7 @@ export interface Volume {
   readonly formattedAt: number | null;
   readonly createdAt: number;
   readonly createdBy: string;
+  readonly recipients: EscrowRecipients;
   /** By whom and why its key is given to nobody; null: it is not taken away. */
   readonly revoked: { readonly at: number; readonly by: string; readonly because: string } | null;
   /** When its key was last given out, and when that was last said to be done with; null: never. */
@@ -72,6 +73,12 @@ export interface Volume {
   readonly cappedAt: number | null;
   /** Null unless its key is being replaced. */
   readonly rotation: Rotation | null;
+}
+
+/** To whom each part of a volume's escrow is encrypted, by age; null: there is none, or it is older than schema 32. */
+export interface EscrowRecipients {
+  readonly recovery: readonly string[] | null;
+  readonly header: readonly string[] | null;
 }
 
 /** The replacement of a volume's key by the next one, which the node carries out when it boots. */
@@ -89,6 +96,8 @@ export interface StoredVolume extends Volume {
   readonly nextKey: WrappedSecret | null;
   /** Null once the volume is formatted: from then on only the escrow has it. */
   readonly recovery: WrappedSecret | null;
+  /** SHA-256 of the key material of the recovery keyslot, hex; null if no header came since servers keep it. */
+  readonly recoverySlotDigest: string | null;
   /** A reference is kept that is not stored as one yet. */
   readonly isToEnrol: boolean;
 }
@@ -102,6 +111,7 @@ export interface NewVolume
   readonly recovery: WrappedSecret;
   /** The recovery passphrase, encrypted by age to the recipients of the policy. */
   readonly recoveryEscrow: Buffer;
+  readonly recipients: readonly string[];
 }
 
 /** The way into a volume without the server; each part encrypted by age. */
@@ -112,20 +122,21 @@ export interface Escrow {
 }
 
 /** A header as a node made it. */
-export interface KeptHeader extends Pick<Volume, 'uuid' | 'headerDigest'> {
+export interface KeptHeader extends Pick<Volume, 'uuid'> {
+  readonly headerDigest: string;
+  readonly recoverySlotDigest: string;
   /** The header, encrypted by age. */
   readonly escrow: Buffer;
+  /** Of age, who can read it. */
+  readonly recipients: readonly string[];
   /** The reference with which the node's disk is compared once the volume is open. */
   readonly reference: Reference;
 }
 
 /** The header that the next key of a volume opens, as its node made it. */
-export interface NextHeader extends Pick<Volume, 'uuid'> {
+export interface NextHeader extends Omit<KeptHeader, 'reference'> {
   /** Of the boot that made it. */
   readonly leaseId: string;
-  readonly headerDigest: string;
-  /** The header, encrypted by age. */
-  readonly escrow: Buffer;
 }
 
 /** A change of the reference of this name; none where it was removed. */
@@ -240,7 +251,7 @@ export interface LeaseStore {
   cancelRotation(uuid: string, audit: AuditEvent): Promise<boolean>;
   /**
    * Keeps the header that the next key opens, beside the present one.
-   * @returns false if its key is not being replaced, or this boot got no key since that began: it has an earlier next key
+   * @returns false if its key is not being replaced, or that began after this boot first got its key: it may have an earlier next key
    * @throws what the change throws, with nothing written; Rejection `too_large`
    */
   keepNextHeader(header: NextHeader, change: ReferenceAmendment): Promise<boolean>;

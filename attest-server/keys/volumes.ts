@@ -122,6 +122,7 @@ export class Volumes {
           key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
           recovery: wrapping.wrap(passphrase, { ...context, purpose: 'recovery' }),
           recoveryEscrow: await sealForRecovery(passphrase, recipients),
+          recipients,
         },
         {
           at: createdAt,
@@ -134,7 +135,7 @@ export class Volumes {
       );
       if (!isNew) return null;
       const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null, rotation: null };
-      return { ...volume, headerDigest: null, ...never };
+      return { ...volume, headerDigest: null, recipients: { recovery: recipients, header: null }, ...never };
     } finally {
       for (const secret of [key, passphrase]) secret.fill(0);
     }

@@ -6,6 +6,7 @@ import {
   sql,
   type Transaction,
 } from 'kysely';
+import { z } from 'zod';
 import type {
   Delivered,
   Delivery,
@@ -69,7 +70,14 @@ export function leaseStore(
     // The decision is this statement: of two requests at once one comes second here.
     const row = await transaction
       .insertInto('leases')
-      .values({ ...ofBoot, lease_id: leaseId, deliveries: 1, delivered_at: at, capped_at: null })
+      .values({
+        ...ofBoot,
+        lease_id: leaseId,
+        deliveries: 1,
+        first_delivered_at: at,
+        delivered_at: at,
+        capped_at: null,
+      })
       .onConflict((conflict) =>
         conflict
           .columns(['ek_digest', 'volume', 'reset_count'])
@@ -162,6 +170,7 @@ export function leaseStore(
               recovery_key_id: recovery.keyId,
               wrapped_recovery: recovery.bytes,
               recovery_escrow: volume.recoveryEscrow,
+              recovery_recipients: JSON.stringify(volume.recipients),
               header_escrow: null,
               header_digest: null,
               reference: null,
@@ -290,13 +299,15 @@ export function leaseStore(
       return row === undefined ? null : storedOf(row);
     },
 
-    async keepHeader({ uuid, headerDigest, escrow, reference }) {
+    async keepHeader({ uuid, headerDigest, recoverySlotDigest, escrow, recipients, reference }) {
       const { numUpdatedRows } = await forMachines((transaction) =>
         transaction
           .updateTable('volumes')
           .set({
             header_escrow: escrow,
             header_digest: headerDigest,
+            header_recipients: JSON.stringify(recipients),
+            recovery_slot_digest: recoverySlotDigest,
             reference: JSON.stringify(reference),
           })
           .where('uuid', '=', uuid)
@@ -395,14 +406,23 @@ export function leaseStore(
         return true;
       }),
 
-    keepNextHeader: ({ uuid, leaseId, headerDigest, escrow }, change) =>
+    keepNextHeader: ({ uuid, leaseId, headerDigest, recoverySlotDigest, escrow, recipients }, change) =>
       forMachines(async (transaction) => {
         const { numUpdatedRows } = await transaction
           .updateTable('volumes')
-          .set({ next_header_digest: headerDigest, next_header_escrow: escrow })
+          .set(({ fn, val }) => ({
+            next_header_digest: headerDigest,
+            next_header_escrow: escrow,
+            next_header_recipients: JSON.stringify(recipients),
+            // Of a volume that was formatted before servers kept it, the first one counts.
+            recovery_slot_digest: fn.coalesce('recovery_slot_digest', val(recoverySlotDigest)),
+          }))
           .where('uuid', '=', uuid)
+          // Attack, or a mishap: a run of this boot still has the next key of a rotation that was called off since.
           .where('rotating_since', '<', ({ selectFrom }) =>
-            selectFrom('leases').select('delivered_at').where('lease_id', '=', leaseId),
+            selectFrom('leases')
+              .select(({ fn }) => fn.coalesce('first_delivered_at', 'delivered_at').as('at'))
+              .where('lease_id', '=', leaseId),
           )
           .executeTakeFirstOrThrow();
         if (numUpdatedRows > 0n) await changeReference(transaction, change);
@@ -416,6 +436,7 @@ export function leaseStore(
           .set(({ ref }) => ({
             header_digest: ref('next_header_digest'),
             header_escrow: ref('next_header_escrow'),
+            header_recipients: ref('next_header_recipients'),
             key_id: sql<string>`next_key_id`,
             wrapped_key: sql<Uint8Array>`next_wrapped_key`,
             ...noRotation,
@@ -484,6 +505,8 @@ export function leaseStore(
   };
 }
 
+const recipientsSchema = z.array(z.string());
+
 /** Boots of a volume that are shown: an earlier one never comes again, as its TPM counts up, and gets no key of it. */
 const keptBoots = 16;
 /** Of one TPM, the latest. Attack: a node that asks from ever other addresses fills the disk. One that is forgotten is new again. */
@@ -512,6 +535,9 @@ const shownColumns = [
   'volumes.next_key_id',
   'volumes.next_wrapped_key',
   'volumes.next_header_digest',
+  'volumes.recovery_slot_digest',
+  'volumes.recovery_recipients',
+  'volumes.header_recipients',
 ] as const;
 
 const noRotation = {
@@ -521,6 +547,7 @@ const noRotation = {
   next_wrapped_key: null,
   next_header_digest: null,
   next_header_escrow: null,
+  next_header_recipients: null,
 } as const;
 
 type ShownColumn<Qualified> = Qualified extends `volumes.${infer Column extends keyof VolumeRow}`
@@ -549,6 +576,10 @@ function shownOf(row: FoundVolume): Volume {
     formattedAt: row.formatted_at,
     createdAt: row.created_at,
     createdBy: row.created_by,
+    recipients: {
+      recovery: recipientsOf(row.recovery_recipients),
+      header: recipientsOf(row.header_recipients),
+    },
     revoked: revokedAt === null ? null : { at: revokedAt, by: by ?? '', because: because ?? '' },
     releasedAt: row.released_at,
     cappedAt: row.capped_at,
@@ -621,7 +652,12 @@ function storedOf(row: FoundVolume): StoredVolume {
     nextKey: secretOf(row.next_key_id, row.next_wrapped_key),
     isToEnrol: Boolean(row.is_to_enrol),
     recovery: secretOf(row.recovery_key_id, row.wrapped_recovery),
+    recoverySlotDigest: row.recovery_slot_digest,
   };
+}
+
+function recipientsOf(json: string | null): readonly string[] | null {
+  return json === null ? null : recipientsSchema.parse(JSON.parse(json));
 }
 
 function secretOf(keyId: string | null, bytes: Uint8Array | null): WrappedSecret | null {

@@ -385,6 +385,12 @@ export interface VolumeRow {
   readonly revoked_at: number | null;
   readonly revoked_by: string | null;
   readonly revoked_because: string | null;
+  /** SHA-256 of the recovery keyslot's key material, hex; null: its header came before schema 32. */
+  readonly recovery_slot_digest: string | null;
+  /** As JSON, age recipients: of `recovery_escrow`, and of the two headers. Null: it was encrypted before schema 32, or is not there. */
+  readonly recovery_recipients: string | null;
+  readonly header_recipients: string | null;
+  readonly next_header_recipients: string | null;
   /** As JSON: `volumeKeys` in the memory of its node (policy/volume-keys.ts) when that was revoked last. */
   readonly keys_memory: string | null;
 }
@@ -396,6 +402,8 @@ interface LeaseRow {
   readonly volume: string;
   readonly reset_count: number;
   readonly deliveries: number;
+  /** Null: before schema 32. */
+  readonly first_delivered_at: number | null;
   readonly delivered_at: number;
   readonly capped_at: number | null;
 }

@@ -1,4 +1,6 @@
 import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { jsonOrNothing } from './parse-json.ts';
 
 /**
  * The header of a LUKS volume, of the bytes at a device's start, without any key material. "LUKS2 On-Disk Format
@@ -221,6 +223,33 @@ function textAt(bytes: Buffer, at: number, length: number): string | null {
 
 function isUuid(text: string): boolean {
   return /^[0-9a-fA-F-]{1,40}$/.test(text);
+}
+
+const areas = z.object({
+  keyslots: z.record(
+    z.string(),
+    z.object({
+      area: z.object({ offset: z.string().regex(/^\d{1,9}$/), size: z.string().regex(/^\d{1,9}$/) }),
+    }),
+  ),
+});
+
+/**
+ * Where the key material of each keyslot lies, by its number; null if the metadata do not say. The digest of a header is not of
+ * that. "LUKS2 On-Disk Format Specification" 1.1.3, section 3.2.
+ */
+export function keyslotAreas(metadata: string): Readonly<Record<string, ByteRange>> | null {
+  const { data } = areas.safeParse(jsonOrNothing(metadata));
+  return (
+    (data &&
+      Object.fromEntries(
+        Object.entries(data.keyslots).map(([slot, { area }]) => [
+          slot,
+          { at: Number(area.offset), asked: Number(area.size) },
+        ]),
+      )) ??
+    null
+  );
 }
 
 function utf8(bytes: Buffer): string | null {

@@ -129,6 +129,7 @@ async function leaseVolumes(
         key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
         recovery: wrapping.wrap(randomBytes(47), { ...context, purpose: 'recovery' }),
         recoveryEscrow: Buffer.alloc(300),
+        recipients: [],
       },
       madeEvent('volume.add', node),
     );

@@ -441,6 +441,13 @@ const migrations: readonly string[] = [
 
   // 31: what is remembered of volume keys outlives the enrolment of their node.
   `alter table volumes add column keys_memory text;`,
+
+  // 32: the key material of the recovery keyslot, to whom the escrow is encrypted, and when a boot got its key first.
+  `alter table volumes add column recovery_slot_digest text;
+   alter table volumes add column recovery_recipients text;
+   alter table volumes add column header_recipients text;
+   alter table volumes add column next_header_recipients text;
+   alter table leases add column first_delivered_at integer;`,
 ];
 
 /** The schema that this program writes; stored in the file as `PRAGMA user_version`. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
@@ -12,6 +13,7 @@ import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
+import { keyslotAreas, parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import {
   opensDisk,
@@ -36,6 +38,7 @@ describe('the key of a disk that is replaced', function () {
   let disk: UnlockingMachine;
   let uuid: string;
   let passphrase: Buffer;
+  let recovered: (armoured: string) => Promise<Buffer>;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-rotate-'));
     const identity = await generateIdentity();
@@ -51,8 +54,8 @@ describe('the key of a disk that is replaced', function () {
     await disk.format(uuid);
     const decrypter = new Decrypter();
     decrypter.addIdentity(identity);
-    const { recovery } = escrow.parse(await world.call('GET', `/v1/volumes/${uuid}/escrow`));
-    passphrase = Buffer.from(await decrypter.decrypt(armor.decode(recovery)));
+    recovered = async (armoured) => Buffer.from(await decrypter.decrypt(armor.decode(armoured)));
+    passphrase = await recovered((await escrow()).recovery);
   });
   after(async () => {
     await disk?.[Symbol.asyncDispose]();
@@ -61,7 +64,10 @@ describe('the key of a disk that is replaced', function () {
     await rm(dir, { recursive: true, force: true });
   });
 
-  const escrow = z.object({ recovery: z.string() });
+  const escrow = async () =>
+    z
+      .object({ recovery: z.string(), header: z.string() })
+      .parse(await world.call('GET', `/v1/volumes/${uuid}/escrow?header=true`));
   const entries = async (action: string) => (await world.audit()).filter((entry) => entry.action === action);
   const begin = async () =>
     volumeView.parse(await world.call('POST', `/v1/volumes/${uuid}/rotate`, {})).rotation;
@@ -212,6 +218,57 @@ describe('the key of a disk that is replaced', function () {
       assert.deepEqual([await opensCopy(passphrase), await opensCopy(earlier)], [true, false]);
       assert.deepEqual([(await slotsOf()).length, (await stored()).rotation], [1, null]);
     });
+
+  it('is refused, with nothing written, where the keyslot of recovery has rotted, until that is restored (row 445)', async () => {
+    await boot();
+    // Within the key material of keyslot 1, which no digest of the header covers.
+    const image = await readFile(disk.device);
+    const { header: found } = parseLuksHeader([{ at: 0, asked: image.length, bytes: image }], true);
+    const { '1': area } = (found?.version === 2 && keyslotAreas(found.metadata)) || {};
+    const at = (area?.at ?? assert.fail()) + 4096;
+    await using file = await open(disk.device, 'r+');
+    await file.write(Buffer.alloc(512, 0xa5), 0, 512, at);
+    await begin();
+    const key = await boot();
+    const rotten = await readFile(disk.device);
+    assert.deepEqual([await opensCopy(key), await opensCopy(passphrase)], [true, false]);
+    await assert.rejects(
+      rotate(),
+      /recovery passphrase is damaged .*write back the header .*Nothing was written/,
+    );
+    assert.deepEqual(
+      [rotten.equals(await readFile(disk.device)), (await stored()).rotation?.headerDigest],
+      [true, null],
+    );
+    const restored = join(dir, 'header.img');
+    await writeFile(restored, await recovered((await escrow()).header), { mode: 0o600 });
+    await run(
+      'cryptsetup',
+      ['luksHeaderRestore', '--batch-mode', '--header-backup-file', restored, disk.device],
+      {
+        timeoutMs: 20_000,
+        maxOutputBytes: 4096,
+      },
+    );
+    assert.equal(await opensCopy(passphrase), true);
+    await boot();
+    assert.match(await rotate(), /has its next key/);
+    assert.equal(await opensCopy(passphrase), true);
+  });
+
+  it('stays as it is in a boot that may have the next key of a rotation that was called off since (row 446)', async () => {
+    await begin();
+    await boot();
+    const image = await readFile(disk.device);
+    await world.call('DELETE', `/v1/volumes/${uuid}/rotate`);
+    await begin();
+    await assert.rejects(rotate(), /then the next boot/);
+    assert.equal((await stored()).rotation?.headerDigest, null);
+    assert(image.equals(await readFile(disk.device)));
+    await boot();
+    assert.match(await rotate(), /has its next key/);
+    assert.equal(await disk.opens(await boot()), true);
+  });
 
   it('is not asked for where no rotation is due', async () => {
     await boot();

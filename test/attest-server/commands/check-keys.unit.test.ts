@@ -136,7 +136,12 @@ describe('what assay-server check says of each key', function () {
       name: 'docker',
       path: '/var/lib/docker',
     };
-    const made = { createdAt: 1, createdBy: 'token:admin', recoveryEscrow: Buffer.from('age') };
+    const made = {
+      createdAt: 1,
+      createdBy: 'token:admin',
+      recoveryEscrow: Buffer.from('age'),
+      recipients: [],
+    };
     const secrets = { key: secretOf('volume'), recovery: secretOf('recovery') };
     assert.ok(await store.leases.add({ ...volume, ...made, ...secrets }, madeEvent('volume.add', node.name)));
     await store[Symbol.asyncDispose]();

@@ -76,10 +76,18 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
 }
 
 /** What is kept of the header of a volume, by its digest and what age made of it. */
-export function madeHeader(kept: Omit<KeptHeader, 'reference'>): KeptHeader {
+export function madeHeader(
+  kept: Pick<KeptHeader, 'uuid' | 'headerDigest' | 'escrow'> & Partial<KeptHeader>,
+): KeptHeader {
   const objects = { keyslots: {}, tokens: {}, segments: {}, digests: {} };
   const volumes = [{ version: 2 as const, uuid: kept.uuid, ...objects, path: '/var/lib/docker' }];
   const label = { name: leasedName(kept.uuid), state: 'active', group: { name: 'workers' } } as const;
   const by = { node: 'node-1', by: 'server', at: 1000 };
-  return { ...kept, reference: capturedReference({ kind: 'disk', disk: { volumes } }, { ...label, ...by }) };
+  const recipients = ['age1of-a-person'];
+  return {
+    recoverySlotDigest: 'ba'.repeat(32),
+    recipients,
+    ...kept,
+    reference: capturedReference({ kind: 'disk', disk: { volumes } }, { ...label, ...by }),
+  };
 }

@@ -622,20 +622,17 @@ describe('the key of a disk', () => {
       for (const [node, code] of [
         ['node-2', 'key_subject_mismatch'],
         // Attack: another header altogether, with ways in of whoever made it.
-        ['node-3', 'malformed'],
+        ['node-3', 'luks_header_changed'],
       ] as const) {
-        for (const [message, refusal] of [
-          [headerFrame(release.leaseId, next), code],
-          [
-            { type: 'formatted', leaseId: release.leaseId, headerDigest: digest },
-            node === 'node-3' ? 'luks_header_changed' : code,
-          ],
-        ] as const) {
+        for (const message of [
+          headerFrame(release.leaseId, next),
+          { type: 'formatted', leaseId: release.leaseId, headerDigest: digest } as const,
+        ]) {
           const peer = await unlocking(node);
           await answer(peer, node === 'node-3' ? boot : { node });
           await peer.verdict();
           peer.send(message);
-          assert.equal(await peer.refusal(), refusal);
+          assert.equal(await peer.refusal(), code);
         }
       }
       const rotating = await world.store.leases.volume(uuid);

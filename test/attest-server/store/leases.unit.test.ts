@@ -25,6 +25,7 @@ const volume: NewVolume = {
   key: secret('wrapped key'),
   recovery: secret('wrapped passphrase'),
   recoveryEscrow: Buffer.from('passphrase by age'),
+  recipients: ['age1of-a-person'],
 };
 
 describe('the store of disk keys', () => {
@@ -63,7 +64,7 @@ describe('the store of disk keys', () => {
   it('keeps what was added, and shows no secret in the list', async () => {
     const stored = await store.leases.volume(uuid);
     assert.deepEqual([stored?.key, stored?.recovery], [volume.key, volume.recovery]);
-    const { key, recovery, recoveryEscrow, ...shown } = volume;
+    const { key, recovery, recoveryEscrow, recipients, ...shown } = volume;
     const none = {
       headerDigest: null,
       formattedAt: null,
@@ -71,6 +72,7 @@ describe('the store of disk keys', () => {
       releasedAt: null,
       cappedAt: null,
       rotation: null,
+      recipients: { recovery: recipients, header: null },
     };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
     assert.deepEqual(await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)), {
@@ -130,7 +132,7 @@ describe('the store of disk keys', () => {
     const alone = await cpuOfReads();
     using file = new DatabaseSync(join(folder, 'state', 'assay.db'));
     file.exec(`with recursive boot (n) as (select 1 union all select n + 1 from boot where n < 100000)
-      insert into leases select hex(randomblob(16)), hex(randomblob(32)), hex(randomblob(16)), n, 1, n, n from boot`);
+      insert into leases select hex(randomblob(16)), hex(randomblob(32)), hex(randomblob(16)), n, 1, n, n, n from boot`);
     const among = await cpuOfReads();
     assert(among < 10 * alone + 20, `${among} ms, and ${alone} ms before`);
   });
@@ -329,9 +331,12 @@ describe('the store of disk keys', () => {
     const rotate = async (given = rotation) =>
       leases.rotate(await read(), given, madeEvent('volume.rotate', 'node-1'));
     const cancel = () => leases.cancelRotation(uuid, madeEvent('volume.rotate.cancel', 'node-1'));
-    const keep = () =>
+    const keep = (boot: number) =>
       leases.keepNextHeader(
-        { uuid, leaseId: lease(1), headerDigest: next, escrow: Buffer.from('next header') },
+        {
+          ...{ uuid, leaseId: lease(boot), headerDigest: next, escrow: Buffer.from('next header') },
+          ...{ recoverySlotDigest: 'dc'.repeat(32), recipients: ['age1of-another'] },
+        },
         unchanged,
       );
     const end = (headerDigest: string) =>
@@ -344,17 +349,24 @@ describe('the store of disk keys', () => {
       madeEvent('volume.format', 'node-1'),
     );
     await deliver({ at: 4500 });
-    assert.deepEqual([await cancel(), await keep(), await end(next)], [false, false, false]);
+    assert.deepEqual([await cancel(), await keep(1), await end(next)], [false, false, false]);
     assert.deepEqual([await rotate(), await rotate()], [true, false]);
     // Attack, or a mishap: a boot that has the next key of a rotation that was called off makes a header with that.
-    assert.equal(await keep(), false);
+    assert.equal(await keep(1), false);
     assert.deepEqual([await cancel(), await rotate()], [true, true]);
     // Nor does one get that next key which read the volume before another rotation began: its header would pass for that one's.
     for (const rotatingSince of [4900, null])
       assert.equal(await deliver({ at: 6000, rotatingSince }), 'key_withheld');
-    assert.equal(await keep(), false);
     await deliver({ at: 6000, rotatingSince: 5000 });
-    assert.deepEqual([await keep(), await keep()], [true, true]);
+    assert.equal(await keep(1), false, 'what another run of that boot got is no proof of which key it has');
+    await deliver({ at: 6000, rotatingSince: 5000, resetCount: 8, leaseId: lease(2) });
+    assert.equal((await read()).recoverySlotDigest, 'ba'.repeat(32));
+    {
+      // As of a volume that was formatted under schema 31.
+      using file = new DatabaseSync(join(folder, 'state', 'assay.db'));
+      file.exec('update volumes set recovery_slot_digest = null, header_recipients = null');
+    }
+    assert.deepEqual([await keep(2), await keep(2)], [true, true]);
     assert.deepEqual([await cancel(), await end(first)], [false, false]);
     const between = await read();
     assert.deepEqual([between.headerDigest, between.rotation?.headerDigest], [first, next]);
@@ -363,7 +375,11 @@ describe('the store of disk keys', () => {
       Buffer.from('header'),
     );
     assert.equal(await end(next), true);
-    const { key, nextKey, headerDigest, rotation: over } = await read();
+    const { key, nextKey, headerDigest, rotation: over, recoverySlotDigest, recipients } = await read();
+    assert.deepEqual(
+      [recoverySlotDigest, recipients],
+      ['dc'.repeat(32), { recovery: volume.recipients, header: ['age1of-another'] }],
+    );
     assert.deepEqual([key, nextKey, headerDigest, over], [secret('next'), null, next, null]);
     assert.deepEqual(
       (await leases.escrow(uuid, madeEvent('volume.escrow', owner.name)))?.header,

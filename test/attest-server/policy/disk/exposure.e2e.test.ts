@@ -66,6 +66,7 @@ describe('a leased volume that was open while its node was untrusted', () => {
       key,
       recovery: key,
       recoveryEscrow: Buffer.from('age'),
+      recipients: [],
       createdAt: 0,
       createdBy: 'me',
     };
