@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { run, ToolError } from 'node-tpm2/run';
 import { recoveryBytes, volumeKeyBytes } from '../../attest-server/wire/key-derivation.ts';
-import { parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
+import { leasedCipher, parseLuksHeader, recoverySlot } from '../../attest-server/wire/luks-header.ts';
 import { AgentError } from '../agent-error.ts';
 import { describeFault } from '../describe-fault.ts';
 import { readIdentity } from '../identity.ts';
@@ -175,7 +175,7 @@ async function makeHeader(
     await made.truncate(bytes);
     await cryptsetup(
       [
-        ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', volume, '--cipher', 'aes-xts-plain64'],
+        ...['luksFormat', '--batch-mode', '--type', 'luks2', '--uuid', volume, '--cipher', leasedCipher],
         ...['--key-size', '512', '--hash', 'sha256'],
         ...quickly,
         ...['--luks2-metadata-size', `${sizes.metadata}`, '--luks2-keyslots-size', `${sizes.keyslots}`],

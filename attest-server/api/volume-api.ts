@@ -46,6 +46,17 @@ const rotation = z.object({
   begun: z.boolean(),
 });
 
+const recipients = z.array(z.string());
+
+/** Of age: who can read each part of what is kept for recovery. Null: it is not there, or was encrypted before servers kept that. */
+const escrowRecipients = z.object({
+  /** Of the recovery passphrase. */
+  passphrase: recipients.nullable(),
+  header: recipients.nullable(),
+  /** Whom the policy names at present. */
+  policy: recipients,
+});
+
 export const volumeView = z.object({
   node: z.string(),
   /** The name in crypttab. */
@@ -60,6 +71,9 @@ export const volumeView = z.object({
   enrolled: z.boolean(),
   /** SHA-256 of its LUKS header, hex; null: it has none yet. */
   header: z.string().nullable(),
+  /** Null: it has no header yet. */
+  cipher: z.string().nullable().default(null),
+  recipients: escrowRecipients.nullable().default(null),
   createdAt: z.iso.datetime(),
   createdBy: z.string(),
   /** Null: its node may still format it, once. */

@@ -28,7 +28,7 @@ export const volumeRoutes: readonly Route[] = [
     summary: 'Encrypted volumes of nodes, without their keys, by node and name',
     query: volumesQuery,
     answer: listOf(api.volumeView),
-    async handle({ volumes, store, references }, { query: { node } }) {
+    async handle({ volumes, store, references, groupOf }, { query: { node } }) {
       const found = (await volumes.list()).filter((volume) => node === undefined || volume.node === node);
       if (node !== undefined && found.length === 0) await findNode(store, node);
       const refused = await volumes.refusals();
@@ -40,6 +40,7 @@ export const volumeRoutes: readonly Route[] = [
           const isShown = its !== undefined && isOfLatestBoot(its, await store.status(name));
           return shownVolume(
             volume,
+            groupOf,
             (await store.node(name))?.ekDigest ?? null,
             isShown ? its : null,
             shownNextBoot(nextBoots.get(name)),
@@ -73,7 +74,7 @@ export const volumeRoutes: readonly Route[] = [
         });
       return {
         status: 201,
-        body: { ...shownVolume(volume, node.ekDigest), ...setUpVolume(volume) },
+        body: { ...shownVolume(volume, groupOf, node.ekDigest), ...setUpVolume(volume) },
       };
     },
   }),
@@ -130,7 +131,7 @@ export const volumeRoutes: readonly Route[] = [
             next: `See what it is now:\n  assay disk list ${node.name} -o wide`,
           },
         );
-      return ok(shownVolume(await findVolume(volumes, uuid), node.ekDigest));
+      return ok(shownVolume(await findVolume(volumes, uuid), groupOf, node.ekDigest));
     },
   }),
   route('DELETE', '/v1/volumes/{uuid}/rotate', 'operator', {
@@ -138,7 +139,7 @@ export const volumeRoutes: readonly Route[] = [
     summary: 'Call off the replacement of a key that its node has not begun',
     problems: [404, 409],
     answer: api.volumeView,
-    async handle({ volumes, store }, { path, caller }) {
+    async handle({ volumes, store, groupOf }, { path, caller }) {
       const volume = await findVolume(volumes, path.uuid);
       if (!(await volumes.cancelRotation(volume, actorOf(caller))))
         throw volume.rotation === null
@@ -147,7 +148,7 @@ export const volumeRoutes: readonly Route[] = [
               next: 'Let it go on at the next boot of the node: either key opens the disk until then.',
             });
       const ek = (await store.node(volume.node))?.ekDigest ?? null;
-      return ok(shownVolume(await findVolume(volumes, volume.uuid), ek));
+      return ok(shownVolume(await findVolume(volumes, volume.uuid), groupOf, ek));
     },
   }),
   route('DELETE', '/v1/volumes/{uuid}', 'admin', {
@@ -182,14 +183,14 @@ function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: strin
     body: api.volumeChange,
     answer: api.volumeView,
     problems: [404, 409],
-    async handle({ volumes, store }, { message, path: { uuid }, caller }) {
+    async handle({ volumes, store, groupOf }, { message, path: { uuid }, caller }) {
       const { reason } = await readBody(message, api.volumeChange, bodyBytes);
       const before = await findVolume(volumes, uuid);
       const isChanged = await volumes.revoke(before, action === 'revoke', reason, actorOf(caller));
       const volume = await findVolume(volumes, uuid);
       if (!isChanged)
         throw new HttpProblem(409, `the key of this volume is ${action === 'revoke' ? '' : 'not '}revoked`);
-      return ok(shownVolume(volume, (await store.node(volume.node))?.ekDigest ?? null));
+      return ok(shownVolume(volume, groupOf, (await store.node(volume.node))?.ekDigest ?? null));
     },
   });
 }

@@ -1,18 +1,22 @@
 import type { NextBootView } from '../api/node-api.ts';
 import type { VolumeView } from '../api/volume-api.ts';
 import type { RefusedBoot, Volume } from '../keys/ports.ts';
+import { leasedCipher } from '../wire/luks-header.ts';
+import type { ApiPorts } from './ports.ts';
 
 /**
+ * @param groupOf its policy names who recovers volumes at present
  * @param ekDigest the TPM that is the node of that name at present; null if none is
  * @param refused why its latest boot got no key; null if it got one, or did not ask
  */
 export function shownVolume(
   volume: Volume,
+  groupOf: ApiPorts['groupOf'],
   ekDigest: string | null,
   refused: RefusedBoot | null = null,
   nextBoot: NextBootView | null = null,
 ): VolumeView {
-  const { node, name, path, uuid, headerDigest, createdBy, rotation } = volume;
+  const { node, name, path, uuid, headerDigest, createdBy, rotation, recipients } = volume;
   return {
     node,
     name,
@@ -21,6 +25,12 @@ export function shownVolume(
     ek: volume.ekDigest,
     enrolled: volume.ekDigest === ekDigest,
     header: headerDigest,
+    cipher: headerDigest === null ? null : leasedCipher,
+    recipients: {
+      passphrase: recipients.passphrase && [...recipients.passphrase],
+      header: recipients.header && [...recipients.header],
+      policy: [...(groupOf(node).keys?.recoveryRecipients ?? [])],
+    },
     createdAt: new Date(volume.createdAt).toISOString(),
     createdBy,
     formattedAt: momentOf(volume.formattedAt),

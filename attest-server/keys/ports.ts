@@ -77,7 +77,7 @@ export interface Volume {
 
 /** To whom each part of a volume's escrow is encrypted, by age; null: there is none, or it is older than schema 32. */
 export interface EscrowRecipients {
-  readonly recovery: readonly string[] | null;
+  readonly passphrase: readonly string[] | null;
   readonly header: readonly string[] | null;
 }
 

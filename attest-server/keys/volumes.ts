@@ -135,7 +135,12 @@ export class Volumes {
       );
       if (!isNew) return null;
       const never = { formattedAt: null, revoked: null, releasedAt: null, cappedAt: null, rotation: null };
-      return { ...volume, headerDigest: null, recipients: { recovery: recipients, header: null }, ...never };
+      return {
+        ...volume,
+        headerDigest: null,
+        recipients: { passphrase: recipients, header: null },
+        ...never,
+      };
     } finally {
       for (const secret of [key, passphrase]) secret.fill(0);
     }

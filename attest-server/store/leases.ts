@@ -577,7 +577,7 @@ function shownOf(row: FoundVolume): Volume {
     createdAt: row.created_at,
     createdBy: row.created_by,
     recipients: {
-      recovery: recipientsOf(row.recovery_recipients),
+      passphrase: recipientsOf(row.recovery_recipients),
       header: recipientsOf(row.header_recipients),
     },
     revoked: revokedAt === null ? null : { at: revokedAt, by: by ?? '', because: because ?? '' },

@@ -36,6 +36,9 @@ export type ParsedHeader =
 /** Of a volume whose key is leased, the keyslot of its recovery passphrase: that of the lease is another one with each key. */
 export const recoverySlot = '1';
 
+/** The only cipher of such a volume: of another one no header is taken. */
+export const leasedCipher = 'aes-xts-plain64';
+
 /** Bytes read from a device: `bytes` is shorter than `asked` if the device ends. */
 export interface HeaderChunk {
   readonly at: number;

@@ -50,7 +50,7 @@ export interface DiskListOptions {
 }
 
 const columns = ['NODE', 'VOLUME', 'PATH', 'STATE', 'RELEASED', 'UNLOCKED', 'NEXT BOOT'] as const;
-const wideColumns = ['REFUSED', 'UUID', 'EK', 'HEADER', 'BY', 'AGE'] as const;
+const wideColumns = ['REFUSED', 'UUID', 'EK', 'HEADER', 'CIPHER', 'RECOVERY', 'BY', 'AGE'] as const;
 
 /**
  * `disk list [NODE]`. RELEASED: when a boot last got its key. UNLOCKED: when its node last said that it is open. NEXT BOOT: whether
@@ -85,6 +85,8 @@ export async function listVolumes(
               item.uuid,
               item.ek,
               item.header?.slice(0, shownDigits) ?? '-',
+              item.cipher ?? (item.header === null ? '-' : 'unknown'),
+              recoveryOf(item),
               item.createdBy,
               time(item.createdAt),
             ]
@@ -262,6 +264,22 @@ function nextBootOf({ nextBoot, revoked }: VolumeView): string {
   if (revoked !== null) return 'NO KEY';
   if (nextBoot === null) return '-';
   return { would: 'key', would_not: 'NO KEY', unknown: 'unknown' }[nextBoot.answer];
+}
+
+/** To whom what is kept for recovery is encrypted, and how the policy differs from that. */
+function recoveryOf({ recipients, header }: VolumeView): string {
+  const { passphrase = null, header: ofHeader = null, policy = [] } = recipients ?? {};
+  const short = (recipient: string) => recipient.slice(0, shownDigits);
+  const shown = (its: readonly string[] | null) => {
+    if (its === null) return 'unknown';
+    const absent = policy.filter((one) => !its.includes(one));
+    return [
+      ...its.map((one) => (policy.includes(one) ? short(one) : `${short(one)} (not in the policy)`)),
+      ...absent.map((one) => `lacks ${short(one)}`),
+    ].join(', ');
+  };
+  const [its, ofIts] = [shown(passphrase), shown(ofHeader)];
+  return header === null || its === ofIts ? its : `${its}; header: ${ofIts}`;
 }
 
 function stateOf(

@@ -1,5 +1,5 @@
 import type { Reference } from '../../formats/reference.ts';
-import { type ParsedHeader, recoverySlot } from '../../wire/luks-header.ts';
+import { leasedCipher, type ParsedHeader, recoverySlot } from '../../wire/luks-header.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import { capturedReference } from '../captured-reference.ts';
 import type { GroupBase } from '../group.ts';
@@ -41,8 +41,8 @@ export function leasedReference(
   // Attack: what is kept for recovery is a keyslot that leads to no key of the data.
   if (slots.some((slot) => !opening.includes(slot))) return { fault: 'one of its keyslots opens nothing' };
   if (reencryption !== null) return { fault: `it is being reencrypted (${reencryption})` };
-  if (ciphers.join() !== 'aes-xts-plain64' || Object.keys(segments).length !== 1 || keyBytes !== 64)
-    return { fault: 'it does not encrypt one segment by aes-xts-plain64 with a key of 512 bit' };
+  if (ciphers.join() !== leasedCipher || Object.keys(segments).length !== 1 || keyBytes !== 64)
+    return { fault: `it does not encrypt one segment by ${leasedCipher} with a key of 512 bit` };
   if (Object.keys(digests).length !== 1) return { fault: 'it has more than one volume key' };
   return capturedReference(
     { kind: 'disk', disk: { volumes: [{ version, uuid, keyslots, tokens, segments, digests, path }] } },

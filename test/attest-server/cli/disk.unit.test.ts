@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { inspect } from 'node:util';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
@@ -148,6 +149,35 @@ describe('assay disk', () => {
       );
       assert.ok(lines.every((line) => line.length <= 90));
       assert.match((await assay('disk list -o wide')).out, new RegExp(`${uuid} +${ekDigest} +abababababab `));
+    });
+
+    it('shows the cipher and to whom the escrow is encrypted, whom the policy no longer names, and what is unknown', async () => {
+      const { recipients } = (await made.volumes.list())[0] ?? assert.fail();
+      const named = recipients.passphrase?.[0]?.slice(0, 12) ?? assert.fail();
+      const shown = async () => {
+        const [heading, docker, containerd] = (await assay('disk list -o wide')).out.trimEnd().split('\n');
+        const at = heading?.indexOf('CIPHER') ?? -1;
+        return [docker, containerd].map((line) => line?.slice(at).split(/ {2,}/).slice(0, 2));
+      };
+      const uuid = await uuidOf();
+      assert.deepEqual(await shown(), [
+        ['-', named],
+        ['-', named],
+      ]);
+      await format('LUKS header');
+      const header = 'age1of-a-per (not in the policy)';
+      const [docker] = await shown();
+      assert.deepEqual(docker, ['aes-xts-plain64', `${named}; header: ${header}, lacks ${named}`]);
+      const { items } = JSON.parse((await assay('disk list node-1 -o json')).out);
+      assert.deepEqual(
+        [items[0].cipher, items[0].recipients],
+        ['aes-xts-plain64', { ...recipients, header: ['age1of-a-person'], policy: recipients.passphrase }],
+      );
+      using file = new DatabaseSync(made.database);
+      file
+        .prepare('update volumes set recovery_recipients = null, header_recipients = null where uuid = ?')
+        .run(uuid);
+      assert.deepEqual((await shown())[0], ['aes-xts-plain64', 'unknown']);
     });
 
     it('shows whose key is to be replaced, since when, and that the node must boot for it', async () => {

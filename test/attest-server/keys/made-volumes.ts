@@ -20,6 +20,8 @@ export interface MadeVolumes extends AsyncDisposable {
   readonly decide: Keys['decide'];
   readonly volumes: Keys['volumes'];
   readonly store: Store;
+  /** The file of the store. */
+  readonly database: string;
   /** Opens all that was encrypted for recovery; age's own form. */
   readonly identity: string;
   /** The first has keys for nodes `node-*`, the second has none. */
@@ -41,7 +43,8 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     ].join('\n'),
     'keys',
   );
-  const store = await openMadeStore(join(folder, 'state', 'assay.db'));
+  const database = join(folder, 'state', 'assay.db');
+  const store = await openMadeStore(database);
   const keys = await openKeys({
     store: store.leases,
     wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
@@ -64,6 +67,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     decide: keys.decide,
     volumes: keys.volumes,
     store,
+    database,
     identity,
     groups: policy.groups,
     enrol: (node) => store.enrolment.enrol(node, madeEvent('enrol', node.name)),

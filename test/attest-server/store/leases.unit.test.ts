@@ -72,7 +72,7 @@ describe('the store of disk keys', () => {
       releasedAt: null,
       cappedAt: null,
       rotation: null,
-      recipients: { recovery: recipients, header: null },
+      recipients: { passphrase: recipients, header: null },
     };
     assert.deepEqual(await store.leases.volumes(), [{ ...shown, ...none }]);
     assert.deepEqual(await store.leases.escrow(uuid, madeEvent('volume.escrow', owner.name)), {
@@ -378,7 +378,7 @@ describe('the store of disk keys', () => {
     const { key, nextKey, headerDigest, rotation: over, recoverySlotDigest, recipients } = await read();
     assert.deepEqual(
       [recoverySlotDigest, recipients],
-      ['dc'.repeat(32), { recovery: volume.recipients, header: ['age1of-another'] }],
+      ['dc'.repeat(32), { passphrase: volume.recipients, header: ['age1of-another'] }],
     );
     assert.deepEqual([key, nextKey, headerDigest, over], [secret('next'), null, next, null]);
     assert.deepEqual(
