@@ -20,7 +20,7 @@ import { relative, tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { shownDigits } from '../readable.ts';
 import { table } from '../table.ts';
-import { into } from '../write-file.ts';
+import { into, writeSecret } from '../write-file.ts';
 
 export interface InitOptions {
   readonly volume: string;
@@ -222,9 +222,9 @@ export async function writeEscrow(
         `the server has no header of ${named(found)}: its node has not formatted it`,
         `Leave out --header, or see when it is formatted:\n  assay disk list ${printable(found.node)}`,
       );
-    into(headerFile, io).out(header);
+    into(headerFile, io, writeSecret).out(header);
   }
-  into(file, io).out(recovery.endsWith('\n') ? recovery : `${recovery}\n`);
+  into(file, io, writeSecret).out(recovery.endsWith('\n') ? recovery : `${recovery}\n`);
   io.err(
     [
       'Whoever has a recovery identity of the policy (keys.recoveryRecipients) reads the passphrase:',

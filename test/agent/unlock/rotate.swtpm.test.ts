@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
 import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate.ts';
+import { listOf } from '../../../attest-server/api/list.ts';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
 import { reference as referenceSchema } from '../../../attest-server/formats/reference.ts';
@@ -20,6 +22,7 @@ import {
   type UnlockingMachine,
   unlockingMachine,
 } from '../../../swtpm-fixtures/unlocking-machine.ts';
+import { runAssay } from '../../attest-server/cli/cli-fixture.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
@@ -37,11 +40,12 @@ describe('the key of a disk that is replaced', function () {
   let machine: FixtureMachine;
   let disk: UnlockingMachine;
   let uuid: string;
+  let identity: string;
   let passphrase: Buffer;
   let recovered: (armoured: string) => Promise<Buffer>;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-rotate-'));
-    const identity = await generateIdentity();
+    identity = await generateIdentity();
     const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
     await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
     await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
@@ -268,6 +272,31 @@ describe('the key of a disk that is replaced', function () {
     await boot();
     assert.match(await rotate(), /has its next key/);
     assert.equal(await disk.opens(await boot()), true);
+  });
+
+  it('is recovered by the identity of its own installation alone, by assay and by age (row 444)', async () => {
+    const other = await generateIdentity();
+    const files = { 'own.txt': identity, 'other.txt': other, ...(await escrow()) };
+    for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text, { mode: 0o600 });
+    const recover = (line: string) =>
+      runAssay(['disk', 'recover', ...line.split(' ')], { env: {}, cwd: dir });
+    const byAge = (file: string, name: string) =>
+      run('age', ['--decrypt', '-i', join(dir, name), join(dir, file)], {
+        timeoutMs: 20_000,
+        maxOutputBytes: 4 * 1024 * 1024,
+      });
+    for (const file of ['recovery', 'header']) {
+      const { code, out, err } = await recover(`${file} --identity other.txt -f made`);
+      assert.deepEqual([code, out, existsSync(join(dir, 'made'))], [1, '', false]);
+      assert.match(err, new RegExp(`other recipients than ${await identityToRecipient(other)}\\n`));
+      assert.match(err, /another installation[^]*assay disk list -o wide/);
+      await assert.rejects(byAge(file, 'other.txt'), /no identity matched/);
+    }
+    assert.equal((await recover('recovery --identity own.txt')).out, `${passphrase}\n`);
+    assert.deepEqual((await byAge('recovery', 'own.txt')).stdout, passphrase);
+    const volumes = listOf(volumeView).parse(await world.call('GET', '/v1/volumes'));
+    const own = [await identityToRecipient(identity)];
+    assert.deepEqual(volumes.items[0]?.recipients, { passphrase: own, header: own, policy: own });
   });
 
   it('is not asked for where no rotation is due', async () => {

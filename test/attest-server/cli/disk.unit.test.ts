@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { inspect } from 'node:util';
@@ -297,6 +306,7 @@ describe('assay disk', () => {
       writeFileSync(inDir('stdout.age'), out);
       assert.match(await opened('stdout.age'), /^([0-9a-z]{5}-){7}[0-9a-z]{5}$/);
       assert.match(err, /^ {2}age --decrypt -i KEY FILE$/m);
+      writeFileSync(inDir('docker.age'), '', { mode: 0o644 });
       const { code: again } = await assay('disk escrow node-1 docker -f docker.age');
       assert.deepEqual([again, statSync(inDir('docker.age')).mode & 0o777], [0, 0o600]);
       assert.equal(await opened('docker.age'), await opened('stdout.age'));
@@ -349,11 +359,30 @@ describe('assay disk', () => {
 
     it('writes the header into a file, by any of the identities, and asks no server', async () => {
       for (const file of ['header.age', 'binary.age']) {
+        // Attack: whoever may read what lies there under that name reads the next one, too, by an earlier descriptor as well.
+        rmSync(inDir('header.img'), { force: true });
+        writeFileSync(inDir('header.img'), '', { mode: 0o644 });
+        const earlier = openSync(inDir('header.img'), 'r');
         const { code, out, err } = await recover(`${file} -i other.key -i own.key -f header.img`);
+        assert.equal(readFileSync(earlier, 'latin1'), '');
+        closeSync(earlier);
         assert.deepEqual([code, out, err], [0, '', '']);
         assert.deepEqual(readFileSync(inDir('header.img')), header);
         assert.equal(statSync(inDir('header.img')).mode & 0o777, 0o600);
       }
+    });
+
+    it('writes to what is no file, and through a link to what it names', async () => {
+      symlinkSync('linked.img', inDir('link'));
+      writeFileSync(inDir('linked.img'), '', { mode: 0o644 });
+      assert.equal((await recover('header.age -i own.key -f link')).code, 0);
+      assert.deepEqual(readFileSync(inDir('linked.img')), header);
+      assert.equal(statSync(inDir('linked.img')).mode & 0o777, 0o600);
+      assert.equal((await recover('header.age -i own.key -f /dev/null')).code, 0);
+      assert.equal(statSync('/dev/null').isCharacterDevice(), true);
+      const { code, err } = await recover('header.age -i own.key -f none/header.img');
+      assert.equal(code, 1);
+      assert.match(err, /header\.img cannot be written \(ENOENT\)/);
     });
 
     it('names the option that is missing', async () => {
@@ -368,7 +397,10 @@ describe('assay disk', () => {
         /no text[\s\S]*recover header\.age --identity own\.key -f header\.img[\s\S]*luksHeaderRestore/,
       ],
       ['hostile.age -i own.key', /hostile\.age holds what is no text/],
-      ['header.age -i other.key', /no identity in other\.key opens header\.age[\s\S]*another installation/],
+      [
+        'header.age -i other.key',
+        /no identity that is named opens header\.age: [\s\S]* than age1[0-9a-z]{58}\n[\s\S]*another installation[\s\S]*assay disk list -o wide/,
+      ],
       ['cut.age -i own.key', /cut\.age cannot be decrypted: it is damaged/],
       ['own.key -i own.key', /own\.key cannot be decrypted/],
       ['header.age -i header.age', /no identity of age[\s\S]*age --decrypt -o identity\.txt header\.age/],

@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
-import { armor, Decrypter } from 'age-encryption';
+import { armor, Decrypter, identityToRecipient } from 'age-encryption';
 import { shellWord } from '../../../wire/advice.ts';
 import { printable } from '../../../wire/printable.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError } from '../../exit.ts';
 import { readFile, readInput } from '../../read-file.ts';
-import { writeFile } from '../../write-file.ts';
+import { writeSecret } from '../../write-file.ts';
 
 export interface RecoverOptions {
   readonly identity: readonly string[];
@@ -19,16 +19,18 @@ export async function recover(
   { identity: files, file }: RecoverOptions,
 ): Promise<void> {
   const decrypter = new Decrypter();
+  const recipients: string[] = [];
   for (const name of files)
     for (const identity of identitiesIn(name, readFile(resolve(io.cwd, name)).toString('latin1')))
       try {
         decrypter.addIdentity(identity);
+        recipients.push(await identityToRecipient(identity));
       } catch {
         // Without the cause: its text has the identity.
         throw new CliError(`${printable(name)} has an identity that age does not take`);
       }
-  const found = await decrypted(decrypter, await readInput(io, given), given, files);
-  if (file !== undefined) return writeFile(resolve(io.cwd, file), found);
+  const found = await decrypted(decrypter, await readInput(io, given), given, recipients);
+  if (file !== undefined) return writeSecret(resolve(io.cwd, file), found);
   const text = found.toString('latin1');
   // Attack: whoever knows the recipients can encrypt what a terminal would obey.
   if (!/^[\x20-\x7e]*$/.test(text))
@@ -57,7 +59,7 @@ async function decrypted(
   decrypter: Decrypter,
   content: Buffer,
   given: string,
-  files: readonly string[],
+  recipients: readonly string[],
 ): Promise<Buffer> {
   const text = content.toString('latin1');
   try {
@@ -66,8 +68,8 @@ async function decrypted(
   } catch (cause) {
     if (cause instanceof Error && /no identity matched/.test(cause.message))
       throw new CliError(
-        `no identity in ${files.map(printable).join(', ')} opens ${printable(given)}: it is encrypted to other recipients`,
-        'It is of another installation, or of a time when the policy named others. Name one more file with --identity, or have the volume’s escrow written again:\n  assay disk list',
+        `no identity that is named opens ${printable(given)}: it is encrypted to other recipients than ${recipients.join(', ')}`,
+        'It is of another installation, or of a time when the policy named others, and does not say which. The server does, in the column RECOVERY. Name the file of one of those with --identity:\n  assay disk list -o wide',
         undefined,
         cause,
       );
