@@ -62,10 +62,14 @@ export async function* loaderTree(
         if (left-- <= 0) break;
         const path = join(folder, entry.name);
         if (entry.isDirectory() && depth < deepest) open.push([path, depth + 1]);
+        else if (entry.isDirectory())
+          faults.push(`${relative(root, path)} lies too deep: nothing in it was looked at`);
         else if (entry.isFile() && isWanted(entry.name)) yield path;
       }
     }
   }
+  if (left <= 0)
+    faults.push(`/boot and /efi hold more than ${mostEntries} entries: the rest was not looked at`);
 }
 
 /** Null for what is no regular file, or too large to be sent. */

@@ -55,7 +55,10 @@ export async function inspectBoot(
   };
   const copied = { bytes: 0, count: 0 };
   for (const path of paths.loader.sort(configurationFirst)) {
-    if (files.length >= mostIndexed) break;
+    if (files.length >= mostIndexed) {
+      unread.push(`of ${paths.loader.length} files of GRUB ${mostIndexed} were looked at, and no initrd`);
+      break;
+    }
     const content = await readLoaderFile(path, signal).catch(note(path));
     if (content === null) continue;
     const digests = digestsOf(content);

@@ -39,12 +39,13 @@ export async function inspectInstalled(
     log !== null && digests.some((digest) => log.includes(Buffer.from(digest, 'hex')));
   const files: InstalledFile[] = [];
   const add = async (kind: InstalledFile['kind'], path: string, digests: readonly string[]) => {
+    if (!isPlain(path)) return void unread.push(`${path}: ${unplain}`);
     const found = await lstat(join(root, path)).catch(() => null);
     const since = found === null ? null : new Date(Math.floor(found.ctimeMs)).toISOString();
     files.push({ kind, path, since, booted: isBooted(digests), digests: [...digests] });
   };
   const read = (path: string, isKernel: boolean) =>
-    digestsOf(join(root, path), isKernel).catch((error: unknown) => {
+    digestsOf(root, path, isKernel).catch((error: unknown) => {
       unread.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
       return null;
     });
@@ -96,6 +97,9 @@ async function addKernel(
   else await add('initrd', initrd.path, [initrd.sha256, initrd.sha384]);
 }
 
+/** The part has room for no other path. */
+const isPlain = (path: string) => /^[\x20-\x7e]{1,512}$/.test(path);
+const unplain = 'left out: its path is longer than 512 bytes, or not of ASCII alone';
 const isImage = (name: string) => /\.efi$/i.test(name) || /^(?:vmlinu[xz](?:$|-)|linux$)/.test(name);
 const isUnified = (path: string) => /(?:^|\/)efi\/linux\/[^/]+\.efi$/i.test(path);
 
@@ -133,8 +137,10 @@ function isInitrdOf(path: string, kernel: string): boolean {
 }
 
 /** Of a kernel both may be measured: its file by GRUB, its image by the firmware. */
-async function digestsOf(path: string, isKernel: boolean): Promise<readonly string[] | null> {
-  const file = await openRegular(path);
+async function digestsOf(root: string, path: string, isKernel: boolean): Promise<readonly string[] | null> {
+  // Also of one that did not start this boot: no later run would know it by its path.
+  if (!isPlain(path)) throw new Error(unplain);
+  const file = await openRegular(join(root, path));
   if (file === null) return null;
   try {
     const { size } = await file.stat();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { rm, truncate, utimes } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir, rm, truncate, utimes } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { installed } from '../../../agent/collectors/installed.ts';
 import { runInspect } from '../../../agent/inspect/inspect.ts';
@@ -74,6 +75,38 @@ describe('what inspect says of the next boot', () => {
     for (let count = 0; count < 47; count++)
       await machine.put(`boot/efi/EFI/debian/other-${count}.efi`, image(`other ${count}`));
     assert.match((await said()).unread.join(), /^of 49 images 48 were looked at/);
+  });
+
+  it('says where it does not look: in folders too deep, and past so many entries', async () => {
+    const deep = 'boot/efi/1/2/3/4/5/6/7';
+    await machine.put(`${deep}/grub.efi`, image('as deep as it goes'));
+    assert.deepEqual((await said()).unread, []);
+    await machine.put(`${deep}/8/grub.efi`, image('too deep'));
+    assert.deepEqual((await said()).unread, [`${deep}/8 lies too deep: nothing in it was looked at`]);
+    await rm(machine.at(`${deep}/8`), { recursive: true });
+    await mkdir(machine.at('boot/crowded'));
+    for (let count = 0; count < 16_384; count++) writeFileSync(machine.at(`boot/crowded/${count}`), '');
+    assert.match((await said()).unread.join(), /more than 16384 entries: the rest was not looked at/);
+  });
+
+  it('leaves out a file alone whose path is not of ASCII, and says so', async () => {
+    await machine.put('boot/efi/EFI/débian/shimx64.efi', image('shim'));
+    await machine.put('boot/efi/EFI/other/grubx64.efi', image('shim'));
+    const { files, unread } = await said();
+    assert.deepEqual(
+      files.map(({ path }) => path),
+      [
+        'boot/efi/EFI/debian/shimx64.efi',
+        'boot/efi/EFI/other/grubx64.efi',
+        'boot/vmlinuz-6.12.9',
+        'boot/initrd.img-6.12.9',
+      ],
+    );
+    assert.equal(unread.length, 1);
+    assert.match(
+      unread[0] ?? '',
+      /^boot\/efi\/EFI\/d\?+bian\/shimx64\.efi: left out: its path .* not of ASCII/,
+    );
   });
 
   it('is the newest unified image where the present boot was started from one', async () => {
