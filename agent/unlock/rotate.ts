@@ -8,6 +8,7 @@ import { makeMemoryDir } from '../node-tpm2/memory-dir.ts';
 import type { UnlockConfig } from './config.ts';
 import { cryptsetup, dataAt, headerBytes, quickly, sizes, withKey } from './format.ts';
 import { headerOn, isGone } from './header.ts';
+import type { LeaseConversation } from './lease-conversation.ts';
 import { checkMemory } from './memory.ts';
 import { rotationMark, writeNote } from './note.ts';
 import type { UnlockDependencies } from './run.ts';
@@ -52,10 +53,7 @@ export async function rotateKey(
     const header = await nextHeader(before, answer.secret, isPresent, signal);
     const { digest: headerDigest } = headerIn(header);
     if (isPresent) {
-      await conversation.keepHeader(leaseId, header).catch((cause: unknown) => {
-        const why = refusals[conversation.refusal ?? ''];
-        throw why === undefined ? cause : fault(`${why}. Nothing was written to ${device}`, cause);
-      });
+      await keepHeader(conversation, leaseId, header);
       // Before the disk has it: whoever caps this boot must know it.
       await writeNote(config.runtimeDir, {
         leaseId,
@@ -160,7 +158,17 @@ function inOrder(header: Buffer): readonly Range[] {
   return [...Object.values(leased), ...copies, ...unused];
 }
 
-/** A header that the server refuses, by its code. */
+/** @throws AgentError; nothing is written to the disk then */
+async function keepHeader(conversation: LeaseConversation, leaseId: string, header: Buffer): Promise<void> {
+  try {
+    await conversation.keepHeader(leaseId, header);
+  } catch (cause) {
+    const why = refusals[conversation.refusal ?? ''];
+    throw why === undefined ? cause : fault(`${why}. Nothing was written`, cause);
+  }
+}
+
+/** What to do about a header that the server refuses, by its code. */
 const refusals: Readonly<Record<string, string>> = {
   luks_header_changed:
     'the keyslot of the recovery passphrase is damaged on the disk: write back the header that the server has (docs/disk-keys.md#recover-a-disk), and reboot',

@@ -243,15 +243,16 @@ const areas = z.object({
  */
 export function keyslotAreas(metadata: string): Readonly<Record<string, ByteRange>> | null {
   const { data } = areas.safeParse(jsonOrNothing(metadata));
-  return (
-    (data &&
-      Object.fromEntries(
-        Object.entries(data.keyslots).map(([slot, { area }]) => [
-          slot,
-          { at: Number(area.offset), asked: Number(area.size) },
-        ]),
-      )) ??
-    null
+  if (data === undefined) return null;
+  return Object.fromEntries(
+    Object.entries(data.keyslots).map(
+      ([
+        slot,
+        {
+          area: { offset, size },
+        },
+      ]) => [slot, { at: Number(offset), asked: Number(size) }],
+    ),
   );
 }
 

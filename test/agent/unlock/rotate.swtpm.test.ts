@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
@@ -258,6 +259,16 @@ describe('the key of a disk that is replaced', function () {
     await boot();
     assert.match(await rotate(), /has its next key/);
     assert.equal(await opensCopy(passphrase), true);
+    const { recoverySlotDigest } = await stored();
+    {
+      // As of a volume that was formatted before servers kept it: the first one is taken as it is.
+      using database = new DatabaseSync(join(world.stateDir, 'assay.db'));
+      database.exec('update volumes set recovery_slot_digest = null');
+    }
+    await begin();
+    await boot();
+    assert.match(await rotate(), /has its next key/);
+    assert.equal((await stored()).recoverySlotDigest, recoverySlotDigest);
   });
 
   it('stays as it is in a boot that may have the next key of a rotation that was called off since (row 446)', async () => {
