@@ -168,7 +168,7 @@ async function keepHeader(conversation: LeaseConversation, leaseId: string, head
   }
 }
 
-/** What to do about a header that the server refuses, by its code. */
+/** Sentences on a header that the server refuses, by its code. */
 const refusals: Readonly<Record<string, string>> = {
   luks_header_changed:
     'the keyslot of the recovery passphrase is damaged on the disk: write back the header that the server has (docs/disk-keys.md#recover-a-disk), and reboot',
