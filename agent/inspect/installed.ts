@@ -110,9 +110,15 @@ function newestKernel(images: readonly string[], unified: boolean): string | nul
   const [newest = null] = kernels.sort((a, b) => {
     const [left, right] = [release(a), release(b)];
     if (left === null || right === null) return Number(left === null) - Number(right === null);
-    return compareKernels(right, left) || (a < b ? -1 : 1);
+    return compareKernels(right, left) || byBuild(versionOf(b), versionOf(a));
   });
   return newest;
+}
+
+/** Builds of one release as GRUB and systemd-boot put them: Debian's `+deb13.1` is newer than `+deb13`, and `.old` is older than all. */
+function byBuild(a: string, b: string): number {
+  const isOld = (version: string) => Number(version.endsWith('.old'));
+  return isOld(b) - isOld(a) || a.localeCompare(b, 'en', { numeric: true });
 }
 
 /** As the name says it, or that of the folder. */

@@ -41,3 +41,16 @@ export async function debianKernel(): Promise<DebianKernel> {
     throw error;
   }
 }
+
+/** Packages of the two newest kernels of Debian's cloud images, the newest first. */
+export async function twoKernels(): Promise<readonly [newest: string, before: string]> {
+  const { stdout } = await run('apt-cache', ['search', '--names-only', '^linux-image-[0-9].*-cloud-amd64$'], {
+    timeoutMs: 60_000,
+    maxOutputBytes: 1024 * 1024,
+  });
+  const names = stdout.toString().match(/^\S+/gm) ?? [];
+  const [newest, before] = names.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
+  if (newest === undefined || before === undefined)
+    throw new Error(`apt-cache knows only these kernels: ${names.join(' ')}: run apt-get update`);
+  return [newest, before];
+}

@@ -14,7 +14,7 @@ export interface DebianMachine {
 
 /** What a server has that was installed without any choice, and what `Guest.shell` needs: xxd. */
 const base =
-  '?essential apt dbus udev systemd systemd-sysv linux-image-cloud-amd64 initramfs-tools zstd systemd-boot-efi iproute2 xxd';
+  '?essential apt dbus udev systemd systemd-sysv initramfs-tools zstd systemd-boot-efi iproute2 xxd';
 
 const shellUnit = `[Unit]
 Description=Shell of the tests
@@ -52,10 +52,15 @@ const entry = `title Debian\nlinux /vmlinuz\ninitrd /initrd.img\noptions root=LA
  * found there until something else is asked for.
  * @param name of its folder there
  * @param packages that it has beside those of any system, as `apt-get install` takes them
+ * @param kernel its package
  */
-export async function debianMachine(name: string, packages: readonly string[]): Promise<DebianMachine> {
+export async function debianMachine(
+  name: string,
+  packages: readonly string[],
+  kernel = 'linux-image-cloud-amd64',
+): Promise<DebianMachine> {
   const there = join(cache, name);
-  const names = [...base.split(' '), ...packages];
+  const names = [...base.split(' '), kernel, ...packages];
   const madeOf = `${names.join(' ')}\n${install}`;
   const isThere = (await readFile(join(there, 'made-of'), 'utf8').catch(() => null)) === madeOf;
   if (!isThere) await make(there, names, madeOf);

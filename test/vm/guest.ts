@@ -91,9 +91,10 @@ async function bootGuest(
     ...['-device', 'tpm-crb,tpmdev=tpm0'],
     ...['-drive', `if=none,id=disk,format=raw,snapshot=on,file=${own}.img`],
     ...['-device', 'virtio-blk-pci,drive=disk,bootindex=1'],
+    // Firmware shows a loader the disks alone that it may boot.
     ...disks.flatMap((file, index) => [
       ...['-drive', `if=none,id=disk${index},format=raw,snapshot=${isKept ? 'off' : 'on'},file=${file}`],
-      ...['-device', `virtio-blk-pci,drive=disk${index}`],
+      ...['-device', `virtio-blk-pci,drive=disk${index},bootindex=${index + 2}`],
     ]),
     ...(port === undefined ? [] : network(port)),
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],

@@ -5,12 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'node-tpm2/run';
 import { type DebianMachine, debianMachine } from './debian-machine.ts';
 import { type Guest, makeMachine } from './guest.ts';
+import type { Files } from './guest-image.ts';
 
 /** A Debian system with the units of disk keys, whose disks keep what is written. Only `booted` is one of now. */
 export interface KeyMachine extends AsyncDisposable {
   readonly guest: Guest;
   /** Ends the boot that there is, and starts another. @param options more words of the kernel's command line */
   reboot(options?: string): Promise<void>;
+  /** Has firmware find these files from the next boot on, which then takes no options. */
+  startBy(files: Files): void;
   /** Ends the boot in the middle of whatever it does, and starts another. */
   cutPower(): Promise<void>;
   /** Waits for a condition of the shell, for five minutes. */
@@ -25,12 +28,19 @@ export interface KeyMachine extends AsyncDisposable {
   states(): Promise<string>;
 }
 
+/** In place of the usual system. */
+export interface OtherSystem {
+  readonly debian: DebianMachine;
+  /** Images of disks that it has besides, from /dev/vde on. */
+  readonly disks: readonly string[];
+}
+
 /** The partition that is to be the volume, by its name. */
 export const volumeDevice = '/dev/disk/by-partlabel/docker';
 export const keySocket = '/run/cryptsetup-keys.d/docker.key';
 
 const bounds = { timeoutMs: 120_000, maxOutputBytes: 65_536 };
-const packages = [
+export const packages = [
   ...['systemd-cryptsetup', 'cryptsetup-bin', 'dmsetup', 'e2fsprogs', 'fdisk', 'tpm2-tools'],
   ...['libatomic1', 'libstdc++6', 'openssl'],
 ];
@@ -81,17 +91,19 @@ export function asTyped(lines: string): string {
 /**
  * @param programs the folder of the npm package
  * @param port of the loopback here, for the guest 10.0.2.100:9000
+ * @param system default: one of `packages`
  */
-export async function keyMachine(programs: string, port?: number): Promise<KeyMachine> {
+export async function keyMachine(programs: string, port?: number, system?: OtherSystem): Promise<KeyMachine> {
   const resources = new AsyncDisposableStack();
   try {
     const dir = await mkdtemp(join(tmpdir(), 'assay-vm-keys-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
-    const debian = await debianMachine('keys', packages);
-    const disks = await makeDisks(dir, debian.disk, programs);
+    const debian = system?.debian ?? (await debianMachine('keys', packages));
+    const disks = [...(await makeDisks(dir, debian.disk, programs)), ...(system?.disks ?? [])];
     const machine = resources.use(await makeMachine());
     const hardware = { memory: 2048, disks, isKept: true, ...(port !== undefined && { port }) };
-    const boot = (options: string) => machine.boot(filesWith(debian, options), hardware);
+    let { files } = debian;
+    const boot = (options: string) => machine.boot(filesWith(files, options), hardware);
     let guest = await boot('');
     resources.defer(() => guest[Symbol.asyncDispose]());
     await guest.shell(prepare);
@@ -106,6 +118,9 @@ export async function keyMachine(programs: string, port?: number): Promise<KeyMa
       async reboot(options = '') {
         await guest[Symbol.asyncDispose]();
         guest = await boot(options);
+      },
+      startBy(others) {
+        files = others;
       },
       async cutPower() {
         await guest.cutPower();
@@ -141,7 +156,8 @@ export async function keyMachine(programs: string, port?: number): Promise<KeyMa
   }
 }
 
-function filesWith({ files }: DebianMachine, options: string): DebianMachine['files'] {
+function filesWith(files: Files, options: string): Files {
+  if (options === '') return files;
   const name = 'loader/entries/linux.conf';
   return { ...files, [name]: String(files[name]).replace(/^options .*$/m, `$&${options}`) };
 }

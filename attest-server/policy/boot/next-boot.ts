@@ -142,7 +142,7 @@ function judgeFile(
     );
   return against(
     `${named} is in no reference in force of group ${node.group.name}.`,
-    stepFor(kind, installed, node),
+    stepFor(kind, installed, node, startOptions(installed, known, node, at)),
   );
 }
 
@@ -183,8 +183,26 @@ function counts(
   return isOpen && (announced.nodes === null || announced.nodes.includes(name));
 }
 
-/** A node's own file vouches for nothing: the files are those of the package. */
-function stepFor(kind: InstalledKind, { files }: InstalledPart, node: ForecastNode): Advice {
+/**
+ * Options of `reference compute` for how its loader starts kernels, as references with that loader have it: a boot must have
+ * measured all that a reference has of a kernel.
+ */
+function startOptions({ files }: InstalledPart, known: KnownDigests, node: ForecastNode, at: number): string {
+  const alike = files
+    .filter(({ kind }) => kind === 'loader')
+    .flatMap(({ digests }) => digests.flatMap((digest) => known.get(digest) ?? []))
+    .filter((one) => isFor(one, node, false) && counts(one, node, at));
+  const pcrs = new Set(
+    alike.flatMap(({ components }) =>
+      components.flatMap(({ stage, pcr }) => (stage === 'kernel' ? [pcr] : [])),
+    ),
+  );
+  if (pcrs.has(9)) return pcrs.has(4) ? '' : ' --no-secure-boot';
+  return pcrs.has(4) ? ' --via systemd-boot' : '';
+}
+
+/** A node's own file vouches for nothing: the files are those of the package. @param options of `reference compute` */
+function stepFor(kind: InstalledKind, { files }: InstalledPart, node: ForecastNode, options: string): Advice {
   const named = (wanted: InstalledKind) => {
     const path = files.find((file) => file.kind === wanted)?.path;
     return path === undefined ? null : nodeWord(path.slice(path.lastIndexOf('/') + 1));
@@ -194,7 +212,7 @@ function stepFor(kind: InstalledKind, { files }: InstalledPart, node: ForecastNo
   if ((kind !== 'kernel' && kind !== 'initrd') || kernel === null || initrd === null) return bootOne(node);
   return [
     'If the change is wanted, take its files from where you trust them, such as the package, and stage their digests before the reboot:',
-    `  assay reference compute --name kernel-next --group ${shellWord(node.group.name)} --kernel ${kernel} --initrd ${initrd} -f kernel-next.json`,
+    `  assay reference compute --name kernel-next --group ${shellWord(node.group.name)} --kernel ${kernel} --initrd ${initrd}${options} -f kernel-next.json`,
     '  assay reference import kernel-next.json',
     '  assay reference approve kernel-next --reason "it is installed"',
     'If not, install another kernel on the node.',

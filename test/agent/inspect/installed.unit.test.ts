@@ -71,6 +71,14 @@ describe('what inspect says of the next boot', () => {
     ]);
   });
 
+  it('is the newest build of one release, as boot loaders put them', async () => {
+    const builds = ['6.12.115+deb13-cloud-amd64', '6.12.115+deb13.1-cloud-amd64', '6.12.115+deb13.1-amd64'];
+    for (const build of [...builds, '6.12.115+deb13.2-cloud-amd64.old'])
+      await machine.put(`boot/vmlinuz-${build}`, image(build));
+    const kernels = (await seen()).filter(([kind]) => kind === 'kernel');
+    assert.deepEqual(kernels, [['kernel', 'boot/vmlinuz-6.12.115+deb13.1-cloud-amd64', false]]);
+  });
+
   it('says where more images lie there than it looks at, which may be what starts the next boot', async () => {
     for (let count = 0; count < 47; count++)
       await machine.put(`boot/efi/EFI/debian/other-${count}.efi`, image(`other ${count}`));

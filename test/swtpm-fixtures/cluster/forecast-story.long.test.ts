@@ -5,7 +5,7 @@ import { runStory, toldStory } from './told-story.ts';
 describe('npm start -- --once --tamper forecast', function () {
   this.timeout(150_000);
 
-  it('tells before the reboot of a kernel that nobody staged, gives it no key, and gives it one once it is approved', async () => {
+  it('tells before the reboot of a kernel that nobody staged, gives it no key, and gives it one once it is approved (row 450)', async () => {
     const { lines, counts, ok } = await toldStory('--tamper', 'forecast');
     assert.deepEqual([counts, ok], [{ nodes: 1, trusted: 1, untrusted: 0, unknown: 0 }, true]);
     // The story itself checks what each of them says.

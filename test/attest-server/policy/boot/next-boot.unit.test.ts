@@ -224,4 +224,19 @@ describe('the forecast of a boot', () => {
     const [cause] = foretold({ installed: lying({ kernel: evil }) }).causes;
     assert.match(cause?.next ?? '', /--kernel 'vmlinuz-6.12'\\''; reboot #'/);
   });
+
+  it('has the kernel computed as the loader of the node starts it', () => {
+    const startedAt = (...pcrs: readonly number[]) => {
+      const captured = known(['shim', ...pcrs.map((pcr) => `kernel in PCR ${pcr}`)]);
+      const components = captured.components.map((one, index) =>
+        index === 0 ? { ...one, stage: 'loader', pcr: 4 } : { ...one, pcr: pcrs[index - 1] ?? 0 },
+      );
+      const [first] = foretold({ references: [{ ...captured, components }] }).causes;
+      return /--initrd initrd.img-6.12(.*) -f/.exec(first?.next ?? '')?.[1];
+    };
+    assert.equal(startedAt(4, 9), '');
+    assert.equal(startedAt(9), ' --no-secure-boot');
+    assert.equal(startedAt(4), ' --via systemd-boot');
+    assert.equal(startedAt(), '');
+  });
 });
