@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { type Keys, openKeys } from '../../../attest-server/keys/open.ts';
-import type { KeptHeader } from '../../../attest-server/keys/ports.ts';
+import type { KeptHeader, WrappingKeys } from '../../../attest-server/keys/ports.ts';
 import { capturedReference } from '../../../attest-server/policy/captured-reference.ts';
 import { leasedName } from '../../../attest-server/policy/disk/leased-volume.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
@@ -20,6 +20,9 @@ export interface MadeVolumes extends AsyncDisposable {
   readonly decide: Keys['decide'];
   readonly volumes: Keys['volumes'];
   readonly store: Store;
+  /** Null: the server has none. */
+  readonly wrapping: WrappingKeys | null;
+  readonly wrappingKeyFile: string;
   /** Opens all that was encrypted for recovery; age's own form. */
   readonly identity: string;
   /** The first has keys for nodes `node-*`, the second has none. */
@@ -42,9 +45,10 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     'keys',
   );
   const store = await openMadeStore(join(folder, 'state', 'assay.db'));
+  const wrapping = holdsKeys ? openWrappingKeys({ file, beside: [] }) : null;
   const keys = await openKeys({
     store: store.leases,
-    wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
+    wrapping,
     ownNode: 'node-0',
     exemptions: async () => [],
     groupOf: (node) => groupOf(policy, node),
@@ -64,6 +68,8 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     decide: keys.decide,
     volumes: keys.volumes,
     store,
+    wrapping,
+    wrappingKeyFile: file,
     identity,
     groups: policy.groups,
     enrol: (node) => store.enrolment.enrol(node, madeEvent('enrol', node.name)),
@@ -82,4 +88,33 @@ export function madeHeader(kept: Omit<KeptHeader, 'reference'>): KeptHeader {
   const label = { name: leasedName(kept.uuid), state: 'active', group: { name: 'workers' } } as const;
   const by = { node: 'node-1', by: 'server', at: 1000 };
   return { ...kept, reference: capturedReference({ kind: 'disk', disk: { volumes } }, { ...label, ...by }) };
+}
+
+/** A volume that its node formatted, with its key. */
+export interface LeasedVolume {
+  readonly uuid: string;
+  readonly key: Buffer;
+}
+
+/** Makes a volume that its node has formatted. */
+export async function leaseVolume(
+  { leases }: Store,
+  wrapping: WrappingKeys,
+  { node, ekDigest }: { readonly node: string; readonly ekDigest: string },
+): Promise<LeasedVolume> {
+  const [uuid, key, at] = [randomUUID(), randomBytes(32), Date.now()];
+  const headerDigest = 'ab'.repeat(32);
+  const context = { node, ekDigest, volume: uuid };
+  await leases.add(
+    {
+      ...{ node, uuid, ekDigest, name: 'docker', path: '/var/lib/docker', createdAt: at, createdBy: 'me' },
+      key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
+      recovery: wrapping.wrap(randomBytes(47), { ...context, purpose: 'recovery' }),
+      recoveryEscrow: Buffer.alloc(300),
+    },
+    madeEvent('volume.add', node),
+  );
+  await leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.alloc(300) }));
+  await leases.formatted({ uuid, headerDigest, formattedAt: at }, madeEvent('volume.format', node));
+  return { uuid, key };
 }
