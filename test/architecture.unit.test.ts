@@ -123,7 +123,7 @@ const rules: readonly Rule[] = [
     room: `${server}/keys`,
     values: [wire, ...rooms('verify', 'policy')],
     types: [formats, ...types],
-    packages: ['node:crypto', 'age-encryption', 'p-limit'],
+    packages: ['node:crypto', 'node:timers/promises', 'age-encryption', 'p-limit'],
   },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
   ...rooms('attest', 'declared', 'in-force').map((room) => ({

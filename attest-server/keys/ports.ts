@@ -271,8 +271,12 @@ export interface LeaseStore {
   wrappedByOthers(current: string, after: string, most: number): Promise<readonly StoredVolume[]>;
   /** How many volumes need each wrapping key, by its id. */
   wrappedBy(): Promise<ReadonlyMap<string, number>>;
-  /** Replaces the secrets of volumes whose secrets did not change since they were read. @returns of how many */
-  rewrap(changes: readonly RewrappedVolume[]): Promise<number>;
+  /**
+   * Replaces the secrets of volumes whose secrets did not change since they were read.
+   * @param event what the audit log says of so many
+   * @returns of how many
+   */
+  rewrap(changes: readonly RewrappedVolume[], event: (volumes: number) => AuditEvent): Promise<number>;
 }
 
 /** An answer that asks for a key, as it was proven and judged. */

@@ -1,9 +1,13 @@
+import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
+import type { AuditEvent } from '../formats/audit.ts';
 import type { LeaseStore, StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
 
 interface RewrappingParts {
   readonly store: LeaseStore;
   readonly wrapping: WrappingKeys | null;
+  /** Milliseconds since the epoch. */
+  now(): number;
   readonly report: {
     rewrapped(volumes: number): void;
     fault(error: unknown, where: string): void;
@@ -45,14 +49,19 @@ export class Rewrapping {
   }
 
   async #run(): Promise<number> {
-    const { store, wrapping, report } = this.#parts;
+    const { store, wrapping, report, now } = this.#parts;
     let volumes = 0;
     for (let after = '', missed = 0; wrapping !== null && !this.#ending.signal.aborted; ) {
       const earlier = await store.wrappedByOthers(wrapping.current, after, step);
-      const changed = await store.rewrap(earlier.map((read) => ({ read, by: rewrapped(read, wrapping) })));
+      const changed = await store.rewrap(
+        earlier.map((read) => ({ read, by: rewrapped(read, wrapping) })),
+        (count) => rewrapEvent(count, now()),
+      );
       volumes += changed;
       missed += earlier.length - changed;
       after = earlier.at(-1)?.uuid ?? '';
+      // Whoever waits for a key meanwhile comes between.
+      await setImmediate();
       if (earlier.length === step) continue;
       if (missed === 0) break;
       // They were changed meanwhile, as by their nodes.
@@ -61,6 +70,10 @@ export class Rewrapping {
     if (volumes > 0) report.rewrapped(volumes);
     return volumes;
   }
+}
+
+function rewrapEvent(volumes: number, at: number): AuditEvent {
+  return { at, actor: 'server', action: 'key.rewrap', subject: 'keys', code: null, detail: { volumes } };
 }
 
 function rewrapped({ node, ekDigest, uuid, key, nextKey, recovery }: StoredVolume, wrapping: WrappingKeys) {

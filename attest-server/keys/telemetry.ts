@@ -11,7 +11,7 @@ const keyRefusals = [
   'root_unmeasured',
 ] as const satisfies readonly ReasonCode[];
 
-export function keysReport({ figures, logger, audit, fault }: Reporting): KeysReport {
+export function keysReport({ figures, logger, fault }: Reporting): KeysReport {
   const released = figures.counter('key_releases_total', 'Keys of disks that were given to a boot');
   const moved = figures.counter(
     'key_releases_new_address_total',
@@ -50,7 +50,6 @@ export function keysReport({ figures, logger, audit, fault }: Reporting): KeysRe
         { code: 'keys_rewrapped', volumes },
         'keys of disks were wrapped by the newest wrapping key',
       );
-      audit('key.rewrap', 'keys', { volumes });
     },
     fault,
   };

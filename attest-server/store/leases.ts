@@ -475,7 +475,7 @@ export function leaseStore(
       return counts;
     },
 
-    rewrap: (changes) =>
+    rewrap: (changes, event) =>
       // One sync to disk for all of them.
       db.transaction().execute(async (transaction) => {
         let count = 0;
@@ -500,6 +500,8 @@ export function leaseStore(
             .executeTakeFirstOrThrow();
           count += Number(numUpdatedRows);
         }
+        // Within it: whatever cuts off the rest, this says since when an earlier wrapping key is not needed.
+        if (count > 0) await append(transaction, event(count));
         return count;
       }),
   };

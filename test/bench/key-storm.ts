@@ -1,4 +1,4 @@
-import { createECDH, type ECDH, randomBytes, randomUUID } from 'node:crypto';
+import { createECDH, type ECDH } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff } from '../../agent/back-off.ts';
@@ -9,8 +9,7 @@ import { type KeyRelease, parseKeyRelease } from '../../attest-server/wire/key-r
 import { keyAgreementCurve, keyRequestOf } from '../../attest-server/wire/key-request.ts';
 import { binaryFrame, parseServerMessage } from '../../attest-server/wire/messages.ts';
 import { writeKeySettings } from '../agent/unlock/volume-for.ts';
-import { madeHeader } from '../attest-server/keys/made-volumes.ts';
-import { madeEvent } from '../attest-server/store/made-records.ts';
+import { type LeasedVolume, leaseVolume } from '../attest-server/keys/made-volumes.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { inFolder, rounded } from './attestation.ts';
@@ -41,10 +40,7 @@ export interface KeyStormFigures {
 }
 
 /** What a node has when it boots. */
-interface LeasedMachine extends Machine {
-  readonly uuid: string;
-  readonly key: Buffer;
-}
+type LeasedMachine = Machine & LeasedVolume;
 
 interface Release {
   readonly machine: LeasedMachine;
@@ -55,7 +51,6 @@ interface Release {
   readonly release: KeyRelease;
 }
 
-const headerDigest = 'ab'.repeat(32);
 /** The default `timeout` of `assay-agent unlock`. */
 const unlockGivesUpAfterMs = 300_000;
 /** Of this boot, as quoted. */
@@ -120,22 +115,7 @@ async function leaseVolumes(
   const leased = [];
   for (const machine of machines) {
     const { name: node, tpm } = machine;
-    const [uuid, key, at] = [randomUUID(), randomBytes(32), Date.now()];
-    const context = { node, ekDigest: tpm.ekDigest, volume: uuid };
-    await store.leases.add(
-      {
-        ...{ node, uuid, ekDigest: tpm.ekDigest, name: 'docker', path: '/var/lib/docker' },
-        ...{ createdAt: at, createdBy: 'bench' },
-        key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
-        recovery: wrapping.wrap(randomBytes(47), { ...context, purpose: 'recovery' }),
-        recoveryEscrow: Buffer.alloc(300),
-        recipients: [],
-      },
-      madeEvent('volume.add', node),
-    );
-    await store.leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.alloc(300) }));
-    await store.leases.formatted({ uuid, headerDigest, formattedAt: at }, madeEvent('volume.format', node));
-    leased.push({ ...machine, uuid, key });
+    leased.push({ ...machine, ...(await leaseVolume(store, wrapping, { node, ekDigest: tpm.ekDigest })) });
   }
   return leased;
 }

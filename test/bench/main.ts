@@ -20,6 +20,7 @@ import { benchLogged } from './logged.ts';
 import { benchMarking } from './marking.ts';
 import { benchNewNodes } from './new-nodes.ts';
 import { benchQuoteToKey } from './quote-to-key.ts';
+import { benchRewrap } from './rewrap.ts';
 import { benchScrape } from './scrape.ts';
 import { isSmallest, sized } from './sized.ts';
 import { benchStart } from './start.ts';
@@ -57,7 +58,11 @@ const benches: Readonly<
   growth: async () => ({ growth: await benchGrowth() }),
   logged: async () => ({ logged_bytes: await benchLogged() }),
   keys: async (full, sizes) => ({
-    keys: { one_boot: await benchQuoteToKey(), storm: await benchKeyStorm(full, sizes) },
+    keys: {
+      one_boot: await benchQuoteToKey(),
+      storm: await benchKeyStorm(full, sizes),
+      rewrap: await benchRewrap(),
+    },
   }),
   tarpit: benchTarpit,
   connections: benchConnections,

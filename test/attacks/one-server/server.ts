@@ -29,6 +29,8 @@ export class DoomedServer {
   readonly startedIn: number;
   /** What it wrote until it listened. */
   readonly lines: readonly LogLine[];
+  /** Resolves when the process is over. */
+  readonly ended: Promise<unknown>;
   readonly #child: ChildProcess;
   readonly #apiPort: number;
   readonly #stateDir: string;
@@ -37,6 +39,8 @@ export class DoomedServer {
   private constructor(child: ChildProcess, stateDir: string, lines: readonly LogLine[], startedIn: number) {
     const { agents, api } = listens.parse(lines.at(-1));
     this.#child = child;
+    this.ended =
+      child.exitCode === null && child.signalCode === null ? once(child, 'exit') : Promise.resolve();
     this.#stateDir = stateDir;
     this.#apiPort = api;
     this.port = agents;
@@ -47,16 +51,19 @@ export class DoomedServer {
 
   /**
    * @param killedAfter milliseconds after which it is killed, even before it listens; null: then nobody kills it
+   * @param env of the process, beside a minimal one
    * @returns null where it was killed before it listened
    * @throws Error with what it wrote where it ended by itself
    */
   static async start(
     { stateDir, configFile }: ServerFiles,
     killedAfter: number | null,
+    env: Readonly<Record<string, string>> = {},
   ): Promise<DoomedServer | null> {
     const began = performance.now();
     const child = start(process.execPath, [programs['assay-server'], '--config', configFile], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      env,
     });
     const ended = once(child, 'exit');
     const withUs = () => child.kill('SIGKILL');

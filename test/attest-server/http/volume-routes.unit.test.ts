@@ -342,7 +342,10 @@ describe('the API of volumes', () => {
       const { key } = (await made.store.leases.volume(uuid)) ?? assert.fail();
       const lost = { key: { ...key, keyId: '0123456789abcdef' }, nextKey: null, recovery: null };
       const stored = (await made.store.leases.volume(uuid)) ?? assert.fail();
-      assert.equal(await made.store.leases.rewrap([{ read: stored, by: lost }]), 1);
+      assert.equal(
+        await made.store.leases.rewrap([{ read: stored, by: lost }], () => madeEvent('key.rewrap', 'keys')),
+        1,
+      );
       const refused = problemIn(await rotate(uuid));
       assert.deepEqual([refused.status, refused.code], [409, 'key_withheld']);
       assert.match(refused.detail, /0123456789abcdef/);

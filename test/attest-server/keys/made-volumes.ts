@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { type Keys, openKeys } from '../../../attest-server/keys/open.ts';
-import type { KeptHeader } from '../../../attest-server/keys/ports.ts';
+import type { KeptHeader, WrappingKeys } from '../../../attest-server/keys/ports.ts';
 import { capturedReference } from '../../../attest-server/policy/captured-reference.ts';
 import { leasedName } from '../../../attest-server/policy/disk/leased-volume.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
@@ -22,6 +22,9 @@ export interface MadeVolumes extends AsyncDisposable {
   readonly store: Store;
   /** The file of the store. */
   readonly database: string;
+  /** Null: the server has none. */
+  readonly wrapping: WrappingKeys | null;
+  readonly wrappingKeyFile: string;
   /** Opens all that was encrypted for recovery; age's own form. */
   readonly identity: string;
   /** The first has keys for nodes `node-*`, the second has none. */
@@ -45,9 +48,10 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
   );
   const database = join(folder, 'state', 'assay.db');
   const store = await openMadeStore(database);
+  const wrapping = holdsKeys ? openWrappingKeys({ file, beside: [] }) : null;
   const keys = await openKeys({
     store: store.leases,
-    wrapping: holdsKeys ? openWrappingKeys({ file, beside: [] }) : null,
+    wrapping,
     ownNode: 'node-0',
     exemptions: async () => [],
     groupOf: (node) => groupOf(policy, node),
@@ -68,6 +72,8 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
     volumes: keys.volumes,
     store,
     database,
+    wrapping,
+    wrappingKeyFile: file,
     identity,
     groups: policy.groups,
     enrol: (node) => store.enrolment.enrol(node, madeEvent('enrol', node.name)),
@@ -94,4 +100,34 @@ export function madeHeader(
     ...kept,
     reference: capturedReference({ kind: 'disk', disk: { volumes } }, { ...label, ...by }),
   };
+}
+
+/** A volume that its node formatted, with its key. */
+export interface LeasedVolume {
+  readonly uuid: string;
+  readonly key: Buffer;
+}
+
+/** Makes a volume that its node has formatted. */
+export async function leaseVolume(
+  { leases }: Store,
+  wrapping: WrappingKeys,
+  { node, ekDigest }: { readonly node: string; readonly ekDigest: string },
+): Promise<LeasedVolume> {
+  const [uuid, key, at] = [randomUUID(), randomBytes(32), Date.now()];
+  const headerDigest = 'ab'.repeat(32);
+  const context = { node, ekDigest, volume: uuid };
+  await leases.add(
+    {
+      ...{ node, uuid, ekDigest, name: 'docker', path: '/var/lib/docker', createdAt: at, createdBy: 'me' },
+      key: wrapping.wrap(key, { ...context, purpose: 'volume' }),
+      recovery: wrapping.wrap(randomBytes(47), { ...context, purpose: 'recovery' }),
+      recoveryEscrow: Buffer.alloc(300),
+      recipients: [],
+    },
+    madeEvent('volume.add', node),
+  );
+  await leases.keepHeader(madeHeader({ uuid, headerDigest, escrow: Buffer.alloc(300) }));
+  await leases.formatted({ uuid, headerDigest, formattedAt: at }, madeEvent('volume.format', node));
+  return { uuid, key };
 }

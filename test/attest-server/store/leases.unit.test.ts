@@ -417,6 +417,7 @@ describe('the store of disk keys', () => {
   it('wraps anew only what nobody changed meanwhile', async () => {
     const [earlier] = await store.leases.wrappedByOthers('second', '', 10);
     assert(earlier !== undefined);
+    const rewrapped = () => madeEvent('key.rewrap', 'keys');
     const again = { key: secret('again', 'second'), nextKey: null, recovery: secret('again too', 'second') };
     await store.leases.keepHeader(
       madeHeader({ uuid, headerDigest: 'cd'.repeat(32), escrow: Buffer.from('header') }),
@@ -426,7 +427,7 @@ describe('the store of disk keys', () => {
       madeEvent('volume.format', 'node-1'),
     );
     assert.equal(
-      await store.leases.rewrap([{ read: earlier, by: again }]),
+      await store.leases.rewrap([{ read: earlier, by: again }], rewrapped),
       0,
       'its passphrase would come back',
     );
@@ -434,7 +435,9 @@ describe('the store of disk keys', () => {
     assert(now !== undefined);
     const before = await store.leases.wrappedBy();
     assert.deepEqual([...before.values()], [1]);
-    assert.equal(await store.leases.rewrap([{ read: now, by: { ...again, recovery: null } }]), 1);
+    assert.equal((await actions()).includes('key.rewrap'), false);
+    assert.equal(await store.leases.rewrap([{ read: now, by: { ...again, recovery: null } }], rewrapped), 1);
+    assert.equal((await actions()).at(-1), 'key.rewrap');
     assert.deepEqual([...(await store.leases.wrappedBy())], [['second', 1]]);
     assert.deepEqual(await store.leases.wrappedByOthers('second', '', 10), []);
     assert.deepEqual((await store.leases.volume(uuid))?.key, again.key);
