@@ -55,8 +55,14 @@ export function setUpVolume({ node, name, path, uuid }: Volume): {
 } {
   // Without nofail, until it is open or the time for the recovery passphrase is over, the console belongs to its question.
   const crypttab = `${name} UUID=${uuid} /run/cryptsetup-keys.d/${name}.key luks,_netdev,timeout=5min`;
-  // That unit makes the file system, once the boot is capped.
-  const fstab = `/dev/mapper/${name} ${path} ext4 _netdev,nofail,x-systemd.requires=assay-volume@${name}.service 0 2`;
+  const options = [
+    '_netdev,nofail',
+    // That unit makes the file system, once the boot is capped.
+    `x-systemd.requires=assay-volume@${name}.service`,
+    // Else its first answer may have the path on another file system: `mount_not_encrypted`, and then `volume_exposed` for good.
+    'x-systemd.before=assay-agent.service',
+  ];
+  const fstab = `/dev/mapper/${name} ${path} ext4 ${options.join()} 0 2`;
   const next = [
     `On ${node}, as root, format a blank partition or disk, once. Name yours, by a link that stays:`,
     `  assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/disk/by-partlabel/${name}`,

@@ -73,6 +73,9 @@ export async function approveEnrolment(
     .catch(async (error: unknown) => Promise.reject(await withRevocation(client, node ?? '', ek, error)));
   const when = made.waiting ? 'when it comes again' : 'when it first comes (it has not come yet)';
   io.out(`${printable(made.ek)} enrols as ${printable(made.node)} ${when}\n`);
+  const ofOthers = async () =>
+    boundText((await volumesOf(client, made.node)).filter((volume) => volume.ek !== made.ek)).join('');
+  io.err(await orWhyNot(ofOthers));
 }
 
 const approvedAtOnce = 1000;
@@ -179,7 +182,8 @@ export async function revokeEnrolment(
 async function whomOf(client: Client, node: string, eraseEvidence: boolean): Promise<string> {
   try {
     const view = await readNode(client, node);
-    return `${revocationText(view)}${volumesText(await volumesOf(client, view))}`;
+    const volumes = await volumesOf(client, view.name);
+    return `${revocationText(view)}${volumesText(volumes.filter(({ ek }) => ek === view.ek))}`;
   } catch (error) {
     if (eraseEvidence && error instanceof Refusal && error.status === 404)
       return `${printable(node)} is no node at present\n`;
@@ -187,12 +191,10 @@ async function whomOf(client: Client, node: string, eraseEvidence: boolean): Pro
   }
 }
 
-/** Volumes whose keys this TPM gets. A server before 0.4.0 has none. */
-async function volumesOf(client: Client, { name, ek }: NodeView): Promise<readonly VolumeView[]> {
+/** Volumes of each TPM that had this name. A server before 0.4.0 has none. */
+async function volumesOf(client: Client, node: string): Promise<readonly VolumeView[]> {
   try {
-    const query = new URLSearchParams({ node: name });
-    const { items } = await client.get(`/v1/volumes?${query}`, listOf(volumeView));
-    return items.filter((volume) => volume.ek === ek);
+    return (await client.get(`/v1/volumes?${new URLSearchParams({ node })}`, listOf(volumeView))).items;
   } catch (error) {
     if (error instanceof Refusal && error.status === 404) return [];
     throw error;
@@ -210,7 +212,17 @@ function volumesText(volumes: readonly VolumeView[]): string {
   return [
     `it gets no key any more for ${whose} ${listed(shown, shown.length)}: from its next boot on only the recovery passphrase opens ${what}, which the server keeps. Read it here:\n`,
     ...kept,
+    ...boundText(volumes),
   ].join('');
+}
+
+function boundText(volumes: readonly VolumeView[]): readonly string[] {
+  if (volumes.length === 0) return [];
+  const [stays, it] = volumes.length === 1 ? ['its volume stays', 'it'] : ['its volumes stay', 'them'];
+  return [
+    `${stays} bound to the earlier TPM. Once another one is enrolled, bind ${it} to that:\n`,
+    ...volumes.map(({ node, name }) => `  assay disk rotate ${printable(node)} ${printable(name)}\n`),
+  ];
 }
 
 function erasureText(name: string): string {

@@ -282,12 +282,34 @@ describe('assay disk', () => {
       assert.equal(code, 1);
       assert.match(err, /no key any more for its volume docker \(\/var\/lib\/docker\): /);
       assert.match(err, /^ {2}assay disk escrow node-1 docker -f node-1-docker\.age$/m);
+      assert.match(err, /stays bound to the earlier TPM\..*\n {2}assay disk rotate node-1 docker$/m);
       assert.doesNotMatch(err, /kubelet/);
       assert.match((await assay(`${revoke} --dry-run`)).out, /its volume docker/);
     });
 
     it('says nothing of volumes where a node has none', async () => {
       assert.doesNotMatch((await assay(`${revoke} --dry-run`)).out, /volume/);
+    });
+  });
+
+  describe('beside enrol approve', () => {
+    const approve = (ek: string) => assay(`enrol approve node-1 --ek ${ek}`);
+
+    it('says which volumes stay bound to the earlier TPM, and what binds them to this one', async () => {
+      await assay(init);
+      const { code, out, err } = await approve('cd'.repeat(32));
+      assert.equal(code, 0, err);
+      assert.match(out, /enrols as node-1/);
+      assert.match(
+        err,
+        /^its volume stays bound to the earlier TPM\..*\n {2}assay disk rotate node-1 docker\n$/,
+      );
+    });
+
+    it('says nothing where its volumes are of this TPM, or it has none', async () => {
+      assert.equal((await approve('cd'.repeat(32))).err, '');
+      await assay(init);
+      assert.equal((await approve(madeNode('node-1').ekDigest)).err, '');
     });
   });
 

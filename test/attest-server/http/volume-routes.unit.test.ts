@@ -69,7 +69,7 @@ describe('the API of volumes', () => {
     assert.equal(crypttab, `docker UUID=${uuid} /run/cryptsetup-keys.d/docker.key luks,_netdev,timeout=5min`);
     assert.equal(
       fstab,
-      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service 0 2',
+      '/dev/mapper/docker /var/lib/docker ext4 _netdev,nofail,x-systemd.requires=assay-volume@docker.service,x-systemd.before=assay-agent.service 0 2',
     );
     const format = `assay-agent format --config /etc/assay/unlock.yaml --volume ${uuid} --device /dev/`;
     const units =
