@@ -196,6 +196,6 @@ async function requireDisk(dir: string, world: TestServer, typeHere: LeasingSite
   await typeHere(setUpNode.typed('server#')[0]?.split('\n').at(-1) ?? '');
   await world.until(
     async () => (await world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
-    300_000,
+    900_000,
   );
 }

@@ -93,7 +93,7 @@ describe('a kernel that nobody approved, on a machine with a leased disk that GR
   /** Waits until the list says it of the next boot. */
   const foretold = (answer: string) =>
     site.world
-      .until(async () => (await site.typeHere(list)).includes(` ${answer}\n`), 300_000)
+      .until(async () => (await site.typeHere(list)).includes(` ${answer}\n`), 900_000)
       .catch(async (cause) => {
         throw new Error(`${await printed(list)}${await printed(why)}`, { cause });
       });
@@ -101,7 +101,7 @@ describe('a kernel that nobody approved, on a machine with a leased disk that GR
     await machine.until('systemctl is-active --quiet docker');
     await site.world.until(
       async () => (await site.world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
-      300_000,
+      900_000,
     );
     await site.typeHere(vouching('assay get nodes worker-1 --wait trusted'));
     assert.equal(await machine.states(), 'active\n'.repeat(4));
@@ -146,7 +146,7 @@ describe('a kernel that nobody approved, on a machine with a leased disk that GR
     await machine.reboot();
     assert.equal(await machine.guest.shell('uname -r'), `${version}\n`);
     await machine.shown(/enter passphrase for disk docker/);
-    await site.world.until(async () => (await site.world.status(node))?.state === 'untrusted', 300_000);
+    await site.world.until(async () => (await site.world.status(node))?.state === 'untrusted', 900_000);
     const text = await printed(refusal);
     assert.match(text, /no key for volume docker: key_withheld/);
     assert.match(text, /kernel_unknown/);
