@@ -165,8 +165,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   key_subject_mismatch: [
     'Compare the UUID that the node asks for (ASSAY_UNLOCK_VOLUME in /etc/default/assay-unlock-*) with those of its volumes:',
     '  assay disk list -o wide',
-    'If it is right, the volume belongs to another node, or to another TPM. If the disk was moved on purpose, open it with its recovery passphrase. If the board or its TPM was exchanged, bind the volume to the new one besides:',
-    '  assay disk rotate NODE VOLUME',
+    'If it is right, the volume belongs to another node, or to another TPM. If the disk was moved on purpose, open it with its recovery passphrase. If the board or its TPM was exchanged, the volume has to be bound to the new one, too (docs/disk-keys.md#replace-a-key).',
     `If nobody moved it, somebody on this node asks for a key that is not its own. Take it out of service. ${refusals}`,
   ].join('\n'),
   lease_consumed: [
