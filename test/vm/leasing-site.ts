@@ -194,6 +194,10 @@ async function requireDisk(dir: string, world: TestServer, typeHere: LeasingSite
   await writeFile(join(dir, 'policy.yaml'), before.replace(new RegExp(`^${first}:.*\\n`, 'm'), required));
   await world.server.reload();
   await typeHere(setUpNode.typed('server#')[0]?.split('\n').at(-1) ?? '');
+  await diskAffirmed(world);
+}
+
+export async function diskAffirmed(world: TestServer): Promise<void> {
   await world.until(
     async () => (await world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
     900_000,

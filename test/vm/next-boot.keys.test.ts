@@ -7,7 +7,7 @@ import { run } from 'node-tpm2/run';
 import { debianKernel, twoKernels } from './debian-kernel.ts';
 import { type DebianMachine, debianMachine } from './debian-machine.ts';
 import { type KeyMachine, packages } from './key-machine.ts';
-import { type LeasingSite, leasingSite, node, vouching } from './leasing-site.ts';
+import { diskAffirmed, type LeasingSite, leasingSite, node, vouching } from './leasing-site.ts';
 import { sectionOf } from './typed-page.ts';
 
 const beforehand = sectionOf('disk-keys', 'Before the reboot');
@@ -99,10 +99,7 @@ describe('a kernel that nobody approved, on a machine with a leased disk that GR
       });
   const isOpen = async () => {
     await machine.until('systemctl is-active --quiet docker');
-    await site.world.until(
-      async () => (await site.world.status(node))?.verdict?.aspects.disk?.status === 'affirming',
-      900_000,
-    );
+    await diskAffirmed(site.world);
     await site.typeHere(vouching('assay get nodes worker-1 --wait trusted'));
     assert.equal(await machine.states(), 'active\n'.repeat(4));
   };

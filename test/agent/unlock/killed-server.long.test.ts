@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { headerBytes } from '../../../agent/unlock/format.ts';
 import { openWrappingKeys } from '../../../attest-server/custody/wrapping-keys.ts';
 import { parseLuksHeader } from '../../../attest-server/wire/luks-header.ts';
 import { lastingPort } from '../../../swtpm-fixtures/lasting-port.ts';
@@ -17,11 +18,11 @@ import { type Cut, killedAt } from '../../attest-server/keys/killed-at.ts';
 import { openMadeStore } from '../../attest-server/store/made-store.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { bootAnew, leasedKey } from './replacing.ts';
 import { volumeFor, writeKeySettings } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
-const headerBytes = 1024 * 1024 + 32 * 1024;
 
 /** Each test goes on where the one before it ended. */
 describe('a server that is killed while the key of a disk is replaced', function () {
@@ -88,12 +89,8 @@ describe('a server that is killed while the key of a disk is replaced', function
 
   /** Boots, and gives what the disk is opened with: as systemd-cryptsetup would. */
   async function boot(): Promise<Buffer> {
-    await machine.powerCycle(log);
-    await rm(disk.config.runtimeDir, { recursive: true, force: true });
-    await using program = disk.unlock(uuid, { timeout: 60 });
-    const key = await program.read();
-    assert.equal(key.length, 32, (await program.ended).said);
-    return key;
+    await bootAnew(machine, disk, log);
+    return leasedKey(disk, uuid, { timeout: 60 });
   }
 
   const begin = () => call('POST', `/v1/volumes/${uuid}/rotate`, {});

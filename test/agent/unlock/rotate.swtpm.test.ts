@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,10 +7,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { pino } from 'pino';
 import { z } from 'zod';
+import { headerBytes } from '../../../agent/unlock/format.ts';
 import { readNote, rotationMark } from '../../../agent/unlock/note.ts';
-import { type RotateDependencies, rotateKey } from '../../../agent/unlock/rotate.ts';
+import type { RotateDependencies } from '../../../agent/unlock/rotate.ts';
 import { listOf } from '../../../attest-server/api/list.ts';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { volumeView } from '../../../attest-server/api/volume-api.ts';
@@ -28,11 +27,11 @@ import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { policyWithKeys, until, volumeFor } from './volume-for.ts';
+import { bootAnew, cutAfter, leasedKey, rotateHere } from './replacing.ts';
+import { until, volumeFor, writeKeySettings } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
-const headerBytes = 1024 * 1024 + 32 * 1024;
 
 describe('the key of a disk that is replaced', function () {
   this.timeout(120_000);
@@ -47,13 +46,8 @@ describe('the key of a disk that is replaced', function () {
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-rotate-'));
     identity = await generateIdentity();
-    const [policy, wrappingKeyFile] = [join(dir, 'policy.yaml'), join(dir, 'wrapping-key')];
-    await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-    await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
-    [world, machine] = await Promise.all([
-      startTestServer({ policy, wrappingKeyFile }),
-      startMachine({ log }),
-    ]);
+    const settings = await writeKeySettings(dir, identity);
+    [world, machine] = await Promise.all([startTestServer(settings), startMachine({ log })]);
     uuid = await volumeFor(machine, node, agentsOf(world), world.call);
     disk = await unlockingMachine(machine, node, agentsOf(world), programs['assay-agent']);
     await disk.format(uuid);
@@ -80,25 +74,12 @@ describe('the key of a disk that is replaced', function () {
 
   /** Boots, and gives what the disk is opened with: as systemd-cryptsetup would. */
   async function boot(): Promise<Buffer> {
-    await machine.powerCycle(log);
-    await rm(disk.config.runtimeDir, { recursive: true, force: true });
-    await using program = disk.unlock(uuid);
-    const key = await program.read();
-    assert.equal(key.length, 32, (await program.ended).said);
-    return key;
+    await bootAnew(machine, disk, log);
+    return leasedKey(disk, uuid);
   }
 
-  /** Runs it in this process, so that it can be cut at each write. */
-  async function rotate(write?: RotateDependencies['write']): Promise<string> {
-    const said: string[] = [];
-    await rotateKey({ ...disk.config, volume: uuid }, disk.device, {
-      logger: pino({ level: 'silent' }),
-      signal: new AbortController().signal,
-      print: (line) => said.push(line),
-      ...(write !== undefined && { write }),
-    });
-    return said.join('');
-  }
+  const rotate = (write?: RotateDependencies['write']) =>
+    rotateHere(disk, uuid, write === undefined ? {} : { write });
 
   /** Replaces the key: which it was, and the header with its keyslots before and after. */
   async function replaced(): Promise<Readonly<Record<'key' | 'image' | 'now', Buffer>>> {
@@ -206,13 +187,7 @@ describe('the key of a disk that is replaced', function () {
       const earlier = await boot();
       assert.equal(await opensCopy(earlier), true);
       const [whole, bytes] = at;
-      let writes = 0;
-      const cut = rotate(async (file, piece, place) => {
-        const isLast = writes++ === whole;
-        await file.write(piece, 0, isLast ? Math.min(bytes, piece.length) : piece.length, place);
-        if (isLast) throw new Error('cut');
-      });
-      await assert.rejects(cut, /cut/);
+      await assert.rejects(rotate(cutAfter(whole, () => bytes)), /cut/);
       const { rotation } = await stored();
       assert.equal(typeof rotation?.headerDigest, 'string', 'the server has the header first');
       await assert.rejects(world.call('DELETE', `/v1/volumes/${uuid}/rotate`), /has begun to replace/);

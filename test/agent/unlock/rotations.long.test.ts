@@ -3,11 +3,9 @@ import { randomInt } from 'node:crypto';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
+import { armor, Decrypter, generateIdentity } from 'age-encryption';
 import { describe, it } from 'mocha';
-import { pino } from 'pino';
 import { z } from 'zod';
-import { rotateKey } from '../../../agent/unlock/rotate.ts';
 import { volumeMade } from '../../../attest-server/api/volume-api.ts';
 import { startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { opensDisk, unlockingMachine } from '../../../swtpm-fixtures/unlocking-machine.ts';
@@ -16,7 +14,8 @@ import { startTestServer } from '../../attest-server/running-server.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { trials } from '../../trials.ts';
-import { policyWithKeys, volumeFor, writeKeySettings } from './volume-for.ts';
+import { bootAnew, cutAfter, leasedKey, rotateHere } from './replacing.ts';
+import { volumeFor, writeKeySettings } from './volume-for.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-sdboot-uki');
@@ -36,12 +35,10 @@ describe('the keys of many disks that are replaced at once', function () {
     await using resources = new AsyncDisposableStack();
     const dir = await mkdtemp(join(tmpdir(), 'assay-rotations-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
-    const { policy, wrappingKeyFile } = await writeKeySettings(dir);
     const identity = await generateIdentity();
-    await writeFile(policy, policyWithKeys(await identityToRecipient(identity)));
     const decrypter = new Decrypter();
     decrypter.addIdentity(identity);
-    const world = resources.use(await startTestServer({ policy, wrappingKeyFile }));
+    const world = resources.use(await startTestServer(await writeKeySettings(dir, identity)));
     const machine = await startMachine({ log });
     resources.defer(() => machine.dispose());
     const first = await volumeFor(machine, node, agentsOf(world), world.call);
@@ -49,30 +46,7 @@ describe('the keys of many disks that are replaced at once', function () {
       await unlockingMachine(machine, node, agentsOf(world), programs['assay-agent']),
     );
 
-    const boot = async () => {
-      await machine.powerCycle(log);
-      await rm(disk.config.runtimeDir, { recursive: true, force: true });
-    };
-    const keyOf = async (uuid: string, device: string) => {
-      await using program = disk.unlock(uuid, { device });
-      const key = await program.read();
-      assert.equal(key.length, 32, (await program.ended).said);
-      return key;
-    };
-    /** @param cut after that many writes, and bytes of the one after; null: never */
-    const rotate = (uuid: string, device: string, cut: number | null) => {
-      let writes = 0;
-      return rotateKey({ ...disk.config, volume: uuid }, device, {
-        logger: pino({ level: 'silent' }),
-        signal: new AbortController().signal,
-        print: () => {},
-        async write(file, piece, place) {
-          const isLast = writes++ === cut;
-          await file.write(piece, 0, isLast ? randomInt(piece.length + 1) : piece.length, place);
-          if (isLast) throw new Error('cut');
-        },
-      });
-    };
+    const boot = () => bootAnew(machine, disk, log);
 
     const volumes: Volume[] = [];
     for (let at = 0; at < trials(1); at += 1) {
@@ -91,26 +65,31 @@ describe('the keys of many disks that are replaced at once', function () {
     await boot();
     const before: { readonly key: Buffer; readonly cut: number }[] = [];
     for (const { uuid, device } of volumes) {
-      const key = await keyOf(uuid, device);
+      const key = await leasedKey(disk, uuid, { device });
       assert.equal(await opensDisk(device, key), true);
       const cut = randomInt(4);
       before.push({ key, cut });
-      await assert.rejects(rotate(uuid, device, cut), /cut/);
+      const write = cutAfter(cut, (length) => randomInt(length + 1));
+      await assert.rejects(rotateHere(disk, uuid, { device, write }), /cut/);
     }
 
     await world.restart();
     await boot();
     for (const [at, { uuid, device, passphrase }] of volumes.entries()) {
       const { key: earlier, cut } = before[at] ?? assert.fail();
-      assert.equal(await opensDisk(device, await keyOf(uuid, device)), true, `locked out in write ${cut}`);
+      assert.equal(
+        await opensDisk(device, await leasedKey(disk, uuid, { device })),
+        true,
+        `locked out in write ${cut}`,
+      );
       assert.equal(await opensDisk(device, passphrase), true);
-      await rotate(uuid, device, null);
+      await rotateHere(disk, uuid, { device });
       assert.equal(await opensDisk(device, earlier), false);
     }
 
     await boot();
     for (const { uuid, device, passphrase } of volumes) {
-      assert.equal(await opensDisk(device, await keyOf(uuid, device)), true);
+      assert.equal(await opensDisk(device, await leasedKey(disk, uuid, { device })), true);
       assert.equal(await opensDisk(device, passphrase), true);
       assert.equal((await world.store.leases.volume(uuid))?.rotation, null);
     }

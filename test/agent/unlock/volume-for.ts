@@ -9,13 +9,14 @@ import { volumeMade } from '../../../attest-server/api/volume-api.ts';
 import type { FixtureMachine } from '../../../swtpm-fixtures/machine.ts';
 import { ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 
-/** Writes a wrapping key and a policy, as a server needs them that gives keys to every node. */
+/** Writes a wrapping key and a policy, as a server needs them that gives keys to every node. @param identity of age: who recovers */
 export async function writeKeySettings(
   folder: string,
+  identity?: string,
 ): Promise<{ readonly policy: string; readonly wrappingKeyFile: string }> {
   const [policy, wrappingKeyFile] = [join(folder, 'policy.yaml'), join(folder, 'wrapping-key')];
   await writeFile(wrappingKeyFile, randomBytes(32).toString('base64'), { mode: 0o400 });
-  await writeFile(policy, policyWithKeys(await identityToRecipient(await generateIdentity())));
+  await writeFile(policy, policyWithKeys(await identityToRecipient(identity ?? (await generateIdentity()))));
   return { policy, wrappingKeyFile };
 }
 
