@@ -147,8 +147,7 @@ export const volumeRoutes: readonly Route[] = [
           : new HttpProblem(409, `${volume.node} has begun to replace the key of ${named(volume)}`, {
               next: 'Let it go on at the next boot of the node: either key opens the disk until then.',
             });
-      const ek = (await store.node(volume.node))?.ekDigest ?? null;
-      return ok(shownVolume(await findVolume(volumes, volume.uuid), groupOf, ek));
+      return ok(await viewOf(await findVolume(volumes, volume.uuid), { store, groupOf }));
     },
   }),
   route('DELETE', '/v1/volumes/{uuid}', 'admin', {
@@ -176,6 +175,13 @@ export const volumeRoutes: readonly Route[] = [
   }),
 ];
 
+async function viewOf(
+  volume: Volume,
+  { store, groupOf }: Pick<ApiPorts, 'store' | 'groupOf'>,
+): Promise<api.VolumeView> {
+  return shownVolume(volume, groupOf, (await store.node(volume.node))?.ekDigest ?? null);
+}
+
 function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: string): Route {
   return route('POST', `/v1/volumes/{uuid}/${action}`, role, {
     operation: `${action}Volume`,
@@ -190,7 +196,7 @@ function changeRoute(action: 'revoke' | 'restore', role: ApiRole, summary: strin
       const volume = await findVolume(volumes, uuid);
       if (!isChanged)
         throw new HttpProblem(409, `the key of this volume is ${action === 'revoke' ? '' : 'not '}revoked`);
-      return ok(shownVolume(volume, groupOf, (await store.node(volume.node))?.ekDigest ?? null));
+      return ok(await viewOf(volume, { store, groupOf }));
     },
   });
 }

@@ -66,7 +66,7 @@ export class Formatting {
     if (!isKept)
       throw refused(
         'lease_consumed',
-        'its key is replaced since a later time than this boot got it: the next boot carries that out',
+        'its replacement began after this boot got its key: the next boot carries that out',
       );
     referencesMoved();
   }

@@ -245,14 +245,10 @@ export function keyslotAreas(metadata: string): Readonly<Record<string, ByteRang
   const { data } = areas.safeParse(jsonOrNothing(metadata));
   if (data === undefined) return null;
   return Object.fromEntries(
-    Object.entries(data.keyslots).map(
-      ([
-        slot,
-        {
-          area: { offset, size },
-        },
-      ]) => [slot, { at: Number(offset), asked: Number(size) }],
-    ),
+    Object.entries(data.keyslots).map(([slot, { area }]) => [
+      slot,
+      { at: Number(area.offset), asked: Number(area.size) },
+    ]),
   );
 }
 
