@@ -105,11 +105,14 @@ describe('the processes of npm test', () => {
   });
 
   it('count as failed where one ends before its tests do', async () => {
-    const crashing = await testFile('crashing.e2e.test.ts', 'process.exit(0);');
+    const crashing = await testFile('crashing.e2e.test.ts', "console.error('why'); process.exit(0);");
     const passing = await testFile('passing.unit.test.ts', '');
     const { code, stdout } = await run(crashing, passing);
     assert.equal(code, 1);
-    assert.match(stdout, /^FAILED {2}mocha ended with 0 before it was done: .*crashing\.e2e\.test\.ts$/m);
+    assert.match(
+      stdout,
+      /^FAILED {2}mocha ended with 0 before it was done: .*crashing\.e2e\.test\.ts\n[^]*why\n1 passed/m,
+    );
     assert.match(stdout, /^1 passed, 1 failed, 0 skipped\n$/m);
   });
 

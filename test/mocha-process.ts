@@ -54,10 +54,13 @@ export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<
     child.once('close', (code, by) => resolve(code ?? by ?? 'no status'));
   });
   signal.removeEventListener('abort', end);
-  if (output !== null) process.stdout.write(output.text());
+  const shownNow = output?.text() ?? '';
+  process.stdout.write(shownNow);
   const read = readTotals(said);
   if (read !== null) return read;
-  const failure = `mocha ended with ${ended} before it was done: ${args.join(' ')}`;
+  // Why it ended stands there, and many pages may follow before the failures are listed.
+  const last = shownNow.trimEnd().split('\n').slice(-20).join('\n');
+  const failure = `mocha ended with ${ended} before it was done: ${args.join(' ')}\n${last}`.trimEnd();
   console.log(failure);
   return { passed: 0, failed: 1, skips: [], failures: [failure], files: {} };
 }
