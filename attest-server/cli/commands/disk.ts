@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { listOf } from '../../api/list.ts';
-import { nodeView } from '../../api/node-api.ts';
+import { type NodeView, nodeView } from '../../api/node-api.ts';
 import {
   type VolumeView,
   volumeEscrow,
@@ -140,10 +140,9 @@ export async function rotateVolume(
     await client.delete(route, volumeView);
     return io.out(`${named(found)} keeps its key\n`);
   }
-  const ek = found.enrolled
-    ? null
-    : (await client.get(`/v1/nodes/${encodeURIComponent(found.node)}`, nodeView)).ek;
-  const text = rotationText(found, ek);
+  const its = await client.get(`/v1/nodes/${encodeURIComponent(found.node)}`, nodeView);
+  const ek = found.enrolled ? null : its.ek;
+  const text = rotationText(found, ek, its, io.now());
   if (consent.dryRun === true) return io.out(text);
   io.err(text);
   await ask(`Replace the key of ${named(found)}?`);
@@ -316,11 +315,19 @@ const keyChanges = {
   restore: { textOf: restorationText, verb: 'Restore', done: 'given to its node again' },
 } as const;
 
-/** @param ek of the TPM that the volume is bound to from now on; null: it is bound to that of its node */
-function rotationText(volume: VolumeView, ek: string | null): string {
+/** @param ek of the TPM that the volume is bound to from now on; null: it is bound to that of its node. @param its its node */
+function rotationText(volume: VolumeView, ek: string | null, its: NodeView, now: number): string {
   const node = printable(volume.node);
+  const { connectedAt, verifiedAt } = its;
+  const last =
+    verifiedAt === null ? 'and was never verified' : `and was last verified ${relative(verifiedAt, now)}`;
   return [
     `${named(volume)} gets a new key at the next boot of ${node}. Until then nothing changes`,
+    ...(connectedAt === null
+      ? [
+          `${node} is not connected, ${last}: the new key waits for it, and \`assay disk rotate ${node} ${printable(volume.name)} --cancel\` calls it off`,
+        ]
+      : []),
     'its recovery passphrase stays. So does the key by which the data are encrypted: who was root while the volume was open may have that',
     ...(ek === null
       ? []

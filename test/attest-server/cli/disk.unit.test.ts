@@ -218,6 +218,16 @@ describe('assay disk', () => {
       assert.match((await assay('disk list node-1')).out, / formatted /);
     });
 
+    it('says that a new key waits for a node that is away', async () => {
+      await format('LUKS header');
+      const { err } = await assay('disk rotate node-1 docker', 'n');
+      assert.match(
+        err,
+        /^node-1 is not connected, and was never verified: the new key waits for it, and .*--cancel/m,
+      );
+      assert.equal((await assay('disk rotate node-1 docker --dry-run')).code, 0);
+    });
+
     it('shows those of one node, in each form', async () => {
       assert.equal((await assay('disk list node-2')).out.trimEnd().split('\n').length, 2);
       assert.equal((await assay('disk list -o name')).out, 'node-1 docker\nnode-2 containerd\n');
