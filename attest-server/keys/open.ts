@@ -79,7 +79,8 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   const leased = new Set(
     (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
   );
-  const rewrapping = new Rewrapping(parts);
+  const wraps = pLimit(1);
+  const rewrapping = new Rewrapping({ ...parts, inTurn: wraps });
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
     at: now(),
     actor: 'server',
@@ -214,7 +215,7 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     hasLease: (ekDigest) => leased.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
-    volumes: new Volumes({ ...parts, rewrap: () => rewrapping.again() }),
+    volumes: new Volumes({ ...parts, rewrap: () => rewrapping.again(), inTurn: wraps }),
     onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {

@@ -1,11 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
-import pLimit from 'p-limit';
+import type { LimitFunction } from 'p-limit';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { LeaseStore, StoredVolume, WrapContext, WrappedSecret, WrappingKeys } from './ports.ts';
 
 interface RewrappingParts {
   readonly store: LeaseStore;
   readonly wrapping: WrappingKeys | null;
+  /** One at a time of all that wraps: what was wrapped by an earlier key is in the store before it is looked for. */
+  readonly inTurn: LimitFunction;
   /** Milliseconds since the epoch. */
   now(): number;
   readonly report: {
@@ -21,18 +23,17 @@ const step = 256;
 export class Rewrapping {
   readonly #parts: RewrappingParts;
   readonly #ending = new AbortController();
-  readonly #inTurn = pLimit(1);
 
   constructor(parts: RewrappingParts) {
     this.#parts = parts;
-    void this.#inTurn(() => this.#run()).catch((error: unknown) =>
-      parts.report.fault(error, 'wrapping keys'),
-    );
+    void parts
+      .inTurn(() => this.#run())
+      .catch((error: unknown) => parts.report.fault(error, 'wrapping keys'));
   }
 
   async end(): Promise<void> {
     this.#ending.abort();
-    await this.#inTurn(() => {});
+    await this.#parts.inTurn(() => {});
   }
 
   /**
@@ -41,8 +42,8 @@ export class Rewrapping {
    * @throws Error if the file has a fault, or lacks a key that a volume needs: then the keys stay as they are
    */
   again(): Promise<number> {
-    return this.#inTurn(async () => {
-      const { store, wrapping } = this.#parts;
+    const { store, wrapping, inTurn } = this.#parts;
+    return inTurn(async () => {
       wrapping?.reread([...(await store.wrappedBy()).keys()]);
       return this.#run();
     });

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { LimitFunction } from 'p-limit';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { adviceOn } from '../wire/advice.ts';
 import { Rejection } from '../wire/rejection.ts';
@@ -31,6 +32,8 @@ interface VolumesParts {
   now(): number;
   /** As `Rewrapping.again`. */
   rewrap(): Promise<number>;
+  /** As that of `Rewrapping`. */
+  readonly inTurn: LimitFunction;
 }
 
 /** A wrapping key that is in the file, or that a volume needs. */
@@ -107,7 +110,11 @@ export class Volumes {
    * @throws Rejection `key_withheld` if this server or the policy has no keys, `escrow_missing` without recipients, `key_cycle`
    *   for the node that the server runs on
    */
-  async add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
+  add(wanted: WantedVolume): Promise<Volume | null> {
+    return this.#parts.inTurn(() => this.#add(wanted));
+  }
+
+  async #add({ node, group, name, path, by }: WantedVolume): Promise<Volume | null> {
     const { store, now } = this.#parts;
     const { wrapping, recipients } = this.#custodyFor(node, group);
     const [uuid, createdAt] = [randomUUID(), now()];
@@ -181,7 +188,11 @@ export class Volumes {
    * @returns false if its key is being replaced already, or the volume was changed meanwhile, or the TPM has one of that name
    * @throws Rejection as `add`; `key_withheld` if no wrapping key fits its keys, or it is not formatted
    */
-  async rotate({ uuid, node, group, by }: WantedRotation): Promise<boolean> {
+  rotate(wanted: WantedRotation): Promise<boolean> {
+    return this.#parts.inTurn(() => this.#rotate(wanted));
+  }
+
+  async #rotate({ uuid, node, group, by }: WantedRotation): Promise<boolean> {
     const { store, now } = this.#parts;
     const { wrapping } = this.#custodyFor(node, group);
     const volume = await store.volume(uuid);
