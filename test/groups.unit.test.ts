@@ -111,7 +111,7 @@ describe('the processes of npm test', () => {
     assert.equal(code, 1);
     assert.match(
       stdout,
-      /^FAILED {2}mocha ended with 0 before it was done: .*crashing\.e2e\.test\.ts\n[^]*why\n1 passed/m,
+      /^FAILED {2}mocha ended with 0 before it was done: .*crashing\.e2e\.test\.ts\n[\s\S]*why\n1 passed/m,
     );
     assert.match(stdout, /^1 passed, 1 failed, 0 skipped\n$/m);
   });
