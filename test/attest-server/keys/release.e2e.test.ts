@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { armor, Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import pLimit from 'p-limit';
 import { z } from 'zod';
 import { nodeView } from '../../../attest-server/api/node-api.ts';
 import { wrappingView } from '../../../attest-server/api/volume-api.ts';
@@ -98,6 +99,8 @@ describe('the key of a disk', () => {
       ownNode: 'own-1',
       now: () => Date.now(),
       rewrap: async () => 0,
+      inTurn: pLimit(1),
+      leased() {},
     });
     for (const [node, tpm] of Object.entries(tpms)) {
       await world.pin(node, tpm.ekDigest);
