@@ -66,8 +66,9 @@ export async function inspectInstalled(
   for (const path of started)
     if (!loaders.includes(path) && !isUnified(path)) unread.push(`${path} is gone, which started this boot`);
   if (log !== null && loaders.length === 0) unread.push('no boot loader of the present boot was found');
-  const kernel = newestKernel(images, loaders.some(isUnified));
-  if (kernel === null) unread.push('no kernel was found below /boot and /efi');
+  const [kernel, ...alike] = newestKernels(images, loaders.some(isUnified));
+  if (alike.length > 0) unread.push(`${kernel} and ${alike[0]} are of one version: either may start`);
+  if (kernel === undefined) unread.push('no kernel was found below /boot and /efi');
   else await addKernel(kernel, index, { add, read, unread });
   await addDatabases(root, isBooted, add, unread);
   return { version: 1, files, unread: unread.map(printable).slice(0, most.unread) };
@@ -103,16 +104,20 @@ const unplain = 'left out: its path is longer than 512 bytes, or not of ASCII al
 const isImage = (name: string) => /\.efi$/i.test(name) || /^(?:vmlinu[xz](?:$|-)|linux$)/.test(name);
 const isUnified = (path: string) => /(?:^|\/)efi\/linux\/[^/]+\.efi$/i.test(path);
 
-/** @param unified the present boot was started from such an image: kernels beside it start nothing */
-function newestKernel(images: readonly string[], unified: boolean): string | null {
+/**
+ * Several only where they are of one version.
+ * @param unified the present boot was started from such an image: kernels beside it start nothing
+ */
+function newestKernels(images: readonly string[], unified: boolean): readonly string[] {
   const kernels = images.filter((path) => (unified ? isUnified(path) : !/\.efi$/i.test(path)));
   const release = (path: string) => parseKernelRelease(versionOf(path));
-  const [newest = null] = kernels.sort((a, b) => {
+  const newerFirst = (a: string, b: string): number => {
     const [left, right] = [release(a), release(b)];
     if (left === null || right === null) return Number(left === null) - Number(right === null);
     return compareKernels(right, left) || byBuild(versionOf(b), versionOf(a));
-  });
-  return newest;
+  };
+  const [newest, ...others] = kernels.sort((a, b) => newerFirst(a, b) || (a < b ? -1 : 1));
+  return newest === undefined ? [] : [newest, ...others.filter((one) => newerFirst(newest, one) === 0)];
 }
 
 /** Builds of one release as GRUB and systemd-boot put them: Debian's `+deb13.1` is newer than `+deb13`, and `.old` is older than all. */

@@ -215,7 +215,12 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
     hasLease: (ekDigest) => leased.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
-    volumes: new Volumes({ ...parts, rewrap: () => rewrapping.again(), inTurn: wraps }),
+    volumes: new Volumes({
+      ...parts,
+      rewrap: () => rewrapping.again(),
+      inTurn: wraps,
+      leased: (ekDigest) => leased.add(ekDigest),
+    }),
     onNewAddress: (listener) => void listeners.push(listener),
 
     async [Symbol.asyncDispose]() {

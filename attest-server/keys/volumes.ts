@@ -34,6 +34,8 @@ interface VolumesParts {
   rewrap(): Promise<number>;
   /** As that of `Rewrapping`. */
   readonly inTurn: LimitFunction;
+  /** A formatted volume is bound to this TPM. */
+  leased(ekDigest: string): void;
 }
 
 /** A wrapping key that is in the file, or that a volume needs. */
@@ -204,8 +206,9 @@ export class Volumes {
     const { nextKey } = volume;
     const next = nextKey === null ? randomSecret(32) : unwrapped({ ...volume, key: nextKey }, wrapping);
     try {
-      const since = now();
-      return await store.rotate(
+      // A clock may be put back. Attack, or a mishap: a boot that has the next key of an earlier rotation would count as a later one.
+      const since = Math.max(now(), (volume.releasedAt ?? 0) + 1);
+      const isBegun = await store.rotate(
         volume,
         {
           since,
@@ -222,6 +225,8 @@ export class Volumes {
           detail: { volume: uuid, name, ...(isRebound && { ek: node.ekDigest }) },
         },
       );
+      if (isBegun) this.#parts.leased(node.ekDigest);
+      return isBegun;
     } finally {
       for (const secret of [key, next]) secret.fill(0);
     }

@@ -3,6 +3,7 @@ import type { NodeStatus } from '../attest/ports.ts';
 import type { Reference } from '../formats/reference.ts';
 import {
   type BootForecast,
+  bootsAgain,
   forecastBoot,
   installedIn,
   type KnownDigests,
@@ -80,12 +81,13 @@ export class NextBoots {
       const hasLease = this.#ports.hasLease(status.ekDigest);
       if (!group.require.includes('boot') && !hasLease) continue;
       const isSilent = status.expiresAt === null || this.#ports.now() >= status.expiresAt;
-      const isAffirmed = status.verdict?.aspects.boot?.status === 'affirming';
-      const hasOtherHeader = status.verdict?.reasons.some(isOfLeased) === true;
-      const its = { name, group, isAffirmed, hasLease, hasOtherHeader };
-      const key = [group.name, status.parts.installed, isSilent, isAffirmed, hasLease, hasOtherHeader].join(
-        ' ',
-      );
+      const isAffirmed = status.verdict !== null && bootsAgain(status.verdict, hasLease);
+      const headers = status.verdict?.reasons.filter(({ code }) => code === 'luks_header_changed') ?? [];
+      const hasOtherHeader = headers.some(isOfLeased);
+      const hasOtherVolume = headers.some((reason) => !isOfLeased(reason));
+      const its = { name, group, isAffirmed, hasLease, hasOtherHeader, hasOtherVolume };
+      const flags = [isSilent, isAffirmed, hasLease, hasOtherHeader, hasOtherVolume];
+      const key = [group.name, status.parts.installed, ...flags].join(' ');
       const known = this.#kept.get(name);
       const one = known?.key === key ? known : await this.#foretell(status, basis, isSilent, key, its);
       kept.set(name, one);
@@ -126,8 +128,8 @@ export class NextBoots {
 }
 
 /** Of a volume whose reference the server made: another volume in its place shows nothing of this one. */
-function isOfLeased({ code, reference }: Reason): boolean {
-  return code === 'luks_header_changed' && reference?.startsWith('disk-') === true;
+function isOfLeased({ reference }: Reason): boolean {
+  return reference?.startsWith('disk-') === true;
 }
 
 function silentSince(verifiedAt: number | null): string {

@@ -41,6 +41,6 @@ export async function exemptNode(
     format,
     made,
     () =>
-      `${printable(made.node)} is exempt until ${utc(made.until)}: it gets no taint, and its state and label stay what they are\n`,
+      `${printable(made.node)} is exempt until ${utc(made.until)}: it gets no taint, and its state and label stay what they are. No boot of it gets the key of a disk until then\n`,
   );
 }

@@ -80,7 +80,7 @@ export function addCluster(program: Command, context: CliContext): void {
     .command('exempt')
     .summary('let a node work although it is not trusted')
     .description(
-      'let a node work for a time although it is not trusted: it gets no taint of ours, and never the label; its state stays',
+      'let a node work for a time although it is not trusted: it gets no taint of ours, and never the label; its state stays, and no boot of it gets the key of a disk',
     )
     .addArgument(nodeArgument())
     .option('--reason <text>', 'the reason, for the audit log')

@@ -7,6 +7,7 @@ import {
   parseInstalled,
 } from '../../wire/installed.ts';
 import { Rejection } from '../../wire/rejection.ts';
+import type { Verdict } from '../../wire/verdict.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import { type JudgedStage, scopeOf } from './judged-stage.ts';
@@ -33,12 +34,20 @@ export interface ForecastCause {
 export interface ForecastNode {
   readonly name: string;
   readonly group: Pick<PolicyGroup, 'name' | 'rules'>;
-  /** Its present boot is affirmed: what it booted is known. */
+  /** As `bootsAgain`. */
   readonly isAffirmed: boolean;
   /** It gets the key of a disk, and none for a boot that is merely announced. */
   readonly hasLease: boolean;
   /** A disk of it shows another LUKS header than it should: `unlock` hands no key to such a one. */
   readonly hasOtherHeader: boolean;
+  /** A disk of it shows another volume than it should, so that nobody knows whose key is asked for. */
+  readonly hasOtherVolume: boolean;
+}
+
+/** Whether what a node booted would be affirmed again. With a lease, an announced boot is not: it gets no key. */
+export function bootsAgain({ aspects, reasons }: Pick<Verdict, 'aspects' | 'reasons'>, hasLease: boolean) {
+  const isAnnounced = reasons.some(({ code }) => code === 'change_expected');
+  return aspects.boot?.status === 'affirming' && !(hasLease && isAnnounced);
 }
 
 /** Which references have a digest, whatever their state. */
@@ -87,6 +96,9 @@ export function forecastBoot(
     return { answer: onDisk.length > 0 ? 'would_not' : 'unknown', causes };
   }
   const judged = installed.files.map((file) => judgeFile(file, known, node, at, installed));
+  const isEachKnown = judged.every((cause) => cause === null);
+  for (const kind of isEachKnown ? (['database', 'loader'] as const) : [])
+    judged.push(judgeTogether(kind, installed, known, node, at));
   const against = [...onDisk, ...judged.flatMap((cause) => (cause?.is === 'against' ? [cause.cause] : []))];
   if (against.length > 0) return { answer: 'would_not', causes: against };
   const open = [
@@ -94,6 +106,7 @@ export function forecastBoot(
     ...installed.unread.map((text) => missing(text, node)),
     ...(installed.files.length === 0 && installed.unread.length === 0 ? [missing(nothingSaid, node)] : []),
     ...(node.isAffirmed ? [] : [notAffirmed(node)]),
+    ...(node.hasLease && node.hasOtherVolume ? [otherVolume(node)] : []),
   ];
   return { answer: open.length === 0 ? 'would' : 'unknown', causes: open };
 }
@@ -113,27 +126,29 @@ function judgeFile(
   const { kind, booted, digests, since } = file;
   if (booted && node.isAffirmed) return null;
   const scope = scopeOf(stages[kind], node.group.rules.boot.scope);
-  if (scope === 'unpinned') return null;
   const named = nameOf(file);
-  if (scope === 'contents') {
-    const text = `${named} is judged by what is in it, which is seen once it was booted.`;
-    return { is: 'open', cause: { text, since, next: bootOne(node) } };
-  }
   const all = digests.flatMap((digest) => known.get(digest) ?? []);
-  const its = all.filter((one) => isFor(one, node, scope === 'node'));
-  if (its.some((one) => counts(one, node, at))) return null;
   const against = (text: string, next: Advice): FileForecast => ({
     is: 'against',
     cause: { text, since, next },
   });
+  const isKnown = all.some((one) => isFor(one, node, scope === 'node') && counts(one, node, at));
   const revoked = all.find(
     (one) => one.state === 'revoked' && (isFor(one, node, false) || one.group === node.group.name),
   );
-  if (revoked !== undefined)
+  // No scope takes anything away from a revocation.
+  if (revoked !== undefined && !isKnown)
     return against(
       `${named} is in reference ${revoked.name}, which is revoked.`,
       'Install another one on the node before it reboots.',
     );
+  if (scope === 'unpinned') return null;
+  if (scope === 'contents') {
+    const text = `${named} is judged by what is in it, which is seen once it was booted.`;
+    return { is: 'open', cause: { text, since, next: bootOne(node) } };
+  }
+  if (isKnown) return null;
+  const its = all.filter((one) => isFor(one, node, scope === 'node'));
   const idle = its.find(({ state }) => state === 'staged' || state === 'retired');
   if (idle !== undefined)
     return against(
@@ -144,6 +159,40 @@ function judgeFile(
     `${named} is in no reference in force of group ${node.group.name}.`,
     stepFor(kind, installed, node, startOptions(installed, known, node, at)),
   );
+}
+
+/**
+ * Null if one reference has all files of a kind, each of which is known: a boot must be like one of them in each stage. An image
+ * that was booted may be one that starts no more, such as a copy that no update replaced.
+ */
+function judgeTogether(
+  kind: 'database' | 'loader',
+  { files }: InstalledPart,
+  known: KnownDigests,
+  node: ForecastNode,
+  at: number,
+): FileForecast {
+  const scope = scopeOf(stages[kind], node.group.rules.boot.scope);
+  const its = files.filter((file) => file.kind === kind);
+  const changed = its.filter(({ booted }) => !(booted && node.isAffirmed));
+  const [first] = changed;
+  if (first === undefined || scope === 'unpinned') return null;
+  const having = (wanted: readonly InstalledFile[]) =>
+    first.digests
+      .flatMap((digest) => known.get(digest) ?? [])
+      .filter((one) => isFor(one, node, scope === 'node') && counts(one, node, at))
+      .some((one) =>
+        wanted.every(({ digests }) => digests.some((digest) => known.get(digest)?.includes(one))),
+      );
+  if (having(its)) return null;
+  const text = `${nameOf(first)} is known, but no reference in force has it together with ${its
+    .filter((file) => file !== first)
+    .map(({ path }) => path)
+    .join(', ')}.`;
+  return {
+    is: having(changed) ? 'open' : 'against',
+    cause: { text, since: first.since, next: bootOne(node) },
+  };
 }
 
 const stages: Readonly<Record<InstalledKind, JudgedStage>> = {
@@ -246,7 +295,18 @@ function otherHeader({ name }: ForecastNode): ForecastCause {
   };
 }
 
+function otherVolume({ name }: ForecastNode): ForecastCause {
+  const text =
+    'Not known: a disk shows another volume than it should, as after a backup of before that was made was restored: the key of another one opens nothing there.';
+  return {
+    text,
+    since: null,
+    next: `See which disk it is, and keep its recovery passphrase at hand:\n  assay why ${shellWord(name)}`,
+  };
+}
+
 function notAffirmed({ name }: ForecastNode): ForecastCause {
-  const text = 'Not known: the present boot is not affirmed, and what speaks against it may be in no file.';
+  const text =
+    'Not known: the present boot is not affirmed, or merely announced, and what speaks against it may be in no file.';
   return { text, since: null, next: `See what that is:\n  assay why ${shellWord(name)}` };
 }

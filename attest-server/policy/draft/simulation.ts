@@ -3,7 +3,7 @@ import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Mode, NodeState, Reason } from '../../wire/verdict.ts';
 import { type AppraisedNode, createAppraiser } from '../appraise.ts';
-import { type BootForecast, forecastBoot, installedIn, knownDigests } from '../boot/next-boot.ts';
+import { type BootForecast, bootsAgain, forecastBoot, installedIn, knownDigests } from '../boot/next-boot.ts';
 import { pastOf, withBegun } from '../past.ts';
 import { groupOf, type Policy } from '../policy.ts';
 
@@ -63,11 +63,12 @@ export function createSimulation(before: SimulationInputs | null, after: Simulat
       const its = {
         name: node.name,
         group: rules,
-        isAffirmed: verdict.aspects.boot?.status === 'affirming',
+        isAffirmed: bootsAgain(verdict, true),
         // Who gets a key of a disk gets none for what is merely announced.
         hasLease: true,
         // No policy makes another header of it.
         hasOtherHeader: false,
+        hasOtherVolume: false,
       };
       const isAsked = rules.require.includes('boot');
       return {

@@ -79,6 +79,20 @@ describe('what inspect says of the next boot', () => {
     assert.deepEqual(kernels, [['kernel', 'boot/vmlinuz-6.12.115+deb13.1-cloud-amd64', false]]);
   });
 
+  it('says where two kernels are of one version: which of them starts, nobody knows', async () => {
+    const entry = async (token: string) => {
+      await machine.put(`boot/efi/${token}/6.12.10/linux`, image(token));
+      await machine.put(`boot/efi/${token}/6.12.10/initrd`, 'initrd 10');
+    };
+    await entry('debian');
+    assert.deepEqual((await said()).unread, []);
+    await entry('other');
+    const { unread } = await said();
+    assert.equal(unread.length, 1, unread.join());
+    assert.match(unread[0] ?? '', /debian.6.12.10.linux.* one version/);
+    assert.match(unread[0] ?? '', /other.6.12.10.linux/);
+  });
+
   it('says where more images lie there than it looks at, which may be what starts the next boot', async () => {
     for (let count = 0; count < 47; count++)
       await machine.put(`boot/efi/EFI/debian/other-${count}.efi`, image(`other ${count}`));

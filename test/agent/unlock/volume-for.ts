@@ -44,7 +44,7 @@ export async function volumeFor(
   {
     await using _agent = await startAgent(machine, node, server);
     // Refused until it has proven itself.
-    await until(() => call('POST', '/v1/references', { node, name: 'boot-1' }).catch(() => null));
+    await until(() => call('POST', '/v1/references', { node, name: `boot-${node}` }).catch(() => null));
     await until(async () => judged.parse(await call('GET', `/v1/nodes/${node}`)).state === 'trusted');
   }
   const volume = { node, name: 'docker', path: '/var/lib/docker' };

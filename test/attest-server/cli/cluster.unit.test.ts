@@ -146,6 +146,7 @@ describe('the commands about marks', () => {
     const exempt = (...words: readonly string[]) => assay(['exempt', 'node-1', ...words]);
     const done = await exempt('--reason', 'a demo', '--for', '2h');
     assert.equal(done.code, 0, done.err);
+    assert.match(done.out, /No boot of it gets the key of a disk until then/);
     assert.equal(made.decisions.exemption('node-1')?.until, now + 7_200_000);
     const wide = await assay(['get', 'nodes', '-o', 'wide']);
     assert.match(wide.out, /EXEMPT\n.* for 2h\n$/);

@@ -18,6 +18,7 @@ import { openMadeStore } from '../store/made-store.ts';
 /** The room of disk keys over a store in a folder of its own. */
 export interface MadeVolumes extends AsyncDisposable {
   readonly decide: Keys['decide'];
+  readonly hasLease: Keys['hasLease'];
   readonly volumes: Keys['volumes'];
   readonly store: Store;
   /** The file of the store. */
@@ -69,6 +70,7 @@ export async function openMadeVolumes(now: () => number, holdsKeys = true): Prom
   });
   return {
     decide: keys.decide,
+    hasLease: keys.hasLease,
     volumes: keys.volumes,
     store,
     database,

@@ -100,6 +100,7 @@ describe('the key of a disk', () => {
       now: () => Date.now(),
       rewrap: async () => 0,
       inTurn: pLimit(1),
+      leased() {},
     });
     for (const [node, tpm] of Object.entries(tpms)) {
       await world.pin(node, tpm.ekDigest);

@@ -69,15 +69,37 @@ describe('forecasts of a fleet', () => {
       const reasons = [reasonOf('luks_header_changed', { reference })];
       return { ...first, verdict: { ...affirmed, reasons } };
     };
-    // Another volume lies in the place of it.
+    // Another volume lies in the place of it: whether its own is there, and asks, nobody knows.
     statuses = [shows(), second];
-    assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
+    assert.deepEqual(await answers(), ['node-1 unknown', 'node-2 would']);
     statuses = [shows('disk-1'), second];
     assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would']);
     const [cause] = (await boots.by('node-1')).get('node-1')?.causes ?? [];
     assert.match(cause?.text ?? '', /another LUKS header .* its key opens nothing/);
     statuses = [{ ...shows('disk-1'), expiresAt: now - 1 }];
     assert.deepEqual(await answers(), ['node-1 would_not']);
+  });
+
+  it('say of a boot that was merely announced that it gets no key, unless it is approved', async () => {
+    const booted = part([{ ...kernel, booted: true }]);
+    parts.set(digestOf(booted), booted);
+    const announced = {
+      nodes: null,
+      by: 'alice',
+      at: '2020-01-01T00:00:00Z',
+      until: '2099-01-01T00:00:00Z',
+      reason: 'x',
+    };
+    references = [known({ state: 'staged', announced })];
+    const verdict = { ...affirmed, reasons: [reasonOf('change_expected', { severity: 'info' })] };
+    statuses = statuses.map((one) => ({ ...one, verdict, parts: { installed: digestOf(booted) } }));
+    assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
+    hasLease = true;
+    assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would_not']);
+    // As where its command line alone was announced.
+    references = [known()];
+    inForce = {};
+    assert.deepEqual(await answers(), ['node-1 unknown', 'node-2 unknown']);
   });
 
   it('are made once, and again only where references, policy or what is installed moved', async () => {

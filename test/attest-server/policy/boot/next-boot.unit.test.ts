@@ -27,6 +27,7 @@ function file(kind: InstalledFile['kind'], content: string, booted = false): Ins
 function lying(
   changes: Partial<Record<InstalledFile['kind'], InstalledFile>> = {},
   more: Partial<InstalledPart> = {},
+  others: readonly InstalledFile[] = [],
 ): InstalledPart {
   const booted = {
     database: file('database', 'dbx', true),
@@ -34,7 +35,7 @@ function lying(
     kernel: file('kernel', 'kernel', true),
     initrd: file('initrd', 'initrd', true),
   };
-  return { version: 1, files: Object.values({ ...booted, ...changes }), unread: [], ...more };
+  return { version: 1, files: [...Object.values({ ...booted, ...changes }), ...others], unread: [], ...more };
 }
 
 function known(contents: readonly string[], more: Partial<Reference> = {}): Reference {
@@ -61,6 +62,7 @@ function known(contents: readonly string[], more: Partial<Reference> = {}): Refe
 const announced = { nodes: null, by: 'alice', at: since, until: '2026-12-04T00:00:00Z', reason: 'update' };
 const changed = lying({ kernel: file('kernel', 'new kernel'), initrd: file('initrd', 'new initrd') });
 const both = ['new kernel', 'new initrd'];
+const grub = { ...file('loader', 'new grub'), path: 'boot/efi/EFI/debian/grubx64.efi' };
 
 interface Case {
   readonly installed?: InstalledPart | string;
@@ -78,6 +80,7 @@ function foretold({ installed = changed, references = [], node = {}, scope = '{}
     isAffirmed: true,
     hasLease: true,
     hasOtherHeader: false,
+    hasOtherVolume: false,
     ...node,
   };
   return forecastBoot(installed, knownDigests(references), its, at);
@@ -152,6 +155,31 @@ describe('the forecast of a boot', () => {
     ],
     'of what the policy leaves open goes by the rest': [
       { references: [known(['new kernel'])], scope: '{initrd: unpinned}' },
+      'would',
+    ],
+    'of a revoked initrd is that it would not, though the policy takes any': [
+      {
+        references: [known(['new kernel']), known(['new initrd'], { state: 'revoked' })],
+        scope: '{initrd: unpinned}',
+      },
+      'would_not',
+      /revoked/,
+    ],
+    'of two loaders of which no reference has both is that it would not': [
+      {
+        installed: lying({ loader: file('loader', 'new shim') }, {}, [grub]),
+        references: [known(['new shim']), known(['new grub'])],
+      },
+      'would_not',
+      /no reference in force has it together with boot.efi.EFI.debian.grubx64.efi/,
+    ],
+    'of a new loader beside one that was booted is unknown, where no reference has both': [
+      { installed: lying({}, {}, [grub]), references: [known(['shim']), known(['new grub'])] },
+      'unknown',
+      /no reference in force has it together with boot.efi.EFI.debian.shimx64.efi/,
+    ],
+    'of two loaders that one reference has is that it would': [
+      { installed: lying({}, {}, [grub]), references: [known(['shim', 'new grub'])] },
       'would',
     ],
     'of an initrd that is judged by its content is unknown': [
