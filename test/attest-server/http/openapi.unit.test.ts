@@ -186,6 +186,8 @@ describe('the description of the API', () => {
       const type = String(answer.headers['content-type']);
       const schema = responseOf(known)?.content?.[type]?.schema;
       assert(schema !== undefined, `${type} is not described`);
-      schemaOf(schema).parse(JSON.parse(answer.text));
+      const told =
+        type === 'text/event-stream' ? (/^data: (.*)$/m.exec(answer.text)?.[1] ?? '') : answer.text;
+      schemaOf(schema).parse(JSON.parse(told));
     });
 });

@@ -1,0 +1,45 @@
+import { z } from 'zod';
+import { words } from '../api/node-filter.ts';
+import { eventMessage, eventNames } from '../formats/event.ts';
+import { nodeName } from '../wire/messages.ts';
+import { callerOf, type Route, routeWithQuery } from './route.ts';
+
+const listenQuery = z.strictObject({
+  node: nodeName.optional(),
+  group: z.string().min(1).max(256).optional(),
+  event: z.string().transform(words('event', eventNames)).optional(),
+  after: z
+    .string()
+    .max(64)
+    .describe('The id of an event, or a number of the audit log: what came after it is told first')
+    .optional(),
+  follow: z
+    .enum(['true', 'false'], 'not true or false')
+    .default('true')
+    .describe('`false`: only what happened until now; the answer ends with it'),
+});
+
+/** What happens, as it happens. */
+export const eventRoutes: readonly Route[] = [
+  routeWithQuery('GET', '/v1/events', 'reader', {
+    operation: 'streamEvents',
+    summary:
+      'Events as they are committed (Server-Sent Events), each with the message that a webhook gets; Last-Event-ID, or parameter after, resumes; parameters node, group, event (several with commas) choose; a comment each 15 s; at most 200 listeners; ends with the token',
+    query: listenQuery,
+    problems: [409, 429],
+    events: eventMessage,
+    async handle({ listen }, { message: { headers, socket }, caller, query }) {
+      const { after = headers['last-event-id'], follow, ...filter } = query;
+      return {
+        stream: await listen({
+          caller: callerOf(caller),
+          authorization: headers.authorization,
+          address: socket.remoteAddress,
+          after: typeof after === 'string' ? after : null,
+          filter,
+          isLive: follow === 'true',
+        }),
+      };
+    },
+  }),
+];

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { z } from 'zod';
+import { enrolledNode } from '../attacker.ts';
+import { forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { EventListener } from './listener.ts';
+
+const made = z.object({ token: z.string() });
+
+describe('a stream of events', () => {
+  let world: TestServer;
+  const opened: EventListener[] = [];
+
+  beforeEach(async () => {
+    world = await startTestServer();
+  });
+  afterEach(async () => {
+    for (const each of opened.splice(0)) each[Symbol.dispose]();
+    await world?.[Symbol.asyncDispose]();
+  });
+
+  const adminToken = async () => (await readFile(join(world.stateDir, 'admin.token'), 'utf8')).trim();
+  const listen = async (query = '', { token = '', headers = {} } = {}): Promise<EventListener> => {
+    const at = { port: world.server.apiPort, ca: world.ca, token: token || (await adminToken()) };
+    const listener = new EventListener(at, query, headers);
+    opened.push(listener);
+    await world.until(() => listener.status !== 0 && (listener.status !== 200 || listener.comments > 0));
+    return listener;
+  };
+  const told = (listener: EventListener) =>
+    listener.messages.map(({ event, node, state }) => [event, node, state].join(' '));
+  const revoke = (node: string) => world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'sold' });
+
+  it('tells what is committed, under ids from which a listener goes on after a restart', async () => {
+    const first = await listen();
+    assert.deepEqual(
+      [first.status, first.headers['content-type'], first.headers['cache-control']],
+      [200, 'text/event-stream', 'no-store'],
+    );
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    await world.until(() => first.messages.length === 1);
+    assert.deepEqual(told(first), ['node.state node-1 pending']);
+    const [block = assert.fail()] = first.blocks;
+    assert.deepEqual([block.get('id'), block.get('event')], [first.messages[0]?.id, 'node.state']);
+    assert.equal(await world.metric('assay_event_streams'), 1);
+
+    await world.restart();
+    await world.until(() => first.isOver);
+    await revoke('node-1');
+    const second = await listen('', { headers: { 'last-event-id': first.lastId ?? '' } });
+    await world.until(() => second.messages.length === 1);
+    assert.deepEqual(told(second), ['node.revoked node-1 ']);
+    const all = await listen('?after=0&follow=false');
+    await world.until(() => all.isOver);
+    assert.deepEqual(told(all), ['node.state node-1 pending', 'node.revoked node-1 ']);
+    const chosen = await listen('?after=0&follow=false&event=node.revoked,exempt&node=node-1');
+    await world.until(() => chosen.isOver);
+    assert.deepEqual(told(chosen), ['node.revoked node-1 ']);
+  });
+
+  it('ends with its token, which opens none any more', async () => {
+    const { token } = made.parse(await world.call('POST', '/v1/tokens', { name: 'page', role: 'reader' }));
+    const listener = await listen('', { token });
+    const other = await listen();
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    await world.until(() => listener.messages.length === 1);
+    await world.call('DELETE', '/v1/tokens/page');
+    await revoke('node-1');
+    await world.until(() => listener.isOver && other.messages.length === 2);
+    assert.deepEqual(told(listener), ['node.state node-1 pending']);
+    assert.equal(await world.metric('assay_event_streams_ended_total{reason="token"}'), 1);
+    assert.equal((await listen('', { token })).status, 401);
+  });
+
+  it('is refused where the log has no such event, and where a parameter is wrong', async () => {
+    for (const [query, status, says] of [
+      ['?after=evt_1_0000000000000000', 409, /no event/],
+      ['?after=1000000', 409, /no event/],
+      ['?event=node.stat', 400, /node\.state/],
+      ['?node=..', 400, /query\.node/],
+      ['?follow=no', 400, /query\.follow/],
+    ] as const) {
+      const listener = await listen(query);
+      await world.until(() => listener.isOver);
+      assert.equal(listener.status, status);
+      assert.match(listener.text, says);
+    }
+    const { status } = await world.ask('HEAD', '/v1/events', await adminToken());
+    assert.equal(status, 200);
+  });
+});
