@@ -22,12 +22,21 @@ export interface AuditReader extends EntryReader {
 }
 
 /** Entries of a page, and their approximate bytes. */
-const page = 500;
-const pageBytes = 1024 * 1024;
+interface Page {
+  readonly limit: number;
+  readonly bytes: number;
+}
 
-export function entryReader(store: Pick<AuditStore, 'entries' | 'head' | 'onAppend'>): EntryReader {
+const page: Page = { limit: 500, bytes: 1024 * 1024 };
+/** Hundreds who read at their own pace may hold one each. */
+export const smallPage: Page = { limit: 100, bytes: 128 * 1024 };
+
+export function entryReader(
+  store: Pick<AuditStore, 'entries' | 'head' | 'onAppend'>,
+  { limit, bytes }: Page = page,
+): EntryReader {
   return {
-    next: (after) => store.entries({ after, limit: page, bytes: pageBytes }),
+    next: (after) => store.entries({ after, limit, bytes }),
     async entry(seq) {
       const [found] = await store.entries({ after: seq - 1, limit: 1 });
       return found?.seq === seq ? found : null;

@@ -78,10 +78,12 @@ export class EventFeed implements AsyncDisposable {
   async follow(after: number, listener: Listener, isLive: boolean): Promise<void> {
     let at = after;
     for (;;) {
-      const entries = await this.#catchUp(() => this.#read(at));
-      for (const each of entries) {
+      const entries = await this.#catchUp(() => this.#track(this.#parts.log.next(at)));
+      for (const entry of entries) {
+        // One by one: whoever stalls holds no messages that are made and wait.
+        const each = await this.#track(this.#made(entry));
         if (listener.signal.aborted) return;
-        at = each.entry.seq;
+        at = entry.seq;
         if (!listener.take(each)) await listener.ready();
       }
       if (listener.signal.aborted) return;
@@ -101,15 +103,16 @@ export class EventFeed implements AsyncDisposable {
     if (this.#listeners.size === 0) this.#seen = at;
     if (at < this.#seen) return false;
     this.#listeners.set(listener, at);
-    listener.signal.addEventListener('abort', () => this.#listeners.delete(listener), { once: true });
     this.#look();
     return true;
   }
 
   #look(): void {
     this.#isMore = true;
-    if (this.#listeners.size === 0) return;
     if (this.#isLooking) return;
+    for (const listener of this.#listeners.keys())
+      if (listener.signal.aborted) this.#listeners.delete(listener);
+    if (this.#listeners.size === 0) return;
     this.#isLooking = true;
     this.#tell().then(
       () => {
@@ -129,7 +132,7 @@ export class EventFeed implements AsyncDisposable {
     while (this.#isMore && this.#listeners.size > 0) {
       this.#isMore = false;
       const after = this.#seen;
-      const entries = await this.#read(after);
+      const entries = await this.#track(this.#read(after));
       const last = entries.at(-1);
       // Others than those for whom it was read may listen meanwhile.
       this.#isMore ||= last !== undefined || this.#seen !== after;
@@ -154,17 +157,21 @@ export class EventFeed implements AsyncDisposable {
     }
   }
 
-  #read(after: number): Promise<readonly FeedEntry[]> {
-    const reading = this.#readPage(after).finally(() => this.#underWay.delete(reading));
-    this.#underWay.add(reading);
-    return reading;
+  async #read(after: number): Promise<readonly FeedEntry[]> {
+    const read: FeedEntry[] = [];
+    for (const entry of await this.#parts.log.next(after)) read.push(await this.#made(entry));
+    return read;
   }
 
-  async #readPage(after: number): Promise<readonly FeedEntry[]> {
-    const { log, messages } = this.#parts;
-    const read: FeedEntry[] = [];
-    for (const entry of await log.next(after))
-      read.push({ id: idOf(entry), entry, message: await messages.about(entry) });
-    return read;
+  async #made(entry: AuditEntry): Promise<FeedEntry> {
+    return { id: idOf(entry), entry, message: await this.#parts.messages.about(entry) };
+  }
+
+  /** Nothing is read any more once this is disposed of. */
+  #track<T>(reading: Promise<T>): Promise<T> {
+    this.#underWay.add(reading);
+    const done = () => this.#underWay.delete(reading);
+    reading.then(done, done);
+    return reading;
   }
 }

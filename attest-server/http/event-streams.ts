@@ -59,8 +59,10 @@ export class EventStreams implements Disposable {
       throw new HttpProblem(409, `the audit log has no event ${JSON.stringify(after?.slice(0, 64))}`, {
         next: 'It has others under its number, as after a backup was restored. Read the nodes anew, and listen without an id.',
       });
-    this.#makePlace(caller);
+    this.#checkPlace(caller);
     return (response) => {
+      // Others may have come since.
+      if (this.#streams.size >= most) this.#longest()[0]?.end('place');
       const stream = new EventStream(request, response, this.#parts, this.#timings);
       this.#streams.add(stream);
       stream.signal.addEventListener('abort', () => this.#streams.delete(stream), { once: true });
@@ -74,13 +76,18 @@ export class EventStreams implements Disposable {
   }
 
   /** Attack: one token takes all places. So whoever has most of them gives one to a caller who has fewer. */
-  #makePlace({ name }: Caller): void {
+  #checkPlace({ name }: Caller): void {
     if (this.#streams.size < most) return;
-    const byCaller = Map.groupBy(this.#streams, (stream) => stream.caller);
-    const [longest = []] = [...byCaller.values()].sort((a, b) => b.length - a.length);
-    if (longest.length <= (byCaller.get(name)?.length ?? 0) + 1)
+    const own = [...this.#streams].filter(({ caller }) => caller === name).length;
+    if (this.#longest().length <= own + 1)
       throw new HttpProblem(429, `${most} programs listen already`, { headers: { 'retry-after': '15' } });
-    longest[0]?.end('place');
+  }
+
+  /** Those of the caller who has most, the oldest first. */
+  #longest(): readonly EventStream[] {
+    const byCaller = Map.groupBy(this.#streams, ({ caller }) => caller);
+    const [longest = []] = [...byCaller.values()].sort((a, b) => b.length - a.length);
+    return longest;
   }
 }
 
@@ -94,6 +101,7 @@ class EventStream implements Listener {
   /** The id of the latest entry that was looked at, told or not; null once it is on its way. */
   #position: string | null = null;
   #draining: Promise<void> | null = null;
+  #asking: Promise<unknown> | null = null;
   #unconfirmed = 0;
 
   constructor(
@@ -135,17 +143,20 @@ class EventStream implements Listener {
   };
 
   take({ id, entry, message }: FeedEntry): boolean {
-    const { name } = this.#request.caller;
-    if (entry.action === 'token.revoke' && name === `token:${entry.subject}`) this.end('token');
     if (this.#isOver()) return true;
     const isWanted = message !== null && this.#wants(message);
     this.#position = isWanted ? null : id;
     if (isWanted) this.#write(`id: ${id}\nevent: ${message.event}\ndata: ${message.body}\n\n`);
-    return this.#draining === null;
+    // A token may have been made anew under the name of one that was taken back.
+    if (entry.action === 'token.revoke' && this.caller === `token:${entry.subject}`)
+      this.#asking = this.#isConfirmed();
+    return this.#draining === null && this.#asking === null;
   }
 
-  ready(): Promise<void> {
-    return this.#draining ?? Promise.resolve();
+  async ready(): Promise<void> {
+    await this.#asking;
+    this.#asking = null;
+    await this.#draining;
   }
 
   /** Also tells a listener for whom nothing was how far the log is, so that it need not begin where it began. */
@@ -174,11 +185,14 @@ class EventStream implements Listener {
     const late = setTimeout(() => this.end('slow'), this.#timings.drainedWithin).unref();
     const done = () => {
       clearTimeout(late);
+      // One that stalls again and again leaves nothing behind each time.
+      this.#response.off('drain', done);
+      this.signal.removeEventListener('abort', done);
       this.#draining = null;
       resolve();
     };
-    this.#response.once('drain', done);
-    this.signal.addEventListener('abort', done, { once: true });
+    this.#response.on('drain', done);
+    this.signal.addEventListener('abort', done);
     return promise;
   }
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { entryReader } from '../../../attest-server/audit/reader.ts';
+import { entryReader, smallPage } from '../../../attest-server/audit/reader.ts';
 import { type Events, openEvents } from '../../../attest-server/events/open.ts';
 import { EventStreams, type StreamTimings } from '../../../attest-server/http/event-streams.ts';
 import type { ListenRequest } from '../../../attest-server/http/ports.ts';
@@ -11,6 +11,8 @@ import { HttpProblem } from '../../../attest-server/http/problem.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { ToldStore, until } from '../webhook/told-store.ts';
+
+type Listening = Partial<Omit<ListenRequest, 'caller'>> & { by?: string; expiresAt?: number | null };
 
 /** Real streams over a real store and real connections. */
 class Streams implements AsyncDisposable {
@@ -29,7 +31,7 @@ class Streams implements AsyncDisposable {
   async open(timings: StreamTimings = { commentEvery: 3_600_000, drainedWithin: 60_000 }): Promise<void> {
     await this.store.open(null);
     const { store } = this.store;
-    const log = entryReader(store.audit);
+    const log = entryReader(store.audit, smallPage);
     const events = openEvents({
       store: store.events,
       log: {
@@ -68,20 +70,14 @@ class Streams implements AsyncDisposable {
     return this.#streams ?? assert.fail('open it first');
   }
 
-  /** @returns the text that a listener got; `pause()` it to have it take nothing */
-  async listen(change: Partial<Omit<ListenRequest, 'caller'>> & { by?: string; expiresAt?: number } = {}) {
-    const { by = 'token:a', expiresAt = null, ...rest } = change;
+  request({ by = 'token:a', expiresAt = null, ...rest }: Listening): ListenRequest {
     const caller = { name: by, role: 'reader', expiresAt } as const;
-    const request = {
-      caller,
-      authorization: '',
-      address: '',
-      after: null,
-      filter: {},
-      isLive: true,
-      ...rest,
-    };
-    const write = await this.streams.open(request);
+    return { caller, authorization: '', address: '', after: null, filter: {}, isLive: true, ...rest };
+  }
+
+  /** @returns the text that a listener got; `pause()` it to have it take nothing */
+  async listen(change: Listening = {}) {
+    const write = await this.streams.open(this.request(change));
     this.#answers.push(write);
     const address = this.#server.address();
     const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
@@ -236,7 +232,7 @@ describe('listeners to events', () => {
     slow.pause();
     const before = world.reads;
     await new Promise((resolve) => setTimeout(resolve, 200));
-    assert(world.reads - before < 7, `${world.reads - before}`);
+    assert(world.reads - before < 30, `${world.reads - before}`);
     slow.resume();
     await until(() => by(slow.text).length === 3000);
     assert.deepEqual(world.ended, []);
@@ -257,6 +253,9 @@ describe('listeners to events', () => {
     await world.open();
     for (let at = 0; at < 200; at += 1) await world.listen({ by: 'token:many' });
     await assert.rejects(world.listen({ by: 'token:many' }), { status: 429 });
+    // Nobody gives a place to who then does not come, as HEAD does.
+    await world.streams.open(world.request({ by: 'token:few' }));
+    assert.deepEqual([world.streams.size, world.ended], [200, []]);
     for (let at = 0; at < 100; at += 1) await world.listen({ by: 'token:few' });
     assert.equal(world.streams.size, 200);
     assert.deepEqual(new Set(world.ended), new Set(['place']));

@@ -61,7 +61,7 @@ describe('a stream of events', () => {
     assert.deepEqual(told(chosen), ['node.revoked node-1 ']);
   });
 
-  it('ends with its token, which opens none any more', async () => {
+  it('ends with its token, which opens none any more; another one of its name hears all of it', async () => {
     const { token } = made.parse(await world.call('POST', '/v1/tokens', { name: 'page', role: 'reader' }));
     const listener = await listen('', { token });
     const other = await listen();
@@ -73,6 +73,11 @@ describe('a stream of events', () => {
     assert.deepEqual(told(listener), ['node.state node-1 pending']);
     assert.equal(await world.metric('assay_event_streams_ended_total{reason="token"}'), 1);
     assert.equal((await listen('', { token })).status, 401);
+
+    const next = made.parse(await world.call('POST', '/v1/tokens', { name: 'page', role: 'reader' }));
+    const again = await listen('?after=0&follow=false', { token: next.token });
+    await world.until(() => again.isOver);
+    assert.deepEqual(told(again), ['node.state node-1 pending', 'node.revoked node-1 ']);
   });
 
   it('is refused where the log has no such event, and where a parameter is wrong', async () => {
