@@ -132,7 +132,9 @@ class EventStream implements Listener {
     if (this.signal.aborted) return;
     this.#over.abort();
     this.#parts.ended(why);
-    if (why === 'slow') this.#response.destroy();
+    // Who wanted what there is must not take a part for the whole.
+    const isCut = why === 'slow' || (why !== 'done' && !this.#request.isLive);
+    if (isCut) this.#response.destroy();
     else this.#response.end();
   }
 

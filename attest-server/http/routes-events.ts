@@ -1,13 +1,9 @@
 import { z } from 'zod';
-import { words } from '../api/node-filter.ts';
-import { eventMessage, eventNames } from '../formats/event.ts';
-import { nodeName } from '../wire/messages.ts';
+import { eventFilter } from '../api/event-filter.ts';
+import { eventMessage } from '../formats/event.ts';
 import { callerOf, type Route, routeWithQuery } from './route.ts';
 
-const listenQuery = z.strictObject({
-  node: nodeName.optional(),
-  group: z.string().min(1).max(256).optional(),
-  event: z.string().transform(words('event', eventNames)).optional(),
+const listenQuery = eventFilter.extend({
   after: z
     .string()
     .max(64)

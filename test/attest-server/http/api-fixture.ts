@@ -636,7 +636,7 @@ export async function startApi(world: World): Promise<ApiServer> {
   const answer: RequestListener = (message, response) => {
     if (world.earlier)
       message.url = message.url
-        ?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown')
+        ?.replace(/^\/v1\/(?:references\/.*\/simulate$|events\b)/, '/v1/unknown')
         .replace(/^(\/v1\/audit\?.*)\border=/, '$1unknown=');
     api(message, response);
   };
