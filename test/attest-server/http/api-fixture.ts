@@ -707,14 +707,15 @@ function checkIsDescribed(method: string, path: string, status: number, text: st
     assert.equal(text, '');
     return;
   }
-  const answer: unknown = JSON.parse(text);
   const pathname = path.replace(/\?.*/s, '');
   const row = routes.find((each) => each.method === method && each.pattern.test({ pathname }));
+  const [, told = text] = (status === 200 && row?.events && /^data: (.*)$/m.exec(text)) || [];
+  const answer: unknown = JSON.parse(told);
   const other = row?.others?.[status];
   if (other !== undefined) other.parse(answer);
   else if (status >= 400) problem.parse(answer);
   else {
     assert.equal(status, row?.status ?? 200, `${method} ${path}`);
-    row?.answer?.parse(answer);
+    (row?.events ?? row?.answer)?.parse(answer);
   }
 }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { enrolledNode } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { readDescription } from './api-description.ts';
 import { EventListener } from './listener.ts';
 
 const made = z.object({ token: z.string() });
@@ -25,7 +26,7 @@ describe('a stream of events', () => {
   const adminToken = async () => (await readFile(join(world.stateDir, 'admin.token'), 'utf8')).trim();
   const listen = async (query = '', { token = '', headers = {} } = {}): Promise<EventListener> => {
     const at = { port: world.server.apiPort, ca: world.ca, token: token || (await adminToken()) };
-    const listener = new EventListener(at, query, headers);
+    const listener = new EventListener(at, `/v1/events${query}`, headers);
     opened.push(listener);
     await world.until(() => listener.status !== 0 && (listener.status !== 200 || listener.comments > 0));
     return listener;
@@ -78,6 +79,40 @@ describe('a stream of events', () => {
     const again = await listen('?after=0&follow=false', { token: next.token });
     await world.until(() => again.isOver);
     assert.deepEqual(told(again), ['node.state node-1 pending', 'node.revoked node-1 ']);
+  });
+
+  it('is read by a client that is made of /openapi.json alone', async () => {
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, 'node-1');
+    await revoke('node-1');
+    const api = readDescription(JSON.parse((await world.ask('GET', '/openapi.json', null)).text));
+    const operation =
+      api.operations.find(({ operationId }) => operationId === 'streamEvents') ?? assert.fail();
+    const [[type = '', { schema } = assert.fail()] = assert.fail()] = Object.entries(
+      api.responseOf(operation.responses[200] ?? assert.fail())?.content ?? {},
+    );
+    const at = { port: world.server.apiPort, ca: world.ca, token: await adminToken() };
+    const read = async (values: Readonly<Record<string, string>>) => {
+      const { path, headers } = api.requestOf(operation, values);
+      const listener = new EventListener(at, path, headers);
+      opened.push(listener);
+      await world.until(() => listener.isOver);
+      assert.deepEqual([listener.status, listener.headers['content-type']], [200, type]);
+      return listener.blocks.map((block) => ({
+        id: block.get('id') ?? '',
+        ...z
+          .object({ event: z.string(), node: z.string() })
+          .parse(api.schemaOf(schema).parse(JSON.parse(block.get('data') ?? ''))),
+      }));
+    };
+    const all = await read({ after: '0', follow: 'false' });
+    assert.deepEqual(
+      all.map(({ event, node }) => `${event} ${node}`),
+      ['node.state node-1', 'node.revoked node-1'],
+    );
+    const [{ id } = assert.fail(), ...rest] = all;
+    assert.deepEqual(await read({ 'Last-Event-ID': id, follow: 'false' }), rest);
+    assert.deepEqual(await read({ after: '0', follow: 'false', event: 'node.revoked' }), rest);
   });
 
   it('is refused where the log has no such event, and where a parameter is wrong', async () => {

@@ -21,10 +21,14 @@ export class EventListener implements Disposable {
   readonly #request: ClientRequest;
   #response: IncomingMessage | null = null;
 
-  constructor({ port, ca, token }: ListenerAt, query = '', headers: Readonly<Record<string, string>> = {}) {
+  constructor(
+    { port, ca, token }: ListenerAt,
+    path = '/v1/events',
+    headers: Readonly<Record<string, string>> = {},
+  ) {
     this.#request = request(
       {
-        ...{ host: '127.0.0.1', port, path: `/v1/events${query}`, ca, agent: false },
+        ...{ host: '127.0.0.1', port, path, ca, agent: false },
         headers: { authorization: `Bearer ${token}`, ...headers },
       },
       (response) => this.#read(response),
