@@ -23,15 +23,19 @@ export function createApi(ports: ApiPorts): RequestListener {
       ports.known(message.socket);
     };
     answerTo(ports, message, seen, known)
+      .then((answer) => {
+        if ('stream' in answer) return answer;
+        const { status, body, text = textOf(body) } = answer;
+        return { status, text };
+      })
       .finally(() => {
         // Strangers have one request in a connection (listen.ts).
         response.shouldKeepAlive &&= isProven;
       })
       .then(
         (answer) => {
-          if ('stream' in answer) return stream(response, answer, message);
-          const { status, body, text = textOf(body) } = answer;
-          return send(response, { status, text }, message, { hasTag });
+          if ('stream' in answer) stream(response, answer, message);
+          else send(response, answer, message, { hasTag });
         },
         (error: unknown) => {
           const problem = problemOf(error, ports.faultAdvice);
