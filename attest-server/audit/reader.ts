@@ -22,18 +22,18 @@ export interface AuditReader extends EntryReader {
 }
 
 /** Entries of a page, and their approximate bytes. */
-interface Page {
+interface EntryPage {
   readonly limit: number;
   readonly bytes: number;
 }
 
-const page: Page = { limit: 500, bytes: 1024 * 1024 };
+const page: EntryPage = { limit: 500, bytes: 1024 * 1024 };
 /** Hundreds who read at their own pace may hold one each. */
-export const smallPage: Page = { limit: 100, bytes: 128 * 1024 };
+export const smallPage: EntryPage = { limit: 100, bytes: 128 * 1024 };
 
 export function entryReader(
   store: Pick<AuditStore, 'entries' | 'head' | 'onAppend'>,
-  { limit, bytes }: Page = page,
+  { limit, bytes }: EntryPage = page,
 ): EntryReader {
   return {
     next: (after) => store.entries({ after, limit, bytes }),

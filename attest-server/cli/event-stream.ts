@@ -9,7 +9,7 @@ export interface EventBlock {
 
 export interface StreamOptions {
   readonly filter: Readonly<Record<string, string>>;
-  /** What to begin behind: an id, or a number of the audit log; null: with what happens from now on. */
+  /** The id of an event, or a number of the audit log, behind which it begins; null: it begins with what happens from now on. */
   readonly after: string | null;
   /** False: it ends with what happened until now. */
   readonly isLive: boolean;

@@ -13,7 +13,7 @@ export interface LookIntervals {
 /** The least between two looks, however much changes. */
 const apart = 250;
 
-/** When to look at nodes anew: with each event, and otherwise after a while. */
+/** When to look at nodes again: after each event, and otherwise after a while. */
 export class NodeChanges implements Disposable {
   readonly #intervals: LookIntervals;
   readonly #over = new AbortController();

@@ -7,7 +7,7 @@ import type { Messages } from './messages.ts';
 
 /** An entry of the log as listeners get it. */
 export interface FeedEntry {
-  /** What a listener resumes from. */
+  /** A listener that sends it is told what came after. */
   readonly id: string;
   readonly entry: AuditEntry;
   /** Null if the entry is no event. */

@@ -21,7 +21,6 @@ export interface StreamTimings {
   readonly drainedWithin: number;
 }
 
-const usual: StreamTimings = { commentEvery: 15_000, drainedWithin: 30_000 };
 /** Listeners at a time. */
 const most = 200;
 /** Comments for which nobody could say whose token it is, as while the API of a cluster is away. */
@@ -35,7 +34,7 @@ export class EventStreams implements Disposable {
   readonly #streams = new Set<EventStream>();
   readonly #comments: NodeJS.Timeout;
 
-  constructor(parts: EventStreamsParts, timings: StreamTimings = usual) {
+  constructor(parts: EventStreamsParts, timings: StreamTimings) {
     this.#parts = parts;
     this.#timings = timings;
     this.#comments = setInterval(() => {
@@ -57,7 +56,7 @@ export class EventStreams implements Disposable {
     const from = after === null ? await feed.head() : await feed.find(after);
     if (from === null)
       throw new HttpProblem(409, `the audit log has no event ${JSON.stringify(after?.slice(0, 64))}`, {
-        next: 'It has others under its number, as after a backup was restored. Read the nodes anew, and listen without an id.',
+        next: 'It has others under its number, as after a backup was restored. Read the nodes again, and listen without an id.',
       });
     this.#checkPlace(caller);
     return (response) => {
@@ -149,7 +148,7 @@ class EventStream implements Listener {
     const isWanted = message !== null && this.#wants(message);
     this.#position = isWanted ? null : id;
     if (isWanted) this.#write(`id: ${id}\nevent: ${message.event}\ndata: ${message.body}\n\n`);
-    // A token may have been made anew under the name of one that was taken back.
+    // A new token may have the name of one that was revoked.
     if (entry.action === 'token.revoke' && this.caller === `token:${entry.subject}`)
       this.#asking = this.#isConfirmed();
     return this.#draining === null && this.#asking === null;

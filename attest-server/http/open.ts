@@ -12,7 +12,7 @@ import type { ReferenceStore } from '../references/ports.ts';
 import { type AdviceParts, createAdvise } from './advise.ts';
 import { createApi } from './api.ts';
 import { createClusterTokens } from './cluster-tokens.ts';
-import { EventStreams, type StreamEnd } from './event-streams.ts';
+import { EventStreams, type StreamEnd, type StreamTimings } from './event-streams.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
 import type { ApiPorts, ClusterUsers, Readiness, TokenStore } from './ports.ts';
@@ -28,6 +28,7 @@ export interface HttpConfig {
   readonly metricsPort: number;
   /** Milliseconds for which the text of one scrape is that of all. */
   readonly scrapeKeptFor: number;
+  readonly streamTimings: StreamTimings;
 }
 
 /** PEM: the certificate, then its authority. */
@@ -74,7 +75,7 @@ export interface Http extends AsyncDisposable {
 
 /** @throws Error with code `EADDRINUSE`, `EACCES`, …; Error for a token file that others can read */
 export async function openHttp(
-  { stateDir, host, apiPort, metricsPort, scrapeKeptFor }: HttpConfig,
+  { stateDir, host, apiPort, metricsPort, scrapeKeptFor, streamTimings }: HttpConfig,
   { chain, key }: ShownCertificate,
   admissions: Pick<Admissions, 'api' | 'metrics'>,
   parts: HttpParts,
@@ -108,7 +109,10 @@ export async function openHttp(
       clusterTokens.authenticate(header, address),
   };
   await using opened = new AsyncDisposableStack();
-  const streams = new EventStreams({ ...rest, feed, tokens: authenticators, ended: streamEnded });
+  const streams = new EventStreams(
+    { ...rest, feed, tokens: authenticators, ended: streamEnded },
+    streamTimings,
+  );
   const api = opened.use(
     await listenSecurely(
       createApi({

@@ -15,7 +15,7 @@ const listenQuery = eventFilter.extend({
     .describe('`false`: only what happened until now; the answer ends with it'),
 });
 
-/** What happens, as it happens. */
+/** Events as they are committed. */
 export const eventRoutes: readonly Route[] = [
   routeWithQuery('GET', '/v1/events', 'reader', {
     operation: 'streamEvents',

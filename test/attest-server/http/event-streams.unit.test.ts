@@ -4,7 +4,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { entryReader, smallPage } from '../../../attest-server/audit/reader.ts';
-import { type Events, openEvents } from '../../../attest-server/events/open.ts';
+import { openEvents, type PublishedEvents } from '../../../attest-server/events/open.ts';
 import { EventStreams, type StreamTimings } from '../../../attest-server/http/event-streams.ts';
 import type { ListenRequest } from '../../../attest-server/http/ports.ts';
 import { HttpProblem } from '../../../attest-server/http/problem.ts';
@@ -25,7 +25,7 @@ class Streams implements AsyncDisposable {
   readonly #sockets: Socket[] = [];
   readonly #answers: ((response: ServerResponse) => void)[] = [];
   readonly #server = createServer((_, response) => this.#answers.shift()?.(response));
-  #events: Events | null = null;
+  #events: PublishedEvents | null = null;
   #streams: EventStreams | null = null;
 
   async open(timings: StreamTimings = { commentEvery: 3_600_000, drainedWithin: 60_000 }): Promise<void> {

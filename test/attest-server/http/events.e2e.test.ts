@@ -62,7 +62,7 @@ describe('a stream of events', () => {
     assert.deepEqual(told(chosen), ['node.revoked node-1 ']);
   });
 
-  it('ends with its token, which opens none any more; another one of its name hears all of it', async () => {
+  it('ends with its token, which opens none any more; another one of its name hears all of it (row 452)', async () => {
     const { token } = made.parse(await world.call('POST', '/v1/tokens', { name: 'page', role: 'reader' }));
     const listener = await listen('', { token });
     const other = await listen();

@@ -20,6 +20,7 @@ export class EventListener implements Disposable {
   isOver = false;
   readonly #request: ClientRequest;
   #response: IncomingMessage | null = null;
+  #isPaused = false;
 
   constructor(
     { port, ca, token }: ListenerAt,
@@ -50,9 +51,13 @@ export class EventListener implements Disposable {
     return this.blocks.findLast((block) => block.has('id'))?.get('id') ?? null;
   }
 
-  /** Takes nothing any more, though it is told. */
+  /** Takes nothing, from its first byte on, until it resumes. */
   pause(): void {
-    this.#response?.pause();
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#response?.resume();
   }
 
   [Symbol.dispose](): void {
@@ -69,6 +74,7 @@ export class EventListener implements Disposable {
       this.isOver = true;
     });
     response.on('error', () => {});
+    if (this.#isPaused) response.pause();
   }
 
   #take(chunk: string): void {
