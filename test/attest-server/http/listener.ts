@@ -18,6 +18,8 @@ export class EventListener implements Disposable {
   text = '';
   headers: IncomingMessage['headers'] = {};
   isOver = false;
+  /** Called with each block but comments alone. */
+  got: (block: ReadonlyMap<string, string>) => void = () => {};
   readonly #request: ClientRequest;
   #response: IncomingMessage | null = null;
   #isPaused = false;
@@ -89,7 +91,10 @@ export class EventListener implements Disposable {
         const [name = '', ...rest] = line.split(': ');
         return [name, rest.join(': ')];
       });
-      if (split.length > 0) this.blocks.push(new Map(split));
+      if (split.length === 0) continue;
+      const block = new Map(split);
+      this.blocks.push(block);
+      this.got(block);
     }
   }
 }
