@@ -551,6 +551,7 @@ export function configOf(values: ServerValues) {
     metricsPerNode: values['metrics.perNode'],
     /** For how long the text of one scrape is that of all. */
     scrapeKeptFor: 1000,
+    streamTimings: { commentEvery: 15_000, drainedWithin: 30_000 },
     /** After which time the certificate is looked at again. */
     certificateLookedAtEvery: 3_600_000,
     sharedKeysLookedAtEvery: 5000,

@@ -28,11 +28,12 @@ import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
 import { enrolmentReport } from './enrolment/telemetry.ts';
+import { openEvents } from './events/open.ts';
 import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
 import { healthReport } from './health/telemetry.ts';
 import { openHttp } from './http/open.ts';
-import { httpReport } from './http/telemetry.ts';
+import { httpFigures, httpReport } from './http/telemetry.ts';
 import { openInForce } from './in-force/open.ts';
 import { inForceFigures, inForceReport } from './in-force/telemetry.ts';
 import { openKeys } from './keys/open.ts';
@@ -323,11 +324,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
     );
   markingFigures(figures, marking?.figures ?? null);
+  const events = rooms.use(
+    openEvents({
+      store: store.events,
+      log: audit.entries,
+      clusterUid: kubernetes?.writer.uid ?? null,
+      monotonic,
+      fault,
+    }),
+  );
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
-      store: store.webhook,
       log: audit.reader('webhook'),
-      clusterUid: kubernetes?.writer.uid ?? null,
+      messages: events.messages,
       now,
       monotonic,
       audit: audit.write,
@@ -388,6 +397,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,
+      feed: events.feed,
       webhook: webhook.told,
       authority: tls.ports,
       advice: {
@@ -427,6 +437,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       fault,
     }),
   );
+  httpFigures(figures, http);
   tls.onChange(agents.renew);
   tls.onChange(http.renew);
   inForce.onChange(agents.challengeNow);

@@ -39,6 +39,7 @@ const openedRooms = rooms(
     'custody',
     'declared',
     'enrolment',
+    'events',
     'evidence',
     'http',
     'in-force',
@@ -101,7 +102,8 @@ const rules: readonly Rule[] = [
   { room: `${server}/channel`, values: [wire, `${formats}/silence`], types },
   { room: `${server}/health`, values: [formats], types },
   { room: `${server}/presence`, values: [formats], types },
-  ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
+  ...rooms('events', 'marking').map((room) => ({ room, values: [wire, formats], types })),
+  { room: `${server}/webhook`, values: [formats], types },
   { room: `${server}/telemetry`, values: [wire, formats], types },
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },

@@ -13,7 +13,7 @@ import { backUp, backUpTo } from './backup.ts';
 import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';
 import { paced } from './paced.ts';
 import type { AuditKeys, AuditReaderName, AuditStore } from './ports.ts';
-import { type AuditReader, auditReader } from './reader.ts';
+import { type AuditReader, auditReader, type EntryReader, entryReader, smallPage } from './reader.ts';
 import { createRefusalLog, type RefusalLog } from './refusals.ts';
 
 export interface AuditParts {
@@ -52,6 +52,7 @@ export interface Audit extends AsyncDisposable {
   write(event: AuditEvent): Promise<void>;
   /** Backs up the database to this file, by the server itself. @throws Error if the copy is not whole */
   backUp(path: string): Promise<{ readonly bytes: number }>;
+  readonly entries: EntryReader;
   reader(name: AuditReaderName): AuditReader;
   ready(): Readiness;
 }
@@ -134,6 +135,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
     note: refusals.note,
     write,
     backUp: (path) => backUpTo(store, path, 'server', now()),
+    entries: entryReader(store.audit, smallPage),
     reader: (name) => auditReader(store.audit, name),
     ready: () => ({ ok: true, reason: log.rollback }),
     async [Symbol.asyncDispose]() {

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { anyProblem } from '../api/problem.ts';
@@ -15,10 +16,17 @@ export interface Client {
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   /** The exact text of an answer. */
   text(path: string): Promise<string>;
+  /** Lines of an answer that goes on, as they come. @throws NoAnswer if the connection is lost, or nothing comes for 45 s */
+  lines(path: string, options: LineOptions): AsyncIterable<string>;
   /** The server's clock as its latest answer said it, in milliseconds since the epoch; null if none did. */
   answeredAt(): number | null;
   /** Gives up whatever is still asked. */
   close(): void;
+}
+
+export interface LineOptions {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
 }
 
 /** The server's answer in place of what was asked for. */
@@ -37,6 +45,12 @@ export class Refusal extends CliError {
 
 /** The server did not answer; it may do so later. */
 export class NoAnswer extends CliError {}
+
+/** A fault that a server has for a while: it starts again, or has too much to do. */
+export function mayPass(error: unknown): error is Error {
+  if (error instanceof NoAnswer) return true;
+  return error instanceof Refusal && (error.status >= 500 || error.status === 429);
+}
 
 /** A bundle may hold the long list of a kernel, and all lists of known files. */
 const maxAnswerBytes = 256 * 1024 * 1024;
@@ -78,6 +92,7 @@ export async function createClient(access: ServerAccess, withinMs = 30_000): Pro
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
     text: (path) => ask('GET', path),
+    lines: (path, options) => linesOf(access, request, agent, path, options),
     answeredAt: () => (Number.isFinite(answeredAt) ? answeredAt : null),
     close: () => agent.destroy(),
   };
@@ -147,6 +162,47 @@ function send(
     request.on('error', fail);
     request.end(body ?? undefined);
   });
+}
+
+/** The server writes something at least each 15 s. */
+const silentFor = 45_000;
+const longestLine = 256 * 1024;
+
+async function* linesOf(
+  access: ServerAccess,
+  makeRequest: typeof httpsRequest,
+  agent: Agent,
+  path: string,
+  { headers, signal }: LineOptions,
+): AsyncGenerator<string> {
+  const { server, token, ca } = access;
+  const request = makeRequest(new URL(path, server), {
+    ...{ agent, signal, timeout: silentFor, ...(ca !== null && { ca }) },
+    headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream', ...headers },
+  });
+  request.on('timeout', () =>
+    request.destroy(new NoAnswer(`${server.host} said nothing for ${silentFor / 1000} s`, whileItHangs)),
+  );
+  try {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      // A loss that comes after it is told by the response.
+      request.on('response', resolve).on('error', reject).end();
+    });
+    const { statusCode: status = 0 } = response;
+    let rest = '';
+    for await (const chunk of response.setEncoding('utf8')) {
+      const lines = `${rest}${chunk}`.split('\n');
+      if (status === 200) yield* lines.slice(0, -1);
+      rest = status === 200 ? (lines.at(-1) ?? '') : lines.join('\n');
+      if (rest.length > longestLine) throw new CliError('the answer is too large', 'Is this the server?');
+    }
+    if (status !== 200) throw refusal(access, path, status, rest);
+  } catch (error) {
+    if (error instanceof CliError || signal.aborted || !(error instanceof Error)) throw error;
+    throw await connectionError(access, error);
+  } finally {
+    request.destroy();
+  }
 }
 
 const whileItHangs =

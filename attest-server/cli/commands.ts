@@ -24,6 +24,7 @@ const whoAdds = new Map<string, readonly AddFamily[]>([
   ['why', [addNodes]],
   ['describe', [addNodes]],
   ['history', [addNodes]],
+  ['events', [addNodes]],
   ['attest', [addNodes]],
   ['get', [addNodes, addReferences, addPolicies, addEnrolment]],
 ]);
@@ -43,7 +44,7 @@ export function addCommands(program: Command, context: CliContext, first = ''): 
 
 /** Families of the commands in the first help that a user sees: by what they are about. */
 const families: Readonly<Record<string, readonly string[]>> = {
-  'Nodes:': ['get', 'describe', 'why', 'history', 'attest'],
+  'Nodes:': ['get', 'describe', 'why', 'history', 'events', 'attest'],
   'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],
   'References and policy:': ['reference', 'expect', 'policy', 'declare'],
   'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],

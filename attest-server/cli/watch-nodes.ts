@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeView } from '../api/node-api.ts';
 import { printable } from '../wire/printable.ts';
-import { type Client, NoAnswer, Refusal } from './client.ts';
+import { type Client, mayPass, Refusal } from './client.ts';
 import type { CliIo } from './io.ts';
+import { type LookIntervals, NodeChanges } from './node-changes.ts';
 import type { Format } from './output.ts';
 import { printableJson, printableValue } from './printable.ts';
 import { checkAllFound, type NamedNodes, readNode } from './read-nodes.ts';
@@ -11,8 +11,7 @@ export interface WatchOptions {
   readonly io: CliIo;
   readonly client: Client;
   readonly format: Format;
-  /** Milliseconds. */
-  readonly every: number;
+  readonly intervals: LookIntervals;
   /** Milliseconds after which it ends by itself; null: never. */
   readonly longest: number | null;
   /** The watched nodes as they are now, in order. */
@@ -26,7 +25,7 @@ export interface WatchOptions {
  * more is shown once as it is now. A server that does not answer is asked again.
  */
 export async function watchNodes(watch: WatchOptions): Promise<void> {
-  const { io, client, every, longest } = watch;
+  const { io, client, intervals, longest } = watch;
   const byHand = io.interrupted();
   const interrupted =
     longest === null
@@ -40,8 +39,9 @@ export async function watchNodes(watch: WatchOptions): Promise<void> {
     checkAllFound(first);
     let known = new Map(first.nodes.map((node) => [node.name, node]));
     let isLost = false;
+    using changes = new NodeChanges(client, intervals, interrupted);
     for (;;) {
-      await delay(every, undefined, { signal: interrupted });
+      await changes.next();
       try {
         known = await showChanges(watch, known);
         if (isLost) io.err('assay: the server answers again\n');
@@ -114,10 +114,4 @@ async function show(
     const lines = rows(all, false).split('\n');
     io.out(all.flatMap((node, at) => (nodes.includes(node) ? [`${lines[at]}\n`] : [])).join(''));
   }
-}
-
-/** A fault that a server has for a while: it starts again, or has too much to do. */
-function mayPass(error: unknown): error is Error {
-  if (error instanceof NoAnswer) return true;
-  return error instanceof Refusal && (error.status >= 500 || error.status === 429);
 }

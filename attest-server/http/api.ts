@@ -3,7 +3,7 @@ import { entityTag, isKnown } from './entity-tag.ts';
 import type { ApiPorts } from './ports.ts';
 import { checkRole, Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
 import type { Caller } from './roles.ts';
-import { isTagged, type Route, type RouteAnswer } from './route.ts';
+import { isTagged, type Route, type RouteAnswer, type StreamAnswer } from './route.ts';
 import { routes } from './routes.ts';
 import { readHeaders, securityHeaders } from './security-headers.ts';
 
@@ -23,13 +23,20 @@ export function createApi(ports: ApiPorts): RequestListener {
       ports.known(message.socket);
     };
     answerTo(ports, message, seen, known)
-      .then(({ status, body, text = textOf(body) }) => ({ status, text }))
+      .then((answer) => {
+        if ('stream' in answer) return answer;
+        const { status, body, text = textOf(body) } = answer;
+        return { status, text };
+      })
       .finally(() => {
         // Strangers have one request in a connection (listen.ts).
         response.shouldKeepAlive &&= isProven;
       })
       .then(
-        (answer) => send(response, answer, message, { hasTag }),
+        (answer) => {
+          if ('stream' in answer) stream(response, answer, message);
+          else send(response, answer, message, { hasTag });
+        },
         (error: unknown) => {
           const problem = problemOf(error, ports.faultAdvice);
           if (problem.status >= 500) ports.fault(error, label);
@@ -141,6 +148,21 @@ function queryOf(parameters: URLSearchParams): Record<string, string> {
 
 function textOf(body: unknown): string {
   return `${JSON.stringify(body)}\n`;
+}
+
+/** Without a length: it ends when the stream does. Nothing between may hold it back until it is whole. */
+function stream(
+  response: ServerResponse,
+  { stream: write }: StreamAnswer,
+  { method }: IncomingMessage,
+): void {
+  response.writeHead(200, {
+    ...securityHeaders,
+    'content-type': 'text/event-stream',
+    'x-accel-buffering': 'no',
+  });
+  if (method === 'HEAD') response.end();
+  else write(response);
 }
 
 /** Does not resend what the caller already has: lists are requested every few seconds. */

@@ -6,11 +6,13 @@
 
 import type { Admissions } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { EventFeed } from '../events/feed.ts';
 import type { Bundle } from '../formats/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import { type AdviceParts, createAdvise } from './advise.ts';
 import { createApi } from './api.ts';
 import { createClusterTokens } from './cluster-tokens.ts';
+import { EventStreams, type StreamEnd, type StreamTimings } from './event-streams.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
 import type { ApiPorts, ClusterUsers, Readiness, TokenStore } from './ports.ts';
@@ -26,6 +28,7 @@ export interface HttpConfig {
   readonly metricsPort: number;
   /** Milliseconds for which the text of one scrape is that of all. */
   readonly scrapeKeptFor: number;
+  readonly streamTimings: StreamTimings;
 }
 
 /** PEM: the certificate, then its authority. */
@@ -34,7 +37,7 @@ export interface ShownCertificate {
   readonly key: string;
 }
 
-type MadeHere = 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known' | 'advise' | 'ready';
+type MadeHere = 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known' | 'advise' | 'ready' | 'listen';
 
 export interface HttpParts extends Omit<ApiPorts, MadeHere> {
   readonly store: {
@@ -44,6 +47,8 @@ export interface HttpParts extends Omit<ApiPorts, MadeHere> {
     readonly tokens: TokenStore;
   };
   readonly statuses: Statuses;
+  readonly feed: EventFeed;
+  readonly streamEnded: (why: StreamEnd) => void;
   /** Null: the server is in no cluster. */
   readonly clusterUsers: ClusterUsers | null;
   /** The evidence behind a verdict of this node, by its digest; null if none is kept. */
@@ -60,6 +65,8 @@ export interface HttpParts extends Omit<ApiPorts, MadeHere> {
 export interface Http extends AsyncDisposable {
   readonly apiPort: number;
   readonly metricsPort: number;
+  /** Listeners to events at present. */
+  listeners(): number;
   /** Shows another certificate to whoever connects from now on. @throws Error if the key is not its own */
   renew(certificate: ShownCertificate): void;
   /** Reads the token files again; what is faulty leaves the old tokens in force. @throws Error */
@@ -68,12 +75,23 @@ export interface Http extends AsyncDisposable {
 
 /** @throws Error with code `EADDRINUSE`, `EACCES`, …; Error for a token file that others can read */
 export async function openHttp(
-  { stateDir, host, apiPort, metricsPort, scrapeKeptFor }: HttpConfig,
+  { stateDir, host, apiPort, metricsPort, scrapeKeptFor, streamTimings }: HttpConfig,
   { chain, key }: ShownCertificate,
   admissions: Pick<Admissions, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
-  const { statuses, metrics, bundle, evidenceNamed, clusterUsers, advice, readiness, ...rest } = parts;
+  const {
+    statuses,
+    metrics,
+    bundle,
+    evidenceNamed,
+    clusterUsers,
+    advice,
+    readiness,
+    feed,
+    streamEnded,
+    ...rest
+  } = parts;
   const { faultAdvice } = rest;
   const ports = {
     ...rest,
@@ -84,7 +102,17 @@ export async function openHttp(
   const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
   const clusterTokens = createClusterTokens(clusterUsers);
   const store = shownStore(parts.store, statuses);
+  const authenticators = {
+    authenticate: async (header: string | undefined, address: string | undefined) =>
+      tokens.authenticate(header) ??
+      (await namedTokens.authenticate(header)) ??
+      clusterTokens.authenticate(header, address),
+  };
   await using opened = new AsyncDisposableStack();
+  const streams = new EventStreams(
+    { ...rest, feed, tokens: authenticators, ended: streamEnded },
+    streamTimings,
+  );
   const api = opened.use(
     await listenSecurely(
       createApi({
@@ -93,18 +121,15 @@ export async function openHttp(
         bundle: latestOr(bundle, evidenceNamed, statuses),
         namedTokens,
         known: (socket) => admissions.api.visitor(socket)?.prove(),
-        tokens: {
-          authenticate: async (header, address) =>
-            tokens.authenticate(header) ??
-            (await namedTokens.authenticate(header)) ??
-            clusterTokens.authenticate(header, address),
-        },
+        tokens: authenticators,
+        listen: (request) => streams.open(request),
       }),
       { key, cert: chain },
       { host, port: apiPort },
       admissions.api,
     ),
   );
+  opened.use(streams);
   const probes = opened.use(
     await listenPlainly(
       createProbes({ ...ports, store, metrics, scrapeKeptFor }),
@@ -116,6 +141,7 @@ export async function openHttp(
   return {
     apiPort: api.port,
     metricsPort: probes.port,
+    listeners: () => streams.size,
     renew: (next) => api.renew({ key: next.key, cert: next.chain }),
     readTokens() {
       tokens = readTokens(stateDir);

@@ -7,6 +7,7 @@ import { simulateAnswer, simulatedNode, simulatedPage } from '../api/policy-api.
 import { problem, problemCodeSchema } from '../api/problem.ts';
 import { volumeView } from '../api/volume-api.ts';
 import { bundle } from '../formats/bundle.ts';
+import { eventMessage } from '../formats/event.ts';
 import { reference } from '../formats/reference.ts';
 import { reasonCodes } from '../wire/reasons.ts';
 import {
@@ -26,6 +27,7 @@ const answered: readonly (readonly [string, z.ZodType])[] = [
   ['Authority', authorityView],
   ['Bundle', bundle],
   ['EnrolmentCandidate', api.candidateView],
+  ['Event', eventMessage],
   ['HistoryEntry', api.historyView],
   ['Mode', modeSchema],
   ['Node', nodeView],
@@ -63,10 +65,10 @@ export function describeSchemas(routes: readonly Route[]): DescribedSchemas {
   const answers = new SchemaRegistry('output');
   for (const [name, schema] of sent) bodies.add(name, schema);
   for (const [name, schema] of answered) answers.add(name, schema);
-  for (const { operation, body, answer, others = {} } of routes) {
+  for (const { operation, body, events, answer = events ?? anything, others = {} } of routes) {
     const name = operation.charAt(0).toUpperCase() + operation.slice(1);
     if (body !== undefined) bodies.add(`${name}Request`, body);
-    for (const each of [answer ?? anything, ...Object.values(others)]) answers.add(`${name}Answer`, each);
+    for (const each of [answer, ...Object.values(others)]) answers.add(`${name}Answer`, each);
   }
   const byName = Object.fromEntries([
     ...Object.entries(answers.described()),

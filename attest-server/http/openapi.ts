@@ -33,6 +33,12 @@ export function openApi(routes: readonly Route[]): unknown {
         ]),
       ),
       parameters: {
+        LastEventId: {
+          name: 'Last-Event-ID',
+          in: 'header',
+          description: 'The id of the last event that the listener has; it is told what came after',
+          schema: { type: 'string' },
+        },
         IfNoneMatch: {
           name: 'If-None-Match',
           in: 'header',
@@ -52,6 +58,7 @@ function describe(route: Route, schemas: DescribedSchemas): object {
   const { operation, summary, role, body, maxBytes = bodyBytes } = route;
   const parameters = [...pathParameters(route), ...queryParameters(route)];
   if (isTagged(route)) parameters.push({ $ref: '#/components/parameters/IfNoneMatch' });
+  if (route.events !== undefined) parameters.push({ $ref: '#/components/parameters/LastEventId' });
   return {
     operationId: operation,
     tags: [tagOf(route)],
@@ -107,9 +114,12 @@ const usualParameters: Readonly<Record<string, string>> = {
 };
 
 function answersOf(route: Route, schemas: DescribedSchemas): (readonly [string, object])[] {
-  const { status = 200, answer = anything, others = {} } = route;
+  const { status = 200, answer = anything, others = {}, events } = route;
   const tag = { headers: { ETag: { $ref: '#/components/headers/ETag' } } };
-  const done = { description: 'Done', content: json('application/json', schemas.answer(answer)) };
+  const done =
+    events === undefined
+      ? { description: 'Done', content: json('application/json', schemas.answer(answer)) }
+      : { description: eachEvent, content: json('text/event-stream', schemas.answer(events)) };
   return [
     [String(status), isTagged(route) ? Object.assign(done, tag) : done],
     ...Object.entries(others).map(
@@ -124,6 +134,8 @@ function answersOf(route: Route, schemas: DescribedSchemas): (readonly [string, 
       : []),
   ];
 }
+
+const eachEvent = 'A stream of events; the schema is that of the data of each (`data:`)';
 
 type Problems = keyof typeof problems;
 
@@ -169,7 +181,7 @@ const tags = {
   policy: 'The rules in force, and trials of others',
   volumes: 'Encrypted volumes of nodes, and who can recover them',
   tokens: 'Who may call this API',
-  audit: 'What was done and by whom, and copies of the database',
+  audit: 'What was done and by whom, as it happens, and copies of the database',
   authority: 'The authority behind the certificate of the server',
   cluster: 'The marks of nodes in a cluster, and what people decide about them',
   server: 'The server itself',
@@ -186,6 +198,7 @@ const tagByPart: Readonly<Record<string, keyof typeof tags>> = {
   volumes: 'volumes',
   tokens: 'tokens',
   audit: 'audit',
+  events: 'audit',
   backups: 'audit',
   authority: 'authority',
   cluster: 'cluster',

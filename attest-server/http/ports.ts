@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { AuthorityView } from '../api/authority-api.ts';
 import type { ReferenceCandidates } from '../api/candidates-api.ts';
@@ -15,6 +16,7 @@ import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { Bundle } from '../formats/bundle.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import type { EventName } from '../formats/event.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../formats/reference.ts';
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { EndedConnection, KubeletStatus } from '../formats/silence.ts';
@@ -105,6 +107,8 @@ export interface ApiPorts {
    */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
+  /** @returns what writes the stream of events into an answer @throws HttpProblem 409, 429 */
+  listen(request: ListenRequest): Promise<(response: ServerResponse) => void>;
   /** Null if there is none. */
   readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
@@ -405,6 +409,26 @@ export interface AuditPorts {
   /** A person says why the log is another one than was signed; false if nothing was reported. */
   resolve(actor: string, reason: string): Promise<boolean>;
   backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
+}
+
+/** Which events a listener wants; all that are given must fit. */
+export interface EventFilter {
+  readonly node?: string | undefined;
+  /** A group of the policy: what happens to it, and to the nodes that are in it then. */
+  readonly group?: string | undefined;
+  readonly event?: readonly EventName[] | undefined;
+}
+
+/** Who listens, from where on, and to what. */
+export interface ListenRequest {
+  readonly caller: Caller;
+  readonly authorization: string | undefined;
+  readonly address: string | undefined;
+  /** The id of the last event that the listener has; null: it wants those that come. */
+  readonly after: string | null;
+  readonly filter: EventFilter;
+  /** False: it ends with the latest event that there is. */
+  readonly isLive: boolean;
 }
 
 /** The server's authority for the API. A text says why nothing was done. */

@@ -4,14 +4,14 @@ import type { NextBoot } from '../references/next-boots.ts';
 import { listNodes } from './node-list.ts';
 import type { NodeStanding } from './node-view.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
-import type { RouteAnswer } from './route.ts';
+import type { JsonAnswer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
 
 export const live = z.object({ ok: z.literal(true) });
 /** `reason` is one sentence where not ok. */
 export const readinessView = z.object({ ok: z.boolean(), reason: z.string().nullable() });
 
-export function liveness(): RouteAnswer {
+export function liveness(): JsonAnswer {
   return { status: 200, body: { ok: true } };
 }
 
@@ -23,7 +23,7 @@ export function isReady(rooms: readonly (() => Readiness)[]): Readiness {
   );
 }
 
-export function readiness({ ok, reason }: Readiness): RouteAnswer {
+export function readiness({ ok, reason }: Readiness): JsonAnswer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
@@ -55,7 +55,7 @@ export function createProbes(ports: ProbePorts): RequestListener {
       response.writeHead(status, { ...securityHeaders, 'content-type': type });
       response.end(request.method === 'HEAD' ? undefined : body);
     };
-    const json = ({ status, body }: RouteAnswer) =>
+    const json = ({ status, body }: JsonAnswer) =>
       send(status, 'application/json', `${JSON.stringify(body)}\n`);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { URLPattern } from 'node:url';
 import { z } from 'zod';
 import { parseShape } from './body.ts';
@@ -14,12 +14,20 @@ export interface RouteRequest<Query> {
   readonly caller: Caller | null;
 }
 
-export interface RouteAnswer {
+export interface JsonAnswer {
   readonly status: number;
   readonly body: unknown;
   /** The body as JSON, if it was made before. */
   readonly text?: string;
 }
+
+/** An answer that goes on: Server-Sent Events. */
+export interface StreamAnswer {
+  /** Writes and ends it; the head is sent before. */
+  readonly stream: (response: ServerResponse) => void;
+}
+
+export type RouteAnswer = JsonAnswer | StreamAnswer;
 
 /** Description of a route; `/openapi.json` is made of it. */
 interface RouteDescription {
@@ -32,6 +40,8 @@ interface RouteDescription {
   /** Most bytes of its body; `bodyBytes` by default. */
   readonly maxBytes?: number;
   readonly answer?: z.ZodType;
+  /** In place of `answer`: the data of each event of a stream. */
+  readonly events?: z.ZodType;
   /** Answers of other statuses that are no problems. */
   readonly others?: Readonly<Record<number, z.ZodType>>;
   /** Statuses of problems beside those that each row may answer. */
@@ -101,16 +111,21 @@ export function routeWithQuery<Query extends z.ZodType>(
 }
 
 /** Whether its answer has an `ETag`. */
-export function isTagged({ method, role }: Route): boolean {
-  return method === 'GET' && role !== 'none';
+export function isTagged({ method, role, events }: Route): boolean {
+  return method === 'GET' && role !== 'none' && events === undefined;
 }
 
-export function ok(body: unknown): RouteAnswer {
+export function ok(body: unknown): JsonAnswer {
   return { status: 200, body };
 }
 
 /** Who acts, as the audit log names it. */
 export function actorOf(caller: Caller | null): string {
-  if (caller === null) throw new Error('a route that changes something was called without a caller');
-  return caller.name;
+  return callerOf(caller).name;
+}
+
+/** @throws Error on a route that asks for no credentials */
+export function callerOf(caller: Caller | null): Caller {
+  if (caller === null) throw new Error('a route that needs a caller was called without one');
+  return caller;
 }

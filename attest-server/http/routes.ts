@@ -26,11 +26,12 @@ import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { referenceNameFor } from './reference-name.ts';
 import { refusedKeys } from './refused-keys.ts';
-import { actorOf, bodyBytes, ok, type Route, type RouteAnswer, route, routeWithQuery } from './route.ts';
+import { actorOf, bodyBytes, type JsonAnswer, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
 import { clusterRoutes } from './routes-cluster.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
+import { eventRoutes } from './routes-events.ts';
 import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
 import { serverRoutes } from './routes-server.ts';
@@ -64,7 +65,7 @@ const historyPage = z.strictObject({
 
 /** Made once: whoever asks needs no token, and making it takes milliseconds. */
 /** Made once: a stranger may request it, and serialising it costs more than anything else that a stranger may have. */
-let description: RouteAnswer | null = null;
+let description: JsonAnswer | null = null;
 
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
@@ -229,6 +230,7 @@ export const routes: readonly Route[] = [
   ...authorityRoutes,
   ...clusterRoutes,
   ...enrolmentRoutes,
+  ...eventRoutes,
   ...policyRoutes,
   ...referenceRoutes,
   ...serverRoutes,
@@ -292,6 +294,6 @@ function wholeMoments<T extends { readonly at: number }>(page: readonly T[], fol
   return whole.length > 0 ? whole : page;
 }
 
-function withText(body: unknown): RouteAnswer {
+function withText(body: unknown): JsonAnswer {
   return { ...ok(body), text: `${JSON.stringify(body)}\n` };
 }

@@ -15,6 +15,7 @@ import type { InitrdStore } from '../attest/ports.ts';
 import type { AuditStore } from '../audit/ports.ts';
 import type { DeclaredStore } from '../declared/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { EventStore } from '../events/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
 import type { LatchedPolicy, PolicyStore } from '../in-force/ports.ts';
@@ -22,11 +23,11 @@ import type { LeaseStore } from '../keys/ports.ts';
 import type { MarkingStore } from '../marking/ports.ts';
 import type { PresenceStore } from '../presence/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { WebhookStore } from '../webhook/ports.ts';
 import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
 import type { WriteWatch } from './database.ts';
 import { declaredStore } from './declared.ts';
 import { enrolmentStore } from './enrolment.ts';
+import { eventStore } from './events.ts';
 import { evidenceStore } from './evidence.ts';
 import { initrdStore } from './initrds.ts';
 import { leaseStore } from './leases.ts';
@@ -39,7 +40,6 @@ import { tokenStore } from './tokens.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 import { verdictWriter } from './verdict-writer.ts';
 import { type Verdicts, verdictStore } from './verdicts.ts';
-import { webhookStore } from './webhook.ts';
 
 /** The store, by user: each member implements a port that its user declares. */
 export interface Store extends AsyncDisposable {
@@ -53,7 +53,7 @@ export interface Store extends AsyncDisposable {
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
   readonly presence: PresenceStore;
-  readonly webhook: WebhookStore;
+  readonly events: EventStore;
   readonly leases: LeaseStore;
   readonly audit: AuditStore;
   /**
@@ -105,7 +105,7 @@ export async function openStore(path: string, { chain, onUnreadable, watch }: St
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),
-    webhook: webhookStore(database, onUnreadable),
+    events: eventStore(database, onUnreadable),
     leases: leaseStore(database, append, references),
     audit: auditStore(database, append, listenTo(listeners), onUnreadable),
     backup: database.backup,

@@ -1,17 +1,15 @@
 import type { AuditReader } from '../audit/reader.ts';
+import type { EncodedMessage } from '../events/message.ts';
+import type { Messages } from '../events/messages.ts';
 import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
 import type { DeliveryResult } from '../formats/webhook.ts';
-import { type EncodedMessage, isTold, messageOf } from './message.ts';
-import type { WebhookStore } from './ports.ts';
 import type { PostResult } from './post.ts';
 
 export interface DeliveryParts {
-  readonly store: WebhookStore;
   /** The audit log is the queue: every event is in it before anybody is told. */
   readonly log: Omit<AuditReader, 'onMore'>;
+  readonly messages: Pick<Messages, 'isTold' | 'about'>;
   readonly post: (message: EncodedMessage) => Promise<PostResult>;
-  /** The uid of the cluster; null while it is not known. */
-  readonly cluster: () => string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Monotonic milliseconds. */
@@ -147,7 +145,7 @@ export class Deliveries {
       const last = entries.at(-1);
       if (last === undefined) continue;
       this.#isMore = true;
-      const waiting = entries.filter(isTold).map(({ seq, at }) => ({ seq, at }));
+      const waiting = entries.filter(this.#parts.messages.isTold).map(({ seq, at }) => ({ seq, at }));
       this.#waiting = [...this.#waiting.slice(this.#begin), ...waiting];
       this.#begin = 0;
       this.#seen = last.seq;
@@ -201,14 +199,9 @@ export class Deliveries {
 
   /** @returns whether the next one may be delivered at once */
   async #tell({ seq }: QueuedEntry, signal: AbortSignal): Promise<boolean> {
-    const { store, log, post, cluster, report, now } = this.#parts;
+    const { log, messages, post, report, now } = this.#parts;
     const entry = await log.entry(seq);
-    const { state } = entry?.detail ?? {};
-    const transition =
-      entry?.action === 'verdict' && typeof state === 'string'
-        ? await store.transition(entry.subject, entry.at, state)
-        : null;
-    const message = entry && messageOf(entry, transition, cluster());
+    const message = entry && (await messages.about(entry));
     if (message === null) {
       await this.#told(seq);
       return true;

@@ -1,25 +1,22 @@
 /**
  * Reports events to one receiver. The audit log is the queue, with the webhook as one of its readers (`deliveries`);
- * each event becomes a signed message (`message`, `post`). See `docs/events.md`.
+ * each event becomes a signed message (`post`). See `docs/events.md`.
  */
 
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditReader } from '../audit/reader.ts';
+import type { EncodedMessage } from '../events/message.ts';
+import type { Messages } from '../events/messages.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';
 import type { WebhookTestView, WebhookView } from '../formats/webhook.ts';
 import { Deliveries, type DeliveryBounds, type DeliveryReport } from './deliveries.ts';
 import { type Endpoint, readEndpoint, type WebhookConfig } from './endpoint.ts';
-import { type EncodedMessage, trialMessage } from './message.ts';
-import type { WebhookStore } from './ports.ts';
 import { post } from './post.ts';
 
 export interface WebhookParts {
-  readonly store: WebhookStore;
   readonly log: AuditReader;
-  /** The uid of the cluster; null outside of one. */
-  readonly clusterUid: (() => Promise<string>) | null;
+  readonly messages: Messages;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Monotonic milliseconds. */
@@ -27,10 +24,6 @@ export interface WebhookParts {
   readonly audit: (event: AuditEvent) => Promise<void>;
   readonly report: DeliveryReport;
 }
-
-const askEvery = 60_000;
-/** Milliseconds for which events wait for the cluster's uid. */
-const clusterWithin = 2000;
 
 /** Intervals in milliseconds, and the bounds of the queue. */
 export interface WebhookTimings extends Partial<DeliveryBounds> {
@@ -70,33 +63,16 @@ export async function openWebhook(
       async [Symbol.asyncDispose]() {},
     };
   }
-  const { store, log, clusterUid, now, monotonic, audit, report } = parts;
+  const { log, messages, now, monotonic, audit, report } = parts;
   const { lookEvery = 1000, within = 10_000, ...bounds } = timings;
   let endpoint: Endpoint = readEndpoint(config);
   const ended = new AbortController();
   const send = (message: EncodedMessage) =>
     post(message.id, message.body, { endpoint, now: now(), within, signal: ended.signal });
-  let cluster: string | null = null;
-  let askAgainAt = Number.NEGATIVE_INFINITY;
-  /** Asks the API for the cluster's uid. A slow API delays nothing for long: until it answers, messages name no cluster. */
-  const askCluster = async () => {
-    if (clusterUid === null || cluster !== null || monotonic() < askAgainAt) return;
-    askAgainAt = monotonic() + askEvery;
-    const asked = clusterUid().then(
-      (uid) => {
-        cluster = uid;
-      },
-      // Why there is no answer is said by the room that asks.
-      () => {},
-    );
-    const late = delay(clusterWithin, undefined, { ref: false, signal: ended.signal });
-    await Promise.race([asked, late.catch(() => {})]);
-  };
   const deliveries = await Deliveries.open({
-    store,
     log,
+    messages,
     post: send,
-    cluster: () => cluster,
     now,
     monotonic,
     random: Math.random,
@@ -111,7 +87,7 @@ export async function openWebhook(
     });
   let turning: Promise<void> | null = null;
   const turn = () => {
-    turning ??= noted(askCluster().then(() => deliveries.turn(ended.signal))).finally(() => {
+    turning ??= noted(deliveries.turn(ended.signal)).finally(() => {
       turning = null;
     });
   };
@@ -133,7 +109,7 @@ export async function openWebhook(
       }),
       async test(by) {
         const started = monotonic();
-        const { result, status, text } = await send(trialMessage(`test_${randomUUID()}`, now(), by, cluster));
+        const { result, status, text } = await send(messages.trial(`test_${randomUUID()}`, now(), by));
         const milliseconds = Math.round(monotonic() - started);
         return { delivered: result === 'delivered', status, text, milliseconds };
       },

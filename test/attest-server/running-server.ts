@@ -13,6 +13,7 @@ import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import type { AuditEntry } from '../../attest-server/formats/audit.ts';
 import { type AuditKeyCopy, showCopy } from '../../attest-server/formats/audit-key-copy.ts';
+import type { StreamTimings } from '../../attest-server/http/event-streams.ts';
 import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import type { Store } from '../../attest-server/store/open.ts';
@@ -66,6 +67,8 @@ export interface ServerSettings {
   readonly nodeDiskMiB?: number;
   /** Directory and keys; it is looked at each 50 ms. */
   readonly declared?: { readonly directory: string; readonly keys: readonly string[] };
+  /** Of streams of events. */
+  readonly streamTimings?: StreamTimings;
   /** Whether who captures a reference may not approve it. */
   readonly separateApprovals?: boolean;
   /** Milliseconds. */
@@ -166,6 +169,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         ...(settings.pingEvery !== undefined && { pingEvery: settings.pingEvery * 1000 }),
         // A test looks again at once.
         scrapeKeptFor: 0,
+        ...(settings.streamTimings !== undefined && { streamTimings: settings.streamTimings }),
         sharedKeysLookedAtEvery: 50,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
         ...(settings.declared !== undefined && { declared: { ...settings.declared, lookEvery: 50 } }),

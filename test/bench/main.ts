@@ -9,6 +9,7 @@ import { benchBoots } from './boots.ts';
 import { benchCandidates } from './candidates.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchDetection } from './detection.ts';
+import { benchEvents } from './events.ts';
 import { benchFirewall } from './firewall.ts';
 import { benchForecast } from './forecast.ts';
 import { benchGrowth } from './growth.ts';
@@ -53,6 +54,7 @@ const benches: Readonly<
   marking: async () => ({ marking: await benchMarking() }),
   new_nodes: async () => ({ new_nodes: await benchNewNodes() }),
   scrape: async () => ({ scrape: await benchScrape() }),
+  events: async () => ({ events: await benchEvents() }),
   forecast: async () => ({ forecast: await benchForecast() }),
   candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { webhookMessage } from '../../attest-server/formats/webhook.ts';
+import { eventMessage } from '../../attest-server/formats/event.ts';
 import { chartFiles } from '../manifests/chart-files.ts';
 import { withPrivileges } from '../manifests/privilege-page.ts';
 import { baseFiles } from '../manifests/rendered-base.ts';
@@ -51,7 +51,7 @@ function page(name: string, text: () => string | Promise<string>): Generator['ma
 
 async function eventSchema(): Promise<GeneratedFiles> {
   const file = 'docs/events.schema.json';
-  return new Map([[file, await jsonText(file, z.toJSONSchema(webhookMessage, { io: 'input' }))]]);
+  return new Map([[file, await jsonText(file, z.toJSONSchema(eventMessage, { io: 'input' }))]]);
 }
 
 async function commandPages(): Promise<GeneratedFiles> {

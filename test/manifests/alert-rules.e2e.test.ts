@@ -98,10 +98,13 @@ describe('the alert rules on what a real server tells', () => {
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
     // nodes are asked is for rules, and so is what they would boot next; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
-    // and what became of a policy; keys of disks are in `assay disk list` and the audit log; a trial has an alert of its own, as have nodes that flap; how a node came to be silent is in the alert.
+    // and what became of a policy; keys of disks are in `assay disk list` and the audit log; a trial has an alert of its own, as have nodes that flap; how a node came to be silent is in the alert;
+    // streams of events are bounded, and a program that loses its own connects again.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
       'assay_declared_serial',
+      'assay_event_streams',
+      'assay_event_streams_ended_total',
       'assay_heavy_answers_waiting',
       'assay_initrd_manifest_bytes',
       'assay_initrd_received_bytes_total',

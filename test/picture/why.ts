@@ -30,6 +30,7 @@ async function whyText(): Promise<string> {
     post: unasked,
     delete: unasked,
     text: unasked,
+    lines: async function* () {},
     answeredAt: () => null,
     close: () => {},
   };

@@ -1,14 +1,14 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { manyAlike, type NodeLine } from '../../api/node-api.ts';
 import { nodeFilter } from '../../api/node-filter.ts';
 import { suggestion } from '../../formats/nearest.ts';
 import { printable } from '../../wire/printable.ts';
 import { classOf } from '../../wire/reasons.ts';
 import { type NodeState, nodeStates } from '../../wire/verdict.ts';
-import { Refusal } from '../client.ts';
+import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
+import { type LookIntervals, NodeChanges } from '../node-changes.ts';
 import { compareBy, countedStates } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
 import { type Format, print, printNodes, templateOf } from '../output.ts';
@@ -31,7 +31,7 @@ export interface GetOptions {
   readonly sortBy: string;
   readonly headers: boolean;
   readonly watch?: boolean;
-  readonly interval: string;
+  readonly interval?: string;
   readonly wait?: string;
   readonly timeout?: string;
   readonly utc?: boolean;
@@ -46,10 +46,7 @@ export async function getNodes(
   const { output: format, utc = false, headers, watch = false, timeout: longest = '60s' } = options;
   const wanted = options.wait === undefined ? null : stateOf(options.wait);
   const timeout = parseDuration(longest, '--timeout') * 1000;
-  const every = parseDuration(options.interval, '--interval') * 1000;
-  // A timer of more than 24.8 days would fire at once.
-  if (every < 1000 || every > 86_400_000)
-    throw new CliError(`--interval ${options.interval} is not between 1s and 1d`, null, exit.usage);
+  const intervals = intervalsOf(options.interval);
   if (watch && wanted !== null)
     throw new CliError('--watch and --wait do not go together', 'Give one of them.', exit.usage);
   if (watch && templateOf(format) !== null)
@@ -80,14 +77,14 @@ export async function getNodes(
   if (watch) {
     const { watchNodes } = await import('../watch-nodes.ts');
     const end = options.timeout === undefined ? null : timeout;
-    return watchNodes({ io, client, format, every, longest: end, read, rows });
+    return watchNodes({ io, client, format, intervals, longest: end, read, rows });
   }
   const isForPeople = ['table', 'wide', 'name'].includes(format);
   const readShown: () => Promise<NamedNodes<NodeLine>> =
     isForPeople && names.length === 0
       ? async () => sorted(await listed(readNodeLines(client, parameters)))
       : read;
-  const found = await waitFor(readShown, wanted, io.now() + timeout, io.now);
+  const found = await waitFor(client, readShown, wanted, io.now() + timeout, io.now);
   const { nodes } = found;
   const text = () =>
     format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
@@ -128,20 +125,33 @@ async function listed<View>(list: Promise<readonly View[]>): Promise<NamedNodes<
   }
 }
 
-const pollMs = 500;
+const whileWatching: LookIntervals = { told: 15_000, polled: 2000 };
+const whileWaiting: LookIntervals = { told: 5000, polled: 500 };
+
+function intervalsOf(given: string | undefined): LookIntervals {
+  if (given === undefined) return whileWatching;
+  const every = parseDuration(given, '--interval') * 1000;
+  // A timer of more than 24.8 days would fire at once.
+  if (every < 1000 || every > 86_400_000)
+    throw new CliError(`--interval ${given} is not between 1s and 1d`, null, exit.usage);
+  return { told: every, polled: every };
+}
 
 async function waitFor(
+  client: Client,
   read: () => Promise<NamedNodes<NodeLine>>,
   wanted: NodeState | null,
   deadline: number,
   now: () => number,
 ): Promise<NamedNodes<NodeLine>> {
-  for (;;) {
-    const found = await read();
-    const left = deadline - now();
-    if (wanted === null || allIn(found.nodes, wanted) || left <= 0) return found;
-    await delay(Math.min(pollMs, left));
+  let found = await read();
+  if (wanted === null || allIn(found.nodes, wanted)) return found;
+  using changes = new NodeChanges(client, whileWaiting);
+  for (let left = deadline - now(); left > 0 && !allIn(found.nodes, wanted); left = deadline - now()) {
+    await changes.next(left);
+    found = await read();
   }
+  return found;
 }
 
 /** No node at all is no success: never green on missing data. */

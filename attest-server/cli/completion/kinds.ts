@@ -11,6 +11,7 @@ import { listOf } from '../../api/list.ts';
 import { policyRevisionView } from '../../api/policy-api.ts';
 import { volumeView } from '../../api/volume-api.ts';
 import { auditActionNames } from '../../formats/audit.ts';
+import { eventNames } from '../../formats/event.ts';
 import { revisionOf } from '../../formats/policy-label.ts';
 import { referenceKinds } from '../../formats/reference.ts';
 import { reasonCodes } from '../../wire/reasons.ts';
@@ -69,6 +70,7 @@ const options: Readonly<Record<string, ValueKind>> = {
   'reference compute --via': ['grub', 'systemd-boot', 'firmware'],
   'expect --via': ['grub', 'systemd-boot', 'firmware'],
   'audit list --action': auditActionNames,
+  'events --event': eventNames,
   '--reference': 'references',
   '--revision': 'policies',
   '--end': 'references',

@@ -20,6 +20,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'describe node': ['assay describe node node-2', 'assay describe node-2 -o yaml'],
   why: ['assay why node-2', 'assay why node-2 -o json'],
   history: ['assay history node-2 --transitions', 'assay history node-2 --limit 10 -o wide'],
+  events: [
+    'assay events --node node-2',
+    'assay events --follow --event node.state,breaker.open',
+    'assay events --follow -o json',
+  ],
   attest: [
     'assay attest node-2',
     'assay attest node-2 --timeout 2m -o json',

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { AttestOptions } from '../commands/attest.ts';
+import type { EventsOptions } from '../commands/events.ts';
 import type { GetOptions } from '../commands/get.ts';
 import type { EnrolmentsOptions } from '../commands/get-enrolments.ts';
 import type { HistoryOptions } from '../commands/history.ts';
@@ -31,7 +32,10 @@ export function addNodes(program: Command, context: CliContext, get: Command): v
     )
     .option('--no-headers', 'leave out the heading and the line of counts')
     .option('-w, --watch', 'keep running and show each node that changes; Ctrl-C ends it')
-    .option('--interval <duration>', 'time between two requests of --watch: 1s to 1d', '2s')
+    .option(
+      '--interval <duration>',
+      'time between two requests of --watch, 1s to 1d; default: 15s while the server tells what changes, else 2s',
+    )
     .option(
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
@@ -84,6 +88,22 @@ export function addNodes(program: Command, context: CliContext, get: Command): v
     .addOption(utcOption())
     .action(async (node: string, options: HistoryOptions) =>
       (await import('../commands/history.ts')).showHistory(context, node, options),
+    );
+  program
+    .command('events')
+    .description('show what happened to nodes, marks and server, the oldest first')
+    .option('-f, --follow', 'keep running and show what happens from now on; Ctrl-C ends it')
+    .option('--node <node>', 'only events of this node')
+    .option('--group <group>', 'only events of this group of the policy, and of its nodes')
+    .option(
+      '--event <event>',
+      'only these events; separate several with commas, or repeat the option',
+      several,
+    )
+    .option('--after <id>', 'only what came after this event: its id, or a number of the audit log')
+    .addOption(outputOption('table', 'json'))
+    .action(async (options: EventsOptions) =>
+      (await import('../commands/events.ts')).showEvents(context, options),
     );
   program
     .command('attest')

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { CliIo } from '../../../attest-server/cli/io.ts';
 import { nodeOrders } from '../../../attest-server/cli/node-order.ts';
+import { HttpProblem } from '../../../attest-server/http/problem.ts';
 import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import {
@@ -314,6 +315,25 @@ const watches: Readonly<Record<string, (its: ReturnType<typeof watched>) => Prom
     assert.equal(await done, 0);
   },
 
+  async 'looks by itself where the server has no stream of events'({ world, set, watch, until }) {
+    world.earlier = true;
+    const { out } = watch('');
+    await until(() => world.answered.some(({ status }) => status === 404));
+    set('node-3', 'trusted');
+    await until(() => /node-3 +trusted/.test(out()));
+  },
+
+  async 'looks by itself where others have all streams'({ world, set, watch, until }) {
+    world.listen = async () => {
+      throw new HttpProblem(429, '200 programs listen already');
+    };
+    const { out, err } = watch('');
+    await until(() => world.answered.some(({ status }) => status === 429));
+    set('node-3', 'trusted');
+    await until(() => /node-3 +trusted/.test(out()));
+    assert.equal(err(), '');
+  },
+
   async 'ends with 1 where the token counts no longer'({ world, watch, until }) {
     const { done, out, err } = watch('');
     await until(() => out() !== '');
@@ -336,6 +356,18 @@ const watches: Readonly<Record<string, (its: ReturnType<typeof watched>) => Prom
     assert.equal(await watch('', { ASSAY_SERVER: 'https://localhost:1' }).done, 1);
   },
 };
+
+describe('assay events', () => {
+  it('says that an older server has none', async () => {
+    const its = watched();
+    its.world.earlier = true;
+    const server = await startApi(its.world);
+    const { code, err } = await runAssay(['events'], { env: environmentOf(server, 'reader-token') });
+    await server.close();
+    assert.equal(code, 1);
+    assert.match(err, /does not know \/v1\/events\n.*same version as the server/);
+  });
+});
 
 describe('get nodes --watch', () => {
   const looks = new Map<string, Promise<void>>();

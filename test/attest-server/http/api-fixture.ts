@@ -17,6 +17,7 @@ import type {
   ProvenConnection,
 } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
+import { trialMessage } from '../../../attest-server/events/message.ts';
 import type { Bundle } from '../../../attest-server/formats/bundle.ts';
 import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { afterAction, NotNow } from '../../../attest-server/formats/reference-life.ts';
@@ -201,6 +202,7 @@ export interface World {
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
   webhook: ApiPorts['webhook'];
+  listen: ApiPorts['listen'];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** Of whom a capture would demand a proof that they do not give. */
@@ -262,6 +264,8 @@ export function emptyWorld(): World {
     cluster: null,
     clusterRights: null,
     nextBoots: new Map(),
+    listen: async () => (response) =>
+      response.end(`: listening\n\ndata: ${trialMessage('evt_1', now, 'server', null).body}\n\n`),
     volumes: {
       list: async () => [],
       add: async () => null,
@@ -464,6 +468,7 @@ export function portsOf(world: World): ApiPorts {
     cluster: world.cluster,
     clusterRights: world.clusterRights,
     volumes: world.volumes,
+    listen: world.listen,
     groupOf: (node) => groupOf({ groups: world.policyGroups }, node),
     presence: {
       isHidden: (node) =>
@@ -631,7 +636,7 @@ export async function startApi(world: World): Promise<ApiServer> {
   const answer: RequestListener = (message, response) => {
     if (world.earlier)
       message.url = message.url
-        ?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown')
+        ?.replace(/^\/v1\/(?:references\/.*\/simulate$|events\b)/, '/v1/unknown')
         .replace(/^(\/v1\/audit\?.*)\border=/, '$1unknown=');
     api(message, response);
   };
@@ -702,14 +707,15 @@ function checkIsDescribed(method: string, path: string, status: number, text: st
     assert.equal(text, '');
     return;
   }
-  const answer: unknown = JSON.parse(text);
   const pathname = path.replace(/\?.*/s, '');
   const row = routes.find((each) => each.method === method && each.pattern.test({ pathname }));
+  const [, told = text] = (status === 200 && row?.events && /^data: (.*)$/m.exec(text)) || [];
+  const answer: unknown = JSON.parse(told);
   const other = row?.others?.[status];
   if (other !== undefined) other.parse(answer);
   else if (status >= 400) problem.parse(answer);
   else {
     assert.equal(status, row?.status ?? 200, `${method} ${path}`);
-    row?.answer?.parse(answer);
+    (row?.events ?? row?.answer)?.parse(answer);
   }
 }

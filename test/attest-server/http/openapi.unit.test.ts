@@ -7,6 +7,7 @@ import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
 import { madeProof } from '../policy/made-proof.ts';
+import { readDescription } from './api-description.ts';
 import {
   type ApiServer,
   ask,
@@ -18,35 +19,6 @@ import {
   statusOf,
   verdictOf,
 } from './api-fixture.ts';
-
-/** As much of OpenAPI as a program reads that makes a client. */
-const reference = z.object({ $ref: z.string() });
-const content = z.record(z.string(), z.object({ schema: reference }));
-const response = z.object({ description: z.string(), content: content.optional() });
-const parameter = z.object({
-  name: z.string(),
-  in: z.enum(['path', 'query', 'header']),
-  required: z.boolean().default(false),
-  schema: z.looseObject({}),
-});
-const operation = z.object({
-  operationId: z.string(),
-  tags: z.array(z.string()).length(1),
-  parameters: z.array(z.union([reference, parameter])).default([]),
-  requestBody: z.object({ description: z.string(), content }).optional(),
-  responses: z.record(z.string(), z.union([reference, response])),
-});
-const description = z.object({
-  openapi: z.string(),
-  servers: z.array(z.object({ url: z.literal('/') })).min(1),
-  tags: z.array(z.object({ name: z.string(), description: z.string() })),
-  paths: z.record(z.string(), z.record(z.string(), operation)),
-  components: z.object({
-    schemas: z.record(z.string(), z.looseObject({})),
-    responses: z.record(z.string(), response),
-    parameters: z.record(z.string(), parameter),
-  }),
-});
 
 /** What each operation that wants something is sent. */
 const bodies: Readonly<Record<string, object>> = {
@@ -113,10 +85,7 @@ describe('the description of the API', () => {
     await made[Symbol.asyncDispose]();
   });
 
-  const { paths, components, tags } = description.parse(openApi(routes));
-  const operations = Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, described]) => ({ path, method, ...described })),
-  );
+  const { operations, components, tags, schemaOf, responseOf } = readDescription(openApi(routes));
 
   it('names each operation once, in words that are a method of a client', () => {
     const ids = operations.map(({ operationId }) => operationId);
@@ -152,19 +121,6 @@ describe('the description of the API', () => {
     assert.deepEqual([...used].sort(), Object.keys(components.schemas).sort());
   });
 
-  /** What zod makes of the description alone: the other way round than the server made it. */
-  const schemaOf = ({ $ref }: z.infer<typeof reference>) => {
-    const all: { $defs: z.core.JSONSchema.BaseSchema } = JSON.parse(
-      JSON.stringify({ $defs: components.schemas }).replaceAll('#/components/schemas/', '#/$defs/'),
-    );
-    return z.fromJSONSchema({
-      $ref: $ref.replace('#/components/schemas/', '#/$defs/'),
-      $defs: all.$defs as Record<string, z.core.JSONSchema.JSONSchema>,
-    });
-  };
-  const responseOf = (given: z.infer<typeof reference> | z.infer<typeof response>) =>
-    '$ref' in given ? components.responses[given.$ref.split('/').at(-1) ?? ''] : given;
-
   for (const { path, method, operationId, parameters, requestBody, responses } of operations)
     it(`is enough to call ${operationId} and to read what it answers`, async () => {
       const filled = path.replaceAll(/\{\w+\}/g, 'node-1');
@@ -186,6 +142,8 @@ describe('the description of the API', () => {
       const type = String(answer.headers['content-type']);
       const schema = responseOf(known)?.content?.[type]?.schema;
       assert(schema !== undefined, `${type} is not described`);
-      schemaOf(schema).parse(JSON.parse(answer.text));
+      const told =
+        type === 'text/event-stream' ? (/^data: (.*)$/m.exec(answer.text)?.[1] ?? '') : answer.text;
+      schemaOf(schema).parse(JSON.parse(told));
     });
 });

@@ -6,13 +6,13 @@ import {
   type Server,
 } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import { type WebhookMessage, webhookMessage } from '../../../attest-server/formats/webhook.ts';
+import { type EventMessage, eventMessage } from '../../../attest-server/formats/event.ts';
 
 export interface Received {
   readonly headers: IncomingMessage['headers'];
   readonly path: string;
   readonly body: string;
-  readonly message: WebhookMessage;
+  readonly message: EventMessage;
 }
 
 export type Answer =
@@ -96,7 +96,7 @@ export class Receiver implements AsyncDisposable {
       headers: message.headers,
       path: message.url ?? '',
       body,
-      message: webhookMessage.strict().parse(JSON.parse(body)),
+      message: eventMessage.strict().parse(JSON.parse(body)),
     };
     this.received.push(received);
     for (const told of this.#waiting.splice(0)) told();

@@ -1,19 +1,20 @@
 import { auditReader } from '../../../attest-server/audit/reader.ts';
+import { createMessages } from '../../../attest-server/events/messages.ts';
 import { openWebhook } from '../../../attest-server/webhook/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
 /** Tells the webhook at argv[4] of ten events that it writes into the store at argv[2], until it is killed. */
 const [, , path = '', secretFile = '', url = ''] = process.argv;
 const store = await openMadeStore(path);
+const monotonic = () => performance.now();
 const report = { delivered() {}, failing() {}, works() {}, fault() {} };
 await openWebhook(
   { url, secretFile, caFile: null },
   {
-    store: store.webhook,
     log: auditReader(store.audit, 'webhook'),
-    clusterUid: null,
+    messages: createMessages({ store: store.events, clusterUid: null, monotonic }),
     now: Date.now,
-    monotonic: () => performance.now(),
+    monotonic,
     audit: (event) => store.audit.append(event),
     report,
   },

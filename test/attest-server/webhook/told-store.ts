@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { changeRecord } from '../../../attest-server/attest/verdict-record.ts';
 import { auditReader } from '../../../attest-server/audit/reader.ts';
+import { createMessages } from '../../../attest-server/events/messages.ts';
 import type { AuditAction, AuditEvent } from '../../../attest-server/formats/audit.ts';
 import type { DeliveryResult } from '../../../attest-server/formats/webhook.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
@@ -51,9 +52,12 @@ export class ToldStore implements AsyncDisposable {
     this.webhook = await openWebhook(
       url === null ? null : { url, secretFile, caFile },
       {
-        store: store.webhook,
         log: auditReader(store.audit, 'webhook'),
-        clusterUid: this.clusterUid,
+        messages: createMessages({
+          store: store.events,
+          clusterUid: this.clusterUid,
+          monotonic: () => performance.now(),
+        }),
         now: () => Date.now() + this.ahead,
         monotonic: () => performance.now(),
         audit: (event) => store.audit.append(event),

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { auditActions } from '../../../attest-server/formats/audit.ts';
-import { loggedEvents, webhookEvents, webhookMessage } from '../../../attest-server/formats/webhook.ts';
+import { eventMessage, eventNames, loggedEvents } from '../../../attest-server/formats/event.ts';
 
 const docs = join(import.meta.dirname, '..', '..', '..', 'docs');
 const page = readFileSync(join(docs, 'events.md'), 'utf8');
@@ -18,7 +18,7 @@ function namesIn(heading: string): readonly string[] {
 
 describe('docs/events.md', () => {
   it('has each event once', () => {
-    assert.deepEqual([...namesIn('The events')].sort(), [...webhookEvents].sort());
+    assert.deepEqual([...namesIn('The events')].sort(), [...eventNames].sort());
   });
 
   it('has each member of a message once', () => {
@@ -26,7 +26,7 @@ describe('docs/events.md', () => {
       ...['id', 'at', 'event', 'cluster', 'node', 'subject', 'state', 'from', 'reasons', 'moreReasons'],
       ...['text', 'by', 'detail', 'next'],
     ]);
-    assert.deepEqual([...namesIn('The message')].sort(), Object.keys(webhookMessage.shape).sort());
+    assert.deepEqual([...namesIn('The message')].sort(), Object.keys(eventMessage.shape).sort());
   });
 });
 

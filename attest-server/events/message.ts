@@ -1,17 +1,16 @@
 import type { AuditEntry } from '../formats/audit.ts';
 import {
+  type EventMessage,
+  type EventName,
   loggedEvents,
   mostMessageBytes,
   mostReasons,
-  type WebhookEvent,
-  type WebhookMessage,
-} from '../formats/webhook.ts';
+} from '../formats/event.ts';
 import { outsideText } from '../wire/printable.ts';
 import { classOf, isReasonCode } from '../wire/reasons.ts';
 import { type NodeState, nodeStates, type Verdict } from '../wire/verdict.ts';
 
-export interface EncodedMessage {
-  readonly id: string;
+export interface EncodedMessage extends Pick<EventMessage, 'id' | 'event' | 'node' | 'subject'> {
   /** The message as JSON. */
   readonly body: string;
 }
@@ -37,7 +36,7 @@ export function messageOf(
   const event = eventOf(entry.action);
   if (event === null) return null;
   const { isOfNode, says, next } = loggedEvents[event];
-  const { seq, hash, at, actor, subject, code, detail } = entry;
+  const { at, actor, subject, code, detail } = entry;
   const node = isOfNode ? outsideText(subject) : null;
   const all = transition?.verdict.reasons ?? [];
   const reasons = all
@@ -46,7 +45,7 @@ export function messageOf(
   const state = stateIn(event, transition, detail);
   const own = typeof detail.text === 'string' ? outsideText(detail.text) : says;
   return encode({
-    id: `evt_${seq}_${hash.slice(0, 16)}`,
+    id: idOf(entry),
     at: new Date(at).toISOString(),
     event,
     cluster,
@@ -65,6 +64,11 @@ export function messageOf(
     ),
     next: next?.replace('NODE', node ?? '') ?? null,
   });
+}
+
+/** The id of a message about this entry. */
+export function idOf({ seq, hash }: Pick<AuditEntry, 'seq' | 'hash'>): string {
+  return `evt_${seq}_${hash.slice(0, 16)}`;
 }
 
 /** Whether an entry is delivered: of verdicts, those that change the state, even if the entry is damaged. */
@@ -94,7 +98,7 @@ export function trialMessage(id: string, at: number, by: string, cluster: string
 }
 
 function stateIn(
-  event: WebhookEvent,
+  event: EventName,
   transition: Transition | null,
   { state }: AuditEntry['detail'],
 ): NodeState | null {
@@ -106,7 +110,7 @@ function eventOf(action: string): keyof typeof loggedEvents | null {
   return byAction.get(action) ?? null;
 }
 
-const byAction = new Map<string, Exclude<WebhookEvent, 'webhook.test'>>();
+const byAction = new Map<string, Exclude<EventName, 'webhook.test'>>();
 for (const [event, { action }] of entriesOf(loggedEvents)) byAction.set(action, event);
 
 function entriesOf<K extends string, V>(record: Readonly<Record<K, V>>): readonly (readonly [K, V])[] {
@@ -115,20 +119,19 @@ function entriesOf<K extends string, V>(record: Readonly<Record<K, V>>): readonl
   return entries;
 }
 
-function codeAlone(code: string | null, text: string): WebhookMessage['reasons'] {
+function codeAlone(code: string | null, text: string): EventMessage['reasons'] {
   if (code === null) return [];
   return [{ code: outsideText(code), class: isReasonCode(code) ? classOf(code) : null, text }];
 }
 
-function encode(message: WebhookMessage): EncodedMessage {
+function encode(message: EventMessage): EncodedMessage {
+  const { id, event, node, subject } = message;
   const body = JSON.stringify(message);
-  if (Buffer.byteLength(body) <= mostMessageBytes) return { id: message.id, body };
-  const short = { ...message, reasons: message.reasons.slice(0, 1), detail: {} };
+  if (Buffer.byteLength(body) <= mostMessageBytes) return { id, event, node, subject, body };
+  const reasons = message.reasons.slice(0, 1);
+  const moreReasons = message.moreReasons + message.reasons.length - reasons.length;
   return {
-    id: message.id,
-    body: JSON.stringify({
-      ...short,
-      moreReasons: message.moreReasons + message.reasons.length - short.reasons.length,
-    }),
+    ...{ id, event, node, subject },
+    body: JSON.stringify({ ...message, reasons, detail: {}, moreReasons }),
   };
 }

@@ -1,4 +1,4 @@
-import type { WebhookStore } from '../webhook/ports.ts';
+import type { EventStore } from '../events/ports.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import type { Database } from './database.ts';
 import { parseVerdict } from './status-row.ts';
@@ -8,7 +8,7 @@ import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts'
 const mostTogether = 8;
 
 /** Finds the verdict in the history that an audit entry is about. */
-export function webhookStore({ db }: Pick<Database, 'db'>, onUnreadable: OnUnreadable): WebhookStore {
+export function eventStore({ db }: Pick<Database, 'db'>, onUnreadable: OnUnreadable): EventStore {
   return {
     async transition(node, at, state) {
       try {
