@@ -272,6 +272,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       directory: declared.directory,
       readPart: evidence.readPart,
       hasLease: diskKeys.hasLease,
+      hasOpened: diskKeys.hasOpened,
       inForce: inForce.current,
       fault,
     }),

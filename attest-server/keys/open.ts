@@ -60,6 +60,8 @@ export interface Keys extends AsyncDisposable {
   decide(question: KeyQuestion): Promise<KeyDecision>;
   /** Whether the node with this endorsement key has formatted a volume. */
   hasLease(ekDigest: string): boolean;
+  /** Whether it ever said that one is open. */
+  hasOpened(ekDigest: string): boolean;
   /** A proven `unlock` of this node reports what became of a lease. @throws Rejection */
   reported(node: KeyHolder, report: UnlockedMessage | FormattedMessage): Promise<void>;
   /** It is to format a volume, and this is its header. @throws Rejection */
@@ -76,9 +78,10 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
   const { store, wrapping, now, report } = parts;
   const refusals = await RefusedBoots.open(store);
   const listeners: Parameters<Keys['onNewAddress']>[0][] = [];
-  const leased = new Set(
-    (await store.volumes()).flatMap(({ ekDigest, formattedAt }) => (formattedAt === null ? [] : [ekDigest])),
-  );
+  const volumes = await store.volumes();
+  const tpmsWith = (moment: 'formattedAt' | 'cappedAt') =>
+    new Set(volumes.flatMap((volume) => (volume[moment] === null ? [] : [volume.ekDigest])));
+  const [leased, opened] = [tpmsWith('formattedAt'), tpmsWith('cappedAt')];
   const wraps = pLimit(1);
   const rewrapping = new Rewrapping({ ...parts, inTurn: wraps });
   const audited = (node: string, action: AuditEvent['action'], detail: AuditEvent['detail']): AuditEvent => ({
@@ -209,10 +212,12 @@ export async function openKeys(parts: KeysParts): Promise<Keys> {
         ![volume.headerDigest, volume.rotation?.headerDigest].includes(headerDigest);
       const code = isOther ? 'luks_header_changed' : null;
       const isEnded = await store.consume({ leaseId, ekDigest, at: now() }, { ...entry, code });
+      if (isEnded) opened.add(ekDigest);
       if (isEnded && isOther) report.otherHeader(name, headerDigest);
     },
 
     hasLease: (ekDigest) => leased.has(ekDigest),
+    hasOpened: (ekDigest) => opened.has(ekDigest),
 
     keepHeader: (node, leaseId, header) => formatting.keepHeader(node, leaseId, header),
     volumes: new Volumes({

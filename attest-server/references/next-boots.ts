@@ -32,6 +32,8 @@ export interface NextBootPorts {
   readPart(digest: string, node: string): Promise<Buffer | null>;
   groupOf(node: string): PolicyGroup;
   hasLease(ekDigest: string): boolean;
+  /** A boot of it has said that such a disk is open: what lies in its place before that is what lay there. */
+  hasOpened(ekDigest: string): boolean;
   /** Policy and references in force: another object once one of them is another. */
   inForce(): object;
   /** Milliseconds since the epoch. */
@@ -84,7 +86,8 @@ export class NextBoots {
       const isAffirmed = status.verdict !== null && bootsAgain(status.verdict, hasLease);
       const headers = status.verdict?.reasons.filter(({ code }) => code === 'luks_header_changed') ?? [];
       const hasOtherHeader = headers.some(isOfLeased);
-      const hasOtherVolume = headers.some((reason) => !isOfLeased(reason));
+      const isOther = headers.some((reason) => !isOfLeased(reason));
+      const hasOtherVolume = isOther && this.#ports.hasOpened(status.ekDigest);
       const its = { name, group, isAffirmed, hasLease, hasOtherHeader, hasOtherVolume };
       const flags = [isSilent, isAffirmed, hasLease, hasOtherHeader, hasOtherVolume];
       const key = [group.name, status.parts.installed, ...flags].join(' ');

@@ -32,6 +32,7 @@ export interface ReferencesParts extends Omit<CapturePorts, 'separate' | 'unknow
     ReturnType<NextBootPorts['statuses']>[number])[];
   readonly readPart: NextBootPorts['readPart'];
   readonly hasLease: NextBootPorts['hasLease'];
+  readonly hasOpened: NextBootPorts['hasOpened'];
   readonly inForce: NextBootPorts['inForce'];
   readonly presence: Pick<PresenceRoom, 'present'>;
   readonly logger: Logger;

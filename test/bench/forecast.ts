@@ -48,6 +48,7 @@ export async function benchForecast(): Promise<ForecastFigures> {
     readPart: async (digest) => parts.get(digest) ?? null,
     groupOf: () => group,
     hasLease: () => true,
+    hasOpened: () => true,
     inForce: () => inForce,
     now: () => now,
   });

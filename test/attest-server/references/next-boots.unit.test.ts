@@ -29,6 +29,7 @@ describe('forecasts of a fleet', () => {
   let parts: Map<string, Buffer>;
   let references: Reference[];
   let hasLease: boolean;
+  let hasOpened: boolean;
   let reads: string[];
   let inForce: object;
   let at: number;
@@ -38,6 +39,7 @@ describe('forecasts of a fleet', () => {
     parts = new Map([[digestOf(part()), part()]]);
     references = [];
     hasLease = false;
+    hasOpened = false;
     reads = [];
     inForce = {};
     at = now;
@@ -53,6 +55,7 @@ describe('forecasts of a fleet', () => {
       },
       groupOf: () => unmatched,
       hasLease: () => hasLease,
+      hasOpened: () => hasOpened,
       inForce: () => inForce,
       now: () => at,
     });
@@ -69,8 +72,11 @@ describe('forecasts of a fleet', () => {
       const reasons = [reasonOf('luks_header_changed', { reference })];
       return { ...first, verdict: { ...affirmed, reasons } };
     };
-    // Another volume lies in the place of it: whether its own is there, and asks, nobody knows.
+    // What lies there before its first boot with the volume.
     statuses = [shows(), second];
+    assert.deepEqual(await answers(), ['node-1 would', 'node-2 would']);
+    // Another volume lies in the place of it: whether its own is there, and asks, nobody knows.
+    hasOpened = true;
     assert.deepEqual(await answers(), ['node-1 unknown', 'node-2 would']);
     statuses = [shows('disk-1'), second];
     assert.deepEqual(await answers(), ['node-1 would_not', 'node-2 would']);
